@@ -1,0 +1,72 @@
+"""accel-sim: a bit-exact, cycle-level simulator of a fixed-point neural-network accelerator.
+
+    import accelsim
+    model = accelsim.load("model.onnx")
+    result = accelsim.run(model, accelsim.Arch(array=(16, 16)))
+    result.cycles, result.energy_pj, result.check.verdict
+
+Names are imported when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from accelsim.version import __version__
+
+if __name__ != "accelsim":
+    raise ImportError("import accelsim, not the folder accel/: the same module under two names would not be equal")
+
+if TYPE_CHECKING:
+    from accelsim.arch import Arch, load_arch
+    from accelsim.errors import (
+        AccelSimError,
+        InvalidModelError,
+        ResourceLimitError,
+        UnsupportedModelError,
+        UsageError,
+    )
+    from accelsim.model import Model, load
+    from accelsim.result import Result
+    from accelsim.simulate import run
+
+_HOMES = {
+    "Arch": "arch",
+    "load_arch": "arch",
+    "AccelSimError": "errors",
+    "InvalidModelError": "errors",
+    "ResourceLimitError": "errors",
+    "UnsupportedModelError": "errors",
+    "UsageError": "errors",
+    "Model": "model",
+    "load": "model",
+    "Result": "result",
+    "run": "simulate",
+}
+
+__all__ = [
+    "AccelSimError",
+    "Arch",
+    "InvalidModelError",
+    "Model",
+    "ResourceLimitError",
+    "Result",
+    "UnsupportedModelError",
+    "UsageError",
+    "__version__",
+    "load",
+    "load_arch",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module where it lives."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'accelsim' has no attribute '{name}'")
+    return getattr(import_module(f"accelsim.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

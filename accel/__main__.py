@@ -1,0 +1,5 @@
+"""`python -m accelsim` is `accel-sim`."""
+
+from accelsim.cli import main
+
+main()

@@ -1,0 +1,242 @@
+"""The machine's parameters: one flat, validated, frozen description (timing contract, section 9)."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from accelsim.errors import UsageError, nearest
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, model_validator
+
+MAX_SIDE = 1024
+
+# The key of a parameter in TOML files and in --set, section by section: the only table of their names.
+SECTIONS: dict[str, dict[str, str]] = {
+    "array": {
+        "rows": "rows",
+        "cols": "cols",
+        "dataflow": "dataflow",
+        "act_bits": "act_bits",
+        "weight_bits": "weight_bits",
+        "weight_double_buffer": "weight_double_buffer",
+        "weight_load": "weight_load",
+        "drain_overlap": "drain_overlap",
+        "flush_between_tiles": "flush_between_tiles",
+        "x_gather_words_per_cycle": "x_gather_words_per_cycle",
+        "zp_mode": "zp_mode",
+        "sram_read_latency": "sram_read_latency",
+        "acc_write_latency": "acc_write_latency",
+    },
+    "accumulator": {"bits": "acc_bits", "overflow": "overflow", "rows": "acc_rows", "banks": "acc_banks"},
+    "buffers": {
+        "activation": "spm_act",
+        "weight": "spm_weight",
+        "operand_buffers": "operand_buffers",
+        "output_buffers": "output_buffers",
+    },
+    "requant": {"mode": "requant_mode", "lanes": "requant_lanes", "latency": "requant_latency"},
+    "vector": {"lanes": "vector_lanes", "latency": "vector_latency"},
+    "dram": {"bytes_per_cycle": "dram_bytes_per_cycle", "latency": "dram_latency", "burst": "dram_burst"},
+    "clock": {"ghz": "clock_ghz"},
+}
+KEYS = {f"{section}.{key}": name for section, keys in SECTIONS.items() for key, name in keys.items()}
+
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+
+
+class Arch(BaseModel):
+    """A MAC-array accelerator: array, accumulators, buffers, requantiser, vector unit, DRAM, clock.
+
+    All parameters are keyword arguments with the defaults of the timing contract, section 9; `array=(rows, cols)`
+    is accepted in place of `rows` and `cols`. Sizes of buffers are in bytes and may be written as "192KiB".
+
+    Raises:
+        UsageError: a parameter is unknown, of the wrong type or out of range.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    rows: Side = 16
+    cols: Side = 16
+    dataflow: Literal["ws", "os", "is"] = "ws"
+    act_bits: Literal[8] = 8
+    weight_bits: Literal[8] = 8
+    acc_bits: Annotated[int, Field(ge=8, le=64)] = 32
+    overflow: Literal["wrap", "saturate"] = "wrap"
+    zp_mode: Literal["fold", "subtract"] = "fold"
+    weight_double_buffer: bool = True
+    drain_overlap: bool = True
+    flush_between_tiles: bool = False
+    weight_load: Literal["used", "full"] = "used"
+    x_gather_words_per_cycle: Annotated[int, Field(ge=1, le=MAX_SIDE)] | None = None
+    sram_read_latency: Literal[1] = 1
+    acc_write_latency: Literal[1] = 1
+    acc_rows: Annotated[int, Field(ge=1, le=1 << 20)] = 512
+    acc_banks: Annotated[int, Field(ge=1, le=8)] = 2
+    operand_buffers: Annotated[int, Field(ge=1, le=8)] = 2
+    output_buffers: Annotated[int, Field(ge=1, le=8)] = 2
+    spm_act: Annotated[ByteSize, Field(ge=1, le=1 << 34)] = ByteSize(192 * 1024)
+    spm_weight: Annotated[ByteSize, Field(ge=1, le=1 << 34)] = ByteSize(64 * 1024)
+    requant_mode: Literal["f32"] = "f32"
+    requant_lanes: Annotated[int, Field(ge=1, le=4096)] | None = None
+    requant_latency: Annotated[int, Field(ge=0, le=1000)] = 4
+    vector_lanes: Annotated[int, Field(ge=1, le=4096)] = 16
+    vector_latency: Annotated[int, Field(ge=0, le=1000)] = 4
+    dram_bytes_per_cycle: Annotated[int, Field(ge=1, le=1 << 16)] = 16
+    dram_latency: Annotated[int, Field(ge=0, le=1_000_000)] = 100
+    dram_burst: Annotated[int, Field(ge=1, le=1 << 16)] = 64
+    clock_ghz: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 1.0
+
+    def __init__(self, **parameters: Any) -> None:
+        try:
+            super().__init__(**parameters)
+        except ValidationError as error:
+            raise UsageError(_explain(error)) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_array(cls, values: Any) -> Any:
+        """Turn `array=(rows, cols)` into its two parameters."""
+        if not isinstance(values, dict) or "array" not in values:
+            return values
+        values = dict(values)
+        rows, cols = parse_array(values.pop("array"))
+        return {"rows": rows, "cols": cols} | values
+
+    @property
+    def array(self) -> tuple[int, int]:
+        """Rows and columns of the MAC array."""
+        return self.rows, self.cols
+
+    @property
+    def requantiser_lanes(self) -> int:
+        """Elements that the requantiser takes per cycle (default: one per column)."""
+        return self.requant_lanes or self.cols
+
+    def gather_cycles(self, lanes: int) -> int:
+        """Issue cycles of one array step that gathers this many activations (contract, section 4.5)."""
+        return 1 if self.x_gather_words_per_cycle is None else -(-lanes // self.x_gather_words_per_cycle)
+
+    def evolve(self, **changes: Any) -> Arch:
+        """Return a copy with some parameters changed, validated like a new one."""
+        return Arch(**(self.model_dump() | changes))
+
+    def to_sections(self) -> dict[str, dict[str, Any]]:
+        """Return every parameter under the section and key that TOML files and --set use."""
+        values = self.model_dump()
+        return {s: {key: values[name] for key, name in keys.items()} for s, keys in SECTIONS.items()}
+
+
+def parse_array(value: object) -> tuple[int, int]:
+    """Read the shape of an array, given as (rows, cols), as 16, or as text such as "16x16", "16X16", "16".
+
+    Raises:
+        UsageError: the value is no shape, or a side is outside 1..1024.
+    """
+    parts = [str(part) for part in value] if isinstance(value, list | tuple) else str(value).lower().split("x")
+    if len(parts) == 1:
+        parts *= 2
+    try:
+        rows, cols = (int(part) for part in parts)
+    except ValueError:
+        raise UsageError(
+            f"'{value}' is not an array shape: write ROWSxCOLS such as 16x16, or 16 for a square"
+        ) from None
+    if not (1 <= rows <= MAX_SIDE and 1 <= cols <= MAX_SIDE):
+        raise UsageError(f"array {rows}x{cols} is outside 1x1..{MAX_SIDE}x{MAX_SIDE}: choose sides in that range")
+    return rows, cols
+
+
+def _explain(error: ValidationError) -> str:
+    """Turn pydantic's report into one sentence that names each key and what it accepts."""
+    spelled = {name: key for key, name in KEYS.items()}
+    parts = []
+    for item in error.errors():
+        name = str(item["loc"][0]) if item["loc"] else ""
+        if item["type"] == "extra_forbidden":
+            parts.append(f"unknown parameter '{name}' ({nearest(name, sorted(Arch.model_fields))})")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            parts.append(
+                f"{name} ({spelled.get(name, name)}): {message[:1].lower()}{message[1:]}, got {item['input']!r}"
+            )
+    return "machine description: " + "; ".join(parts)
+
+
+def preset_names() -> list[str]:
+    """List the machine presets that come with the package."""
+    folder = resources.files("accelsim") / "data" / "arch"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def _read_toml(source: str) -> Mapping[str, Any]:
+    """Read a machine description by preset name or file name."""
+    if source in preset_names():
+        text = (resources.files("accelsim") / "data" / "arch" / f"{source}.toml").read_text("utf-8")
+    else:
+        path = Path(source)
+        if not path.is_file():
+            names = ", ".join(preset_names())
+            raise UsageError(f"--arch '{source}' is neither a file nor a preset ({names}): give one of them")
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read the machine description '{source}': {error}") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{source} is not valid TOML: {error}") from None
+
+
+def _flatten(table: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Map section.key to parameter names, refusing anything unknown with the nearest valid key."""
+    flat: dict[str, Any] = {}
+    for section, keys in table.items():
+        if section not in SECTIONS or not isinstance(keys, Mapping):
+            raise UsageError(f"{source}: unknown section [{section}] ({nearest(section, list(SECTIONS))})")
+        for key, value in keys.items():
+            flat[_parameter(f"{section}.{key}", source)] = value
+    return flat
+
+
+def _parameter(key: str, source: str) -> str:
+    """Return the parameter that a section.key (or the flat name itself) stands for."""
+    if key in KEYS:
+        return KEYS[key]
+    if key in Arch.model_fields:
+        return key
+    raise UsageError(f"{source}: unknown key '{key}' ({nearest(key, [*KEYS, *Arch.model_fields])})")
+
+
+def _scalar(text: str) -> Any:
+    """Read the value of --set as TOML would, falling back to a plain string such as saturate or 64KiB."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def load_arch(source: str | None = None, settings: tuple[str, ...] = (), **parameters: Any) -> Arch:
+    """Build a machine from a preset or TOML file, then `section.key=value` settings, then named parameters.
+
+    Args:
+        source: name of a preset or of a TOML file; None means all defaults.
+        settings: strings such as "dram.bytes_per_cycle=8", later ones win.
+        **parameters: parameters by name; None leaves a parameter as it is.
+
+    Raises:
+        UsageError: unknown file, section, key, or a value out of range.
+    """
+    values = {} if source is None else _flatten(_read_toml(source), source)
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        if not separator:
+            raise UsageError(f"--set '{setting}' has no value: write section.key=value such as dram.latency=50")
+        values[_parameter(key.strip(), "--set")] = _scalar(text.strip())
+    if parameters.get("array") is not None:
+        values.pop("rows", None)
+        values.pop("cols", None)
+    return Arch(**(values | {name: value for name, value in parameters.items() if value is not None}))

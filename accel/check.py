@@ -1,0 +1,137 @@
+"""The verdict: every tensor against onnxruntime, teacher-forced and free-running (design, decision 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from accelsim.contraction import AccumulatorFormat
+from accelsim.datapath import LayerValues, execute
+from accelsim.graph.normalise import NormalisedModel
+from accelsim.graph.oracle import ReferenceTensors, final_outputs, literal_outputs
+from accelsim.operators import Dequantise
+from accelsim.program import Program
+from accelsim.result import CheckResult, FirstMismatch, LayerCheck, LiteralDistance
+from numpy.typing import NDArray
+
+Array = NDArray[np.generic]
+
+
+def differing(got: Array, expected: Array) -> NDArray[np.bool_]:
+    """Return which elements differ; NaN equals NaN, and floats must be equal bit for bit otherwise.
+
+    Args:
+        got: our array.
+        expected: the reference, same shape and dtype.
+    """
+    if got.dtype.kind != "f":
+        return np.asarray(got != expected)
+    bits = np.dtype(f"u{got.dtype.itemsize}")
+    same = np.ascontiguousarray(got).view(bits) == np.ascontiguousarray(expected).view(bits)
+    return np.asarray(~(same | (np.isnan(got) & np.isnan(expected))))
+
+
+@dataclass
+class Checker:
+    """Compares the layers of one run with the reference as they are computed."""
+
+    model: NormalisedModel
+    inputs: Mapping[str, Array]
+    accumulator: AccumulatorFormat
+    tensors: int = 0
+    layers: list[LayerCheck] = field(default_factory=list)
+    first: FirstMismatch | None = None
+    _first_drift: FirstMismatch | None = None
+
+    def __post_init__(self) -> None:
+        self._reference = ReferenceTensors(self.model, self.inputs)
+
+    def compare(self, values: LayerValues) -> LayerCheck:
+        """Compare one layer: its free-running outputs, and its outputs on the reference's own inputs."""
+        layer = values.layer
+        expected = self._reference.fetch(layer.outputs)
+        drifted = self._count(values, values.outputs, expected, forced=False)
+        forced = drifted
+        if drifted and self._inputs_differ(values):
+            inputs = [self._reference_input(values, position) for position in range(len(layer.inputs))]
+            outputs, _ = execute(layer.operator, inputs, layer.output_types, self.accumulator)
+            forced = self._count(values, tuple(outputs), self._reference.fetch(layer.outputs), forced=True)
+        elif drifted:
+            self.first = self.first or self._first_drift
+        check = LayerCheck(sum(array.size for array in expected), forced, drifted)
+        self.tensors += len(layer.outputs)
+        self.layers.append(check)
+        return check
+
+    def _reference_input(self, values: LayerValues, position: int) -> Array:
+        """Return the reference's tensor at an input position; constants are the same on both sides."""
+        name = values.layer.inputs[position]
+        if name in self.model.types or name in self.inputs:
+            return self._reference.fetch([name])[0]
+        return values.inputs[position]
+
+    def _inputs_differ(self, values: LayerValues) -> bool:
+        """Tell whether any input of the free run differs from the reference's."""
+        return any(differing(array, self._reference_input(values, i)).any() for i, array in enumerate(values.inputs))
+
+    def _count(self, values: LayerValues, got: tuple[Array, ...], expected: list[Array], *, forced: bool) -> int:
+        """Count differing elements of a layer's outputs and remember the first one."""
+        total = 0
+        for name, mine, theirs in zip(values.layer.outputs, got, expected, strict=True):
+            wrong = differing(mine, theirs)
+            count = int(wrong.sum())
+            total += count
+            if count:
+                where = tuple(int(i) for i in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
+                found = FirstMismatch(name, values.layer.name, where, float(mine[where]), float(theirs[where]), forced)
+                if forced:
+                    self.first = self.first or found
+                else:
+                    self._first_drift = self._first_drift or found
+        return total
+
+    def verdict(self, program: Program, outputs: Mapping[str, Array]) -> CheckResult:
+        """Close the check with the outputs of the whole model.
+
+        Args:
+            program: the program, to find the scale of each output.
+            outputs: our outputs by name.
+        """
+        reference = final_outputs(self.model, self.inputs)
+        wrong = sum(int(differing(outputs[name], reference[name]).sum()) for name in reference)
+        mismatched = sum(layer.mismatched for layer in self.layers)
+        drifted = sum(layer.drifted for layer in self.layers)
+        return CheckResult(
+            reference=self.model.reference.description,
+            verdict="mismatch" if mismatched or wrong or drifted else "exact",
+            tensors=self.tensors,
+            elements=sum(layer.elements for layer in self.layers),
+            mismatched_elements=mismatched,
+            drifted_elements=drifted,
+            output_elements=sum(array.size for array in reference.values()),
+            output_mismatched=wrong,
+            first_mismatch=self.first or self._first_drift,
+            literal_qdq=_literal_distance(program, outputs, literal_outputs(self.model, self.inputs)),
+        )
+
+
+def _literal_distance(program: Program, outputs: Mapping[str, Array], literal: Mapping[str, Array]) -> LiteralDistance:
+    """Measure how far the outputs are from the literal float evaluation; LSB where an output has a known step."""
+    steps: dict[str, float] = {}
+    for layer in program.layers:
+        for name in layer.outputs:
+            if isinstance(layer.operator, Dequantise):
+                steps[name] = float(layer.operator.scale)
+    largest, largest_lsb, different, total = 0.0, 0.0, 0, 0
+    known = True
+    for name, theirs in literal.items():
+        mine = outputs[name]
+        distance = np.abs(mine.astype(np.float64) - theirs.astype(np.float64))
+        peak = float(np.nanmax(distance, initial=0.0))
+        step = 1.0 if mine.dtype.kind in "iub" else steps.get(name)
+        known = known and step is not None
+        largest, largest_lsb = max(largest, peak), max(largest_lsb, peak / (step or 1.0))
+        different += int(differing(mine, theirs).sum())
+        total += mine.size
+    return LiteralDistance(round(largest_lsb, 3) if known else None, largest, different / max(total, 1))

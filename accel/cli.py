@@ -1,0 +1,255 @@
+"""The command line: parses, calls, prints; every heavy import happens inside the command that needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from accelsim.errors import AccelSimError, ExitCode
+from accelsim.version import __version__
+
+if TYPE_CHECKING:
+    from accelsim.arch import Arch
+    from accelsim.result import Result
+
+EXIT_CODES = (
+    "Exit codes: 0 ok, 1 internal error, 2 usage, 3 mismatch with the reference, 4 unsupported model, 5 invalid model, "
+    "6 resource limit, 130 interrupted."
+)
+
+app = typer.Typer(
+    name="accel-sim",
+    help="Simulate a fixed-point neural-network accelerator on an ONNX model with Q/DQ nodes: exact integers, cycles, "
+    "energy.",
+    epilog=EXIT_CODES,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+)
+
+ModelPath = Annotated[str, typer.Argument(metavar="MODEL.onnx", help="Quantised ONNX model (Q/DQ or QOperator).")]
+ArrayShape = Annotated[str | None, typer.Option("--array", metavar="RxC", help="Array shape: 16x16, 16X16 or 16.")]
+Dataflow = Annotated[str | None, typer.Option("--dataflow", metavar="ws|os|is", help="Stationary operand.")]
+AccBits = Annotated[int | None, typer.Option("--acc-bits", metavar="N", help="Accumulator width, 8 to 64.")]
+Overflow = Annotated[str | None, typer.Option("--overflow", metavar="wrap|saturate", help="Accumulator overflow.")]
+ArchFile = Annotated[str | None, typer.Option("--arch", metavar="FILE|PRESET", help="Machine: TOML file or preset.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One parameter.")]
+InputFile = Annotated[str | None, typer.Option("--input", metavar="FILE.npz", help="Inputs by name; else random.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of random inputs.", min=0)]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Output = Annotated[str | None, typer.Option("-o", "--output", metavar="DIR", help="Write result.json and outputs.npz.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but the JSON asked for.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also accumulators per layer and energy by component.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def _version(show: bool) -> None:
+    """Print the versions that decide a result, without importing the packages."""
+    if show:
+        from importlib import metadata
+
+        typer.echo(f"accel-sim {__version__}")
+        for name in ("numpy", "numba", "onnx", "onnxruntime"):
+            typer.echo(f"{name} {metadata.version(name)}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show versions.")
+    ] = False,
+) -> None:
+    """Simulate a fixed-point neural-network accelerator on an ONNX model with Q/DQ nodes."""
+
+
+def _machine(
+    array: str | None,
+    dataflow: str | None,
+    acc_bits: int | None,
+    overflow: str | None,
+    arch: str | None,
+    settings: list[str] | None,
+) -> Arch:
+    """Build the machine from the options."""
+    from accelsim.arch import load_arch, parse_array
+
+    return load_arch(
+        arch,
+        tuple(settings or ()),
+        array=parse_array(array) if array is not None else None,
+        dataflow=dataflow,
+        acc_bits=acc_bits,
+        overflow=overflow,
+    )
+
+
+def _simulate(model: str, machine: Arch, input_file: str | None, seed: int, *, check: bool, quiet: bool) -> Result:
+    """Load and run a model, with progress on stderr when that is a terminal."""
+    from accelsim.inputs import read_npz
+    from accelsim.model import load
+    from accelsim.progress import layer_progress
+    from accelsim.simulate import run as simulate
+
+    arrays = read_npz(input_file) if input_file is not None else None
+    loaded = load(model)
+    with layer_progress(loaded.name, quiet=quiet) as progress:
+        return simulate(loaded, machine, arrays, seed=seed, check=check, progress=progress)
+
+
+@app.command(epilog=EXIT_CODES)
+def run(
+    model: ModelPath,
+    array: ArrayShape = None,
+    dataflow: Dataflow = None,
+    acc_bits: AccBits = None,
+    overflow: Overflow = None,
+    arch: ArchFile = None,
+    settings: Settings = None,
+    input_file: InputFile = None,
+    seed: Seed = 0,
+    no_check: Annotated[bool, typer.Option("--no-check", help="Do not compare with onnxruntime.")] = False,
+    json_output: Json = False,
+    output: Output = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Run a model: outputs, cycles, energy, and the verdict against onnxruntime."""
+    from pathlib import Path
+
+    from accelsim.io import prepare_folder, write_result
+
+    machine = _machine(array, dataflow, acc_bits, overflow, arch, settings)
+    if output is not None:
+        prepare_folder(Path(output))
+    result = _simulate(model, machine, input_file, seed, check=not no_check, quiet=quiet)
+    if output is not None:
+        write_result(result, Path(output))
+    if json_output:
+        sys.stdout.write(result.to_json())
+    elif not quiet:
+        from accelsim.reports.terminal import make_console, print_run, print_verbose
+
+        console = make_console()
+        print_run(result, console)
+        if verbose:
+            print_verbose(result, console)
+    _exit_by_verdict(result)
+
+
+@app.command(epilog=EXIT_CODES)
+def check(
+    model: ModelPath,
+    acc_bits: AccBits = None,
+    overflow: Overflow = None,
+    arch: ArchFile = None,
+    settings: Settings = None,
+    array: ArrayShape = None,
+    dataflow: Dataflow = None,
+    input_file: InputFile = None,
+    seed: Seed = 0,
+    json_output: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Compare every tensor of a model with onnxruntime, bit for bit; nothing else."""
+    machine = _machine(array, dataflow, acc_bits, overflow, arch, settings)
+    result = _simulate(model, machine, input_file, seed, check=True, quiet=quiet)
+    if json_output:
+        import json
+
+        sys.stdout.write(json.dumps(result.check.to_dict(), sort_keys=True, indent=2) + "\n")
+    elif not quiet:
+        from accelsim.reports.terminal import check_lines, make_console
+
+        console = make_console()
+        for line in check_lines(result.check):
+            console.print(line)
+    _exit_by_verdict(result)
+
+
+@app.command(epilog=EXIT_CODES)
+def explain(
+    model: ModelPath,
+    array: ArrayShape = None,
+    dataflow: Dataflow = None,
+    acc_bits: AccBits = None,
+    overflow: Overflow = None,
+    arch: ArchFile = None,
+    settings: Settings = None,
+    layer: Annotated[str | None, typer.Option("--layer", help="Only layers whose name contains this text.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Show how each layer is lowered, tiled and timed, with the formula of its cycles filled in."""
+    from accelsim.explain import explain_model
+    from accelsim.model import load
+
+    machine = _machine(array, dataflow, acc_bits, overflow, arch, settings)
+    for block in explain_model(load(model), machine, layer):
+        typer.echo(block)
+
+
+@app.command(epilog=EXIT_CODES)
+def ops(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the page docs/supported-ops.md.")] = False,
+    debug: Debug = False,
+) -> None:
+    """List the supported operators and their constraints."""
+    from accelsim.graph.operators_page import operators_markdown, operators_text
+
+    typer.echo(operators_markdown() if markdown else operators_text())
+
+
+def _exit_by_verdict(result: Result) -> None:
+    """Leave with exit code 3 when the verdict is a mismatch."""
+    if result.check.verdict == "mismatch":
+        raise typer.Exit(ExitCode.MISMATCH)
+
+
+def main() -> None:
+    """Run the command line: one sentence per error, documented exit codes, never a traceback without --debug."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        code: Any = app(standalone_mode=False)
+        sys.stdout.flush()
+        code = code if isinstance(code, int) else ExitCode.OK
+    except (KeyboardInterrupt, typer.Abort):
+        code = _complain("interrupted", ExitCode.INTERRUPTED, debug=False)
+    except AccelSimError as error:
+        code = _complain(str(error), error.exit_code, debug=debug)
+    except MemoryError:
+        code = _complain("out of memory: use a smaller model, batch or input", ExitCode.RESOURCE, debug=debug)
+    except BrokenPipeError:
+        # The reader of our output has gone; point stdout elsewhere so that the interpreter's exit stays silent.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.OK
+    except Exception as error:
+        code = _unexpected(error, debug=debug)
+    sys.exit(int(code))
+
+
+def _unexpected(error: Exception, *, debug: bool) -> ExitCode:
+    """Tell errors of the command line (click's) from bugs."""
+    show = getattr(error, "format_message", None)
+    if show is not None:
+        return _complain(f"{show()} (see accel-sim --help)", ExitCode.USAGE, debug=debug)
+    text = f"internal error: {type(error).__name__}: {error}: please report it, with --debug for the traceback"
+    return _complain(" ".join(text.split()), ExitCode.INTERNAL, debug=debug)
+
+
+def _complain(message: str, code: ExitCode, *, debug: bool) -> ExitCode:
+    """Print one message on stderr, the traceback as well when debugging."""
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    sys.stderr.write(f"accel-sim: {message}\n")
+    return code
+
+
+if __name__ == "__main__":
+    main()

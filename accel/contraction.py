@@ -1,0 +1,312 @@
+"""Convolutions and matrix products on bias-initialised accumulators of any width, exactly.
+
+Routes, cheapest proof first: (1) a bound from the weights alone shows that no partial sum leaves int32, so sums are
+kept in int32; otherwise in int64. The exact run records the extremes of all partial sums in the normative k order.
+(2) Extremes inside the accumulator's range prove that narrowing never changes anything: the exact sums are the
+answer. (3) Otherwise the layer is run again in the narrow accumulator, step by step (timing contract, section 2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from accelsim.kernels.accumulate import accumulate_exact, accumulate_narrow, convolve_exact, convolve_narrow
+from accelsim.kernels.elementwise import requantise_rows
+from accelsim.operators import CodeFormat, Convolution, Epilogue, MatrixMultiply, Requantise, Rescale, Weights
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.generic]
+
+_PATCH_BYTES = 1 << 19  # a block of gathered patches should stay in the L2 cache
+_LONGEST_BLOCK = 2048
+
+
+@dataclass(frozen=True)
+class AccumulatorFormat:
+    """Width, overflow behaviour and zero-point mode of the accumulators."""
+
+    bits: int = 32
+    overflow: str = "wrap"
+    zp_mode: str = "fold"
+
+    @property
+    def lowest(self) -> int:
+        """Smallest value."""
+        return -(1 << (self.bits - 1))
+
+    @property
+    def highest(self) -> int:
+        """Largest value."""
+        return (1 << (self.bits - 1)) - 1
+
+
+@dataclass(frozen=True)
+class AccumulatorUse:
+    """What the accumulators of a layer went through.
+
+    lowest, highest: extremes of all exact partial sums, bias included, in the normative order.
+    overflows: how often narrowing changed a value.
+    """
+
+    bits: int
+    lowest: int
+    highest: int
+    overflows: int
+
+    @property
+    def peak(self) -> int:
+        """Largest magnitude of an exact partial sum."""
+        return max(-self.lowest, self.highest)
+
+    @property
+    def min_safe_bits(self) -> int:
+        """Smallest two's complement width that holds every exact partial sum."""
+        return max(self.highest.bit_length(), (-self.lowest - 1).bit_length() if self.lowest < 0 else 0) + 1
+
+
+@dataclass
+class _Tally:
+    """Extremes and events of one layer, gathered over images and matrices."""
+
+    extremes: NDArray[np.int64]
+    overflows: int = 0
+
+    @classmethod
+    def empty(cls) -> _Tally:
+        """Start with no value seen."""
+        bounds = np.iinfo(np.int64)
+        return cls(np.array([bounds.max, bounds.min], np.int64))
+
+    def inside(self, accumulator: AccumulatorFormat) -> bool:
+        """Tell whether nothing seen so far leaves the accumulator."""
+        return bool(self.extremes[0] >= accumulator.lowest and self.extremes[1] <= accumulator.highest)
+
+    def use(self, accumulator: AccumulatorFormat) -> AccumulatorUse:
+        """Freeze the tally."""
+        return AccumulatorUse(accumulator.bits, int(self.extremes[0]), int(self.extremes[1]), self.overflows)
+
+
+def _initial_bias(weights: Weights, zero_point: int, zp_mode: str) -> NDArray[np.int64]:
+    """Return what the accumulators start from: b, or b - z_x * sum(W) when the zero point is folded."""
+    bias = weights.bias.astype(np.int64)
+    if zp_mode == "fold":
+        bias = bias - zero_point * weights.values.sum(axis=1, dtype=np.int64)
+    return bias
+
+
+def _fits_int32(weights: Weights, bias: NDArray[np.int64], largest_operand: int) -> bool:
+    """Prove from the constants that no partial sum leaves int32: |b| + sum |w| * max |x| < 2^31."""
+    reach = np.abs(bias) + np.abs(weights.values.astype(np.int64)).sum(axis=1) * largest_operand
+    return bool(reach.max(initial=0) < 2**31)
+
+
+def _operand(codes: IntArray, zero_point: int, zp_mode: str) -> tuple[NDArray[np.int16], int]:
+    """Return codes as the 9-bit operands that enter the array, and the value that padding feeds."""
+    if zp_mode == "fold":
+        return codes.astype(np.int16), zero_point
+    return codes.astype(np.int16) - np.int16(zero_point), 0
+
+
+def _largest(operand: CodeFormat, zp_mode: str) -> int:
+    """Return the largest magnitude of an operand that enters the array."""
+    shift = 0 if zp_mode == "fold" else operand.zero_point
+    return max(abs(operand.lowest - shift), abs(operand.highest - shift))
+
+
+def _narrow_to_epilogue(acc: IntArray, accumulator: AccumulatorFormat) -> IntArray:
+    """Leave int32 results as they are; wider ones stay int64 for the requantiser."""
+    return acc.astype(np.int32) if accumulator.bits <= 32 and acc.dtype == np.int64 else acc
+
+
+def apply_epilogue(acc: IntArray, epilogue: Epilogue) -> IntArray:
+    """Turn accumulators acc[N, M] into codes, floats or int32, row n with its own multiplier.
+
+    Args:
+        acc: int32 or int64 [N, M].
+        epilogue: what the requantiser does.
+    """
+    rows = acc.shape[0]
+    if isinstance(epilogue, Requantise):
+        out = np.empty(acc.shape, epilogue.output.dtype)
+        multiplier = np.ascontiguousarray(np.broadcast_to(epilogue.multiplier.reshape(-1), (rows,)))
+        code = epilogue.output
+        requantise_rows(acc, multiplier, code.zero_point, code.lowest, code.highest, out)
+        return out
+    if isinstance(epilogue, Rescale):
+        scaled = acc.astype(np.float32) * epilogue.scale.reshape(-1, 1)
+        return scaled if epilogue.bias is None else scaled + epilogue.bias.reshape(-1, 1)
+    return acc.astype(np.int32)
+
+
+def convolve(
+    codes: IntArray, op: Convolution, out_shape: tuple[int, ...], accumulator: AccumulatorFormat
+) -> tuple[IntArray, AccumulatorUse]:
+    """Execute a quantised convolution.
+
+    Args:
+        codes: uint8 or int8 [B, C, H, W], or [B, C, W] for a 1-D convolution.
+        op: weights, geometry and epilogue.
+        out_shape: shape of the output, same rank as the input.
+        accumulator: width and behaviour of the accumulators.
+
+    Returns:
+        The output (dtype of the epilogue) and what the accumulators went through.
+    """
+    zero_point = op.input.zero_point
+    batch, channels, *_ = codes.shape
+    height, width = (1, codes.shape[2]) if codes.ndim == 3 else codes.shape[2:]
+    operand, pad_value = _operand(codes, zero_point, accumulator.zp_mode)
+    top, left, bottom, right = op.geometry.pads
+    images = np.pad(
+        operand.reshape(batch, channels, height, width),
+        ((0, 0), (0, 0), (top, bottom), (left, right)),
+        constant_values=pad_value,
+    )
+    bias = _initial_bias(op.weights, zero_point, accumulator.zp_mode)
+    pixels = int(np.prod(out_shape[2:]))
+    exact = np.int32 if _fits_int32(op.weights, bias, _largest(op.input, accumulator.zp_mode)) else np.int64
+    tally = _Tally.empty()
+    outputs = [
+        apply_epilogue(_convolve_image(image, op, bias, pixels, out_shape[-1], exact, accumulator, tally), op.epilogue)
+        for image in images
+    ]
+    return np.stack(outputs).reshape(out_shape), tally.use(accumulator)
+
+
+def _convolve_image(
+    image: NDArray[np.int16],
+    op: Convolution,
+    bias: NDArray[np.int64],
+    pixels: int,
+    output_width: int,
+    exact: type[np.signedinteger],
+    accumulator: AccumulatorFormat,
+    tally: _Tally,
+) -> IntArray:
+    """Convolve one padded image; returns accumulators [N, M]."""
+    shape = op.geometry
+    weights = op.weights.values
+    depth = max(weights.shape[1], 1)
+    block = max(64, min(_LONGEST_BLOCK, _PATCH_BYTES // (2 * depth)))
+    window = (op.groups, shape.kernel, shape.strides, shape.dilations, output_width, block)
+    acc = np.repeat(bias.astype(exact)[:, None], pixels, axis=1)
+    seen = _Tally.empty()
+    convolve_exact(image, weights, acc, *window, seen.extremes)
+    tally.extremes[0] = min(tally.extremes[0], seen.extremes[0])
+    tally.extremes[1] = max(tally.extremes[1], seen.extremes[1])
+    if not seen.inside(accumulator):
+        acc = np.repeat(bias[:, None], pixels, axis=1)
+        saturate = accumulator.overflow == "saturate"
+        tally.overflows += int(convolve_narrow(image, weights, acc, *window, accumulator.bits, saturate))
+    return _narrow_to_epilogue(acc, accumulator)
+
+
+def accumulate(
+    stationary: NDArray[np.int16],
+    streamed: NDArray[np.int16],
+    start: NDArray[np.int64],
+    accumulator: AccumulatorFormat,
+    *,
+    fits_int32: bool = False,
+) -> tuple[IntArray, AccumulatorUse]:
+    """Accumulate one matrix product in bias-initialised accumulators.
+
+    Args:
+        stationary: int16[rows, K].
+        streamed: int16[K, lanes].
+        start: int64[rows, lanes], the bias of every accumulator.
+        accumulator: width and behaviour of the accumulators.
+        fits_int32: the caller has proved that no exact partial sum leaves int32.
+
+    Returns:
+        Accumulators int32 or int64 [rows, lanes] and what they went through.
+    """
+    tally = _Tally.empty()
+    acc: IntArray = start.astype(np.int32 if fits_int32 else np.int64)
+    accumulate_exact(stationary, streamed, acc, tally.extremes)
+    if not tally.inside(accumulator):
+        acc = start.copy()
+        tally.overflows = int(
+            accumulate_narrow(stationary, streamed, acc, accumulator.bits, accumulator.overflow == "saturate")
+        )
+    return acc, tally.use(accumulator)
+
+
+def multiply(
+    first: IntArray,
+    second: IntArray | None,
+    op: MatrixMultiply,
+    out_shape: tuple[int, ...],
+    accumulator: AccumulatorFormat,
+) -> tuple[IntArray, AccumulatorUse]:
+    """Execute a quantised matrix product with broadcasting over leading axes.
+
+    Args:
+        first: codes [..., M, K] ([..., K, M] when transposed).
+        second: codes [..., K, N], or None when the weights are constant.
+        op: weights, formats and epilogue.
+        out_shape: shape of the output.
+        accumulator: width and behaviour of the accumulators.
+    """
+    left, _ = _operand(
+        first.swapaxes(-1, -2) if op.transpose_first else first, op.input.zero_point, accumulator.zp_mode
+    )
+    if op.weights is not None:
+        return _multiply_constant(left, op, op.weights, out_shape, accumulator)
+    if second is None or op.second is None:
+        raise ValueError("a matrix product without constant weights needs a second operand and its format")
+    return _multiply_dynamic(left, second, op, op.second, out_shape, accumulator)
+
+
+def _multiply_constant(
+    left: NDArray[np.int16],
+    op: MatrixMultiply,
+    weights: Weights,
+    out_shape: tuple[int, ...],
+    accumulator: AccumulatorFormat,
+) -> tuple[IntArray, AccumulatorUse]:
+    """Multiply by constant weights: all leading axes are rows of one product."""
+    depth = weights.values.shape[1]
+    rows = left.reshape(-1, depth)
+    bias = _initial_bias(weights, op.input.zero_point, accumulator.zp_mode)
+    start = np.repeat(bias[:, None], rows.shape[0], axis=1)
+    fits = _fits_int32(weights, bias, _largest(op.input, accumulator.zp_mode))
+    if rows.shape[0] >= 16:
+        streamed = np.ascontiguousarray(rows.T)
+        acc, use = accumulate(weights.values, streamed, start, accumulator, fits_int32=fits)
+    else:  # few rows: let the lanes be the output features, so that the inner loop stays long
+        streamed = np.ascontiguousarray(weights.values.T)
+        stationary, start = np.ascontiguousarray(rows), np.ascontiguousarray(start.T)
+        acc, use = accumulate(stationary, streamed, start, accumulator, fits_int32=fits)
+        acc = np.ascontiguousarray(acc.T)
+    result = apply_epilogue(_narrow_to_epilogue(acc, accumulator), op.epilogue)
+    return np.ascontiguousarray(result.T).reshape(out_shape), use
+
+
+def _multiply_dynamic(
+    left: NDArray[np.int16],
+    second: IntArray,
+    op: MatrixMultiply,
+    code: CodeFormat,
+    out_shape: tuple[int, ...],
+    accumulator: AccumulatorFormat,
+) -> tuple[IntArray, AccumulatorUse]:
+    """Multiply two activations, matrix by matrix; both zero points are subtracted from the operands."""
+    shift = np.int16(op.input.zero_point if accumulator.zp_mode == "fold" else 0)
+    rows, columns, depth = left.shape[-2], second.shape[-1], left.shape[-1]
+    leading = np.broadcast_shapes(left.shape[:-2], second.shape[:-2])
+    lefts = np.broadcast_to(left - shift, (*leading, rows, depth)).reshape(-1, rows, depth)
+    right = second.astype(np.int16) - np.int16(code.zero_point)
+    rights = np.broadcast_to(right, (*leading, depth, columns)).reshape(-1, depth, columns)
+    bound = depth * _largest(op.input, "subtract") * _largest(code, "subtract")
+    tally = _Tally.empty()
+    outputs = []
+    for a, b in zip(lefts, rights, strict=True):
+        start = np.zeros((columns, rows), np.int64)
+        stationary, streamed = np.ascontiguousarray(b.T), np.ascontiguousarray(a.T)
+        acc, use = accumulate(stationary, streamed, start, accumulator, fits_int32=bound < 2**31)
+        tally.extremes[:] = min(tally.extremes[0], use.lowest), max(tally.extremes[1], use.highest)
+        tally.overflows += use.overflows
+        outputs.append(apply_epilogue(_narrow_to_epilogue(acc, accumulator), op.epilogue).T)
+    return np.stack(outputs).reshape(out_shape), tally.use(accumulator)

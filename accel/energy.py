@@ -1,0 +1,284 @@
+"""Energy: counts of events times the table of unit energies, every unit with its source."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from itertools import pairwise
+
+from accelsim.arch import Arch
+from accelsim.program import Layer
+from accelsim.timing import LayerTiming
+from accelsim.work import ContractionWork
+
+COMPONENTS = (
+    "mac", "activation_sram", "weight_sram", "accumulator_sram", "registers", "requantiser", "vector", "dram",
+)  # fmt: skip
+
+# Operand widths of the multiplier (contract, section 2): activations are 9-bit signed whether folded or subtracted.
+_ACTIVATION_BITS = 9
+_TABLE_BYTES = 256
+
+
+@dataclass(frozen=True)
+class UnitEnergy:
+    """Energy of one event: value in pJ, its source, and whether it was measured, interpolated or extrapolated."""
+
+    name: str
+    value_pj: float
+    basis: str
+    source: str
+
+
+@dataclass(frozen=True)
+class EnergyTable:
+    """Unit energies of one technology; see data/energy/horowitz45.toml."""
+
+    name: str
+    source: str
+    arithmetic_pj: Mapping[str, float]
+    sram_points: tuple[tuple[int, float], ...]
+    dram_64_bit_pj: float
+
+    def operation(self, name: str) -> UnitEnergy:
+        """Return the energy of an arithmetic operation that the table lists."""
+        return UnitEnergy(name, self.arithmetic_pj[name], "measured", self.source)
+
+    def adder(self, bits: int) -> UnitEnergy:
+        """Return the energy of an integer addition: linear between the table's widths, last slope beyond them.
+
+        Args:
+            bits: width of the adder.
+        """
+        points = [(8, "int8_add"), (16, "int16_add"), (32, "int32_add")]
+        for width, name in points:
+            if width == bits:
+                return self.operation(name)
+        pairs = list(pairwise(points))
+        (x0, name0), (x1, name1) = next((pair for pair in pairs if bits < pair[1][0]), pairs[-1])
+        y0, y1 = self.arithmetic_pj[name0], self.arithmetic_pj[name1]
+        value = y0 + (y1 - y0) * (bits - x0) / (x1 - x0)
+        basis = "interpolated" if bits < 32 else "extrapolated"
+        return UnitEnergy(f"int{bits}_add", value, basis, f"linear in bits through {self.source}")
+
+    def multiplier(self, first_bits: int, second_bits: int) -> UnitEnergy:
+        """Return the energy of an integer multiplication, bilinear in the two widths.
+
+        E = a * w1 * w2 + b * (w1 + w2) / 2 through int8 (0.2 pJ) and int32 (3.1 pJ), the two-width form of the
+        quadratic of QKeras (qtools, config_public.py).
+
+        Args:
+            first_bits: width of one operand.
+            second_bits: width of the other.
+        """
+        if first_bits == second_bits == 8:
+            return self.operation("int8_multiply")
+        low, high = self.arithmetic_pj["int8_multiply"], self.arithmetic_pj["int32_multiply"]
+        quadratic = (high - 4 * low) / (1024 - 4 * 64)
+        linear = (low - 64 * quadratic) / 8
+        value = quadratic * first_bits * second_bits + linear * (first_bits + second_bits) / 2
+        name = f"int{first_bits}x{second_bits}_multiply"
+        return UnitEnergy(name, value, "interpolated", f"bilinear in bits through {self.source}")
+
+    def sram(self, name: str, capacity_bytes: float, bits: float) -> UnitEnergy:
+        """Return the energy of one access of `bits` to a memory of a capacity.
+
+        Args:
+            name: what the memory is.
+            capacity_bytes: size of the bank that is accessed.
+            bits: width of the word.
+        """
+        points = self.sram_points
+        sizes = [size for size, _ in points]
+        index = min(max(bisect_left(sizes, capacity_bytes), 1), len(points) - 1)
+        (x0, y0), (x1, y1) = points[index - 1], points[index]
+        exponent = math.log(y1 / y0) / math.log(x1 / x0)
+        value = y0 * (capacity_bytes / x0) ** exponent * bits / 64
+        inside = sizes[0] <= capacity_bytes <= sizes[-1]
+        basis = "interpolated" if inside else "extrapolated"
+        law = f"power law in capacity ({capacity_bytes:,.0f} B), linear in width, through {self.source}"
+        return UnitEnergy(name, value, basis, law)
+
+    def dram(self) -> UnitEnergy:
+        """Return the energy of one byte to or from DRAM."""
+        return UnitEnergy(
+            "dram_byte",
+            self.dram_64_bit_pj / 8,
+            "measured",
+            f"middle of 1300..2600 pJ per 64 bits, {self.source}",
+        )
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One line of the bill: so many events of one kind at one unit energy, for one component."""
+
+    component: str
+    count: int
+    unit: UnitEnergy
+
+    @property
+    def energy_pj(self) -> float:
+        """Count times unit."""
+        return self.count * self.unit.value_pj
+
+
+@dataclass(frozen=True)
+class LayerEnergy:
+    """The bill of one layer."""
+
+    charges: tuple[Charge, ...]
+
+    def component(self, name: str) -> float:
+        """Return the energy of one component, in pJ."""
+        return math.fsum(charge.energy_pj for charge in self.charges if charge.component == name)
+
+    @property
+    def total_pj(self) -> float:
+        """Sum over all charges."""
+        return math.fsum(charge.energy_pj for charge in self.charges)
+
+
+@cache
+def load_table(name: str = "horowitz45") -> EnergyTable:
+    """Read a packaged energy table."""
+    data = tomllib.loads((resources.files("accelsim") / "data" / "energy" / f"{name}.toml").read_text("utf-8"))
+    points = tuple(sorted((int(size), float(value)) for size, value in data["sram_64_bit_access_pj"].items()))
+    return EnergyTable(
+        data["name"],
+        data["source"],
+        data["arithmetic_pj"],
+        points,
+        float(data["dram_64_bit_access_pj"]["mid"]),
+    )
+
+
+@dataclass(frozen=True)
+class _Units:
+    """Unit energies of one machine."""
+
+    table: EnergyTable
+    arch: Arch
+
+    def activation_byte(self) -> UnitEnergy:
+        """One byte of the activation scratchpad, from one of its R banks (contract 5.4)."""
+        return self.table.sram("activation_sram_byte", self.arch.spm_act / self.arch.rows, 8)
+
+    def weight_byte(self) -> UnitEnergy:
+        """One byte of the weight scratchpad, read in words of C elements from one bank."""
+        return self.table.sram("weight_sram_byte", float(self.arch.spm_weight), 8)
+
+    def accumulator(self) -> UnitEnergy:
+        """One accumulator of its column's bank."""
+        bits = self.arch.acc_bits
+        return self.table.sram(f"accumulator_sram_{bits}_bit", self.arch.acc_rows * bits / 8, bits)
+
+    def register(self, bits: int) -> UnitEnergy:
+        """One register write, as the smallest memory of the same law."""
+        return self.table.sram(f"register_{bits}_bit", bits / 8, bits)
+
+    def arithmetic(self, name: str) -> UnitEnergy:
+        """One operation of the vector unit."""
+        if name == "table_read":
+            return self.table.sram("table_read", _TABLE_BYTES, 8)
+        if name == "int16_multiply":
+            return self.table.multiplier(16, 16)
+        return self.table.operation(name)
+
+
+def price_layer(
+    layer: Layer, timing: LayerTiming, arch: Arch, table: EnergyTable, multiplies: int | None = None
+) -> LayerEnergy:
+    """Return the bill of a layer.
+
+    Args:
+        layer: the layer, for operand widths.
+        timing: its event counts.
+        arch: the machine.
+        table: unit energies.
+        multiplies: multiplications that really happen, if fewer than the MACs counted; None means all.
+    """
+    units = _Units(table, arch)
+    charges = _traffic(timing, units)
+    if isinstance(layer.work, ContractionWork):
+        charges += _array(timing, units, layer, multiplies)
+    else:
+        charges += _vector(timing, units)
+    return LayerEnergy(tuple(charge for charge in charges if charge.count))
+
+
+def _traffic(timing: LayerTiming, units: _Units) -> list[Charge]:
+    """DRAM in both directions."""
+    return [Charge("dram", timing.dram_bytes, units.table.dram())]
+
+
+def _requantisation(count: int, units: _Units) -> list[Charge]:
+    """Int to float, multiply, round and clamp (one float addition each), add the zero point."""
+    return [
+        Charge("requantiser", count, units.table.operation("fp32_multiply")),
+        Charge("requantiser", 2 * count, units.table.operation("fp32_add")),
+        Charge("requantiser", count, units.table.operation("int32_add")),
+    ]
+
+
+def _weight_operand_bits(layer: Layer) -> int:
+    """8 bits, or 9 when subtracting a zero point widened the weights (contract, section 2)."""
+    weights = getattr(layer.operator, "weights", None)
+    if weights is None:
+        return 9
+    values = weights.values
+    return 8 if values.size == 0 or (values.min() >= -128 and values.max() <= 127) else 9
+
+
+def _array(timing: LayerTiming, units: _Units, layer: Layer, multiplies: int | None) -> list[Charge]:
+    """Array, its memories and the requantiser (contract, section 6)."""
+    event, arch = timing.event, units.arch
+    macs = event("macs") if multiplies is None else multiplies
+    weight_bits = _weight_operand_bits(layer)
+    activation, weight, accumulator = units.activation_byte(), units.weight_byte(), units.accumulator()
+    elements, size = event("requant_elements"), layer.output_types[0].dtype.itemsize
+    return [
+        Charge("mac", macs, units.table.multiplier(_ACTIVATION_BITS, weight_bits)),
+        Charge("mac", macs, units.table.adder(arch.acc_bits)),
+        Charge("activation_sram", event("activation_reads") + event("activation_fill_bytes"), activation),
+        Charge("activation_sram", 2 * elements * size, activation),
+        Charge("weight_sram", event("weight_reads") + event("weight_fill_bytes"), weight),
+        Charge("weight_sram", 4 * event("bias_reads"), weight),
+        Charge("accumulator_sram", event("acc_reads") + event("acc_writes") + elements, accumulator),
+        Charge("registers", event("operand_register_writes") + event("weight_register_writes"), units.register(8)),
+        Charge("registers", event("sum_register_writes"), units.register(arch.acc_bits)),
+        *_requantisation(elements, units),
+    ]
+
+
+def _vector(timing: LayerTiming, units: _Units) -> list[Charge]:
+    """Vector unit: arithmetic, and every byte into and out of the scratchpad once on each side."""
+    moved = 2 * (timing.event("useful_read_bytes") + timing.event("useful_write_bytes"))
+    charges = [Charge("activation_sram", moved, units.activation_byte())]
+    for name, count in timing.events:
+        if name == "requantisation":
+            charges += _requantisation(count, units)
+        elif not name.endswith("_bytes"):
+            charges.append(Charge("vector", count, units.arithmetic(name)))
+    return charges
+
+
+def components(bills: Sequence[LayerEnergy]) -> dict[str, float]:
+    """Return the energy of each component over several bills, in pJ."""
+    return {
+        name: math.fsum(charge.energy_pj for bill in bills for charge in bill.charges if charge.component == name)
+        for name in COMPONENTS
+    }
+
+
+def units_used(bills: Sequence[LayerEnergy]) -> list[UnitEnergy]:
+    """Return every unit energy that appears in the bills, once, by name."""
+    return sorted(
+        {charge.unit for bill in bills for charge in bill.charges},
+        key=lambda unit: (unit.name, unit.value_pj),
+    )

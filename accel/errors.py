@@ -1,0 +1,88 @@
+"""Every error a user can meet: each composes one sentence (what, where, what to do) and carries its exit code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the command line, documented in the README and in `accel-sim --help`."""
+
+    OK = 0
+    INTERNAL = 1
+    USAGE = 2
+    MISMATCH = 3
+    UNSUPPORTED = 4
+    INVALID = 5
+    RESOURCE = 6
+    INTERRUPTED = 130
+
+
+class AccelSimError(Exception):
+    """Base of all errors that are meant for the user."""
+
+    exit_code = ExitCode.INTERNAL
+
+
+class UsageError(AccelSimError):
+    """The command line, the machine description or the inputs given do not make sense."""
+
+    exit_code = ExitCode.USAGE
+
+
+class InvalidModelError(AccelSimError):
+    """The model file is broken, hostile or not a model at all."""
+
+    exit_code = ExitCode.INVALID
+
+
+class ResourceLimitError(AccelSimError):
+    """A documented limit on size, memory or time was reached."""
+
+    exit_code = ExitCode.RESOURCE
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One reason why a model cannot run: which node, which operator, why, and what to do about it."""
+
+    node: str
+    operator: str
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return printable(f"{self.operator} '{printable(self.node)}': {self.reason}; {self.remedy}", 400)
+
+
+class UnsupportedModelError(AccelSimError):
+    """The model is valid, but contains something that the simulator does not execute."""
+
+    exit_code = ExitCode.UNSUPPORTED
+
+    def __init__(self, summary: str, findings: Iterable[Finding] = ()) -> None:
+        self.summary = summary
+        self.findings = tuple(findings)
+        super().__init__("\n".join([summary, *(f"  - {finding}" for finding in self.findings)]))
+
+
+def printable(text: str, limit: int = 120) -> str:
+    """Return the text without control characters and cut to a length that is safe on a terminal.
+
+    Names come from model files that nobody vouches for, so escape sequences must not reach a terminal.
+
+    Args:
+        text: any string, for example a node's name.
+        limit: largest length of the answer, in characters.
+    """
+    clean = "".join(character if character.isprintable() else "?" for character in text)
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def nearest(word: str, choices: Sequence[str]) -> str:
+    """Return a hint that names the closest valid word, or lists the choices when none is close."""
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"valid keys: {', '.join(choices)}"

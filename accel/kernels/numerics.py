@@ -1,0 +1,75 @@
+"""Rounding, saturation, wrapping and requantisation: the only place where they exist.
+
+Scalar functions, inlined into the loops of the other kernels. All float operands are float32 and every operation
+rounds once to float32, as written in the ONNX Runtime semantics that the datapath reproduces.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from accelsim.kernels.jit import kernel
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+INT32_SPAN = np.float32(2.0**31)
+
+
+@intrinsic
+def fused_multiply_add(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+    """Return float32 a * b + c with a single rounding."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        single = ir.FloatType()
+        function_type = ir.FunctionType(single, [single, single, single])
+        fma = builder.module.declare_intrinsic("llvm.fma", [single], function_type)
+        return builder.call(fma, arguments)
+
+    return types.float32(types.float32, types.float32, types.float32), generate
+
+
+@kernel
+def wrap(value, lowest, mask):
+    """Wrap an integer into two's complement: lowest = -2^(bits-1), mask = 2^bits - 1 (bits <= 63)."""
+    return ((value - lowest) & mask) + lowest
+
+
+@kernel
+def clamp(value, lowest, highest):
+    """Saturate to [lowest, highest]."""
+    return min(max(value, lowest), highest)
+
+
+@kernel
+def clamp_then_round(value, zero_point, lowest, highest):
+    """Requantise: clamp in float, round half to even, then add the zero point (contract section 2, mode f32)."""
+    bounded = min(max(value, np.float32(lowest - zero_point)), np.float32(highest - zero_point))
+    return np.int32(np.rint(bounded)) + zero_point
+
+
+@kernel
+def round_then_clamp(value, lowest, highest):
+    """Round half to even, then clamp; the zero point is already inside the value.
+
+    At and beyond 2^31 the x86 conversion gives INT_MIN, so onnxruntime answers the lowest code.
+    """
+    if not value < INT32_SPAN:
+        return lowest
+    return np.int32(min(max(np.rint(value), np.float32(lowest)), np.float32(highest)))
+
+
+@kernel
+def quantise(value, scale, zero_point, lowest, highest):
+    """QuantizeLinear of one float32: true division, clamp, round half to even; NaN gives the lowest code."""
+    scaled = np.float32(value / scale)
+    if np.isnan(scaled):
+        return np.int32(lowest)
+    return clamp_then_round(scaled, zero_point, lowest, highest)
+
+
+@kernel
+def dequantise(code, scale, zero_point):
+    """DequantizeLinear of one code to float32."""
+    return np.float32(np.float32(np.int32(code) - zero_point) * scale)

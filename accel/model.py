@@ -1,0 +1,74 @@
+"""A loaded model, ready to be run on any machine; normalisation and import happen once per set of input shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from accelsim.graph.importer import import_graph
+from accelsim.graph.ir import Graph
+from accelsim.graph.limits import Limits
+from accelsim.graph.loader import CheckedModel, load_bytes, load_model
+from accelsim.graph.normalise import NormalisedModel, input_types, normalise
+from accelsim.tensors import TensorType
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A model with fixed input shapes: as onnxruntime executes it, and as a graph of machine operators."""
+
+    normalised: NormalisedModel
+    graph: Graph
+
+
+@dataclass(eq=False)
+class Model:
+    """A checked model; `bind` fixes its shapes and keeps the last binding."""
+
+    checked: CheckedModel
+    limits: Limits
+    _bound: dict[tuple[tuple[str, tuple[int, ...]], ...], Bound] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """File name of the model."""
+        return self.checked.name
+
+    def inputs(self, batch: int = 1) -> dict[str, TensorType]:
+        """Return the types of the inputs, dynamic dimensions replaced by a batch size."""
+        return input_types(self.checked, batch)
+
+    def bind(self, shapes: Shapes | None = None) -> Bound:
+        """Fix the input shapes (dynamic dimensions become 1 without shapes) and import the graph.
+
+        Args:
+            shapes: shape of every input, or None.
+
+        Raises:
+            AccelSimError: see `accelsim.graph.normalise.normalise` and `accelsim.graph.importer.import_graph`.
+        """
+        chosen = dict(shapes) if shapes is not None else {name: kind.shape for name, kind in self.inputs().items()}
+        key = tuple(sorted(chosen.items()))
+        if key not in self._bound:
+            normalised = normalise(self.checked, chosen, self.limits)
+            self._bound.clear()
+            self._bound[key] = Bound(normalised, import_graph(normalised))
+        return self._bound[key]
+
+
+def load(source: str | Path | bytes, limits: Limits | None = None) -> Model:
+    """Load and check a model.
+
+    Args:
+        source: path of an .onnx file, or its bytes.
+        limits: budgets; None takes the defaults.
+
+    Raises:
+        AccelSimError: the file cannot be read, is broken, hostile, too large or not supported.
+    """
+    limits = limits or Limits()
+    checked = load_bytes(source, limits=limits) if isinstance(source, bytes) else load_model(source, limits)
+    return Model(checked, limits)

@@ -1,0 +1,290 @@
+"""What the machine can be told to compute: one frozen dataclass per operator, constants included.
+
+An operator says nothing about where its operands lie or when it runs. Scales are float32 and already combined
+the way onnxruntime combines them, so that the datapath only multiplies, rounds and clamps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.generic]
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CodeFormat:
+    """An 8-bit (or 16-bit) code: its dtype and zero point."""
+
+    dtype: np.dtype[np.generic]
+    zero_point: int
+
+    @property
+    def lowest(self) -> int:
+        """Smallest code."""
+        return int(np.iinfo(self.dtype.name).min)
+
+    @property
+    def highest(self) -> int:
+        """Largest code."""
+        return int(np.iinfo(self.dtype.name).max)
+
+
+@dataclass(frozen=True, eq=False)
+class Requantise:
+    """Accumulator to code: y = round_half_even(clamp(f32(A) * multiplier)) + zero point (contract, section 2).
+
+    multiplier: float32[1] or float32[N], fl32(fl32(s_x * s_w[n]) / s_y).
+    """
+
+    multiplier: FloatArray
+    output: CodeFormat
+
+
+@dataclass(frozen=True, eq=False)
+class Rescale:
+    """Accumulator to float: y = f32(f32(A) * scale) [+ bias], two roundings, no fused multiply-add.
+
+    scale: float32[1] or float32[N]; bias: float32[N] or None.
+    """
+
+    scale: FloatArray
+    bias: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class Raw:
+    """The accumulator itself, as int32."""
+
+
+Epilogue = Requantise | Rescale | Raw
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Constant stationary operand, zero points already subtracted (exact, 9 bits at most).
+
+    values: int16[N, K] in the flattened ONNX order (cin, kh, kw); bias: int32[N] (zeros when the model has none).
+    """
+
+    values: NDArray[np.int16]
+    bias: NDArray[np.int32]
+    bits: int = 8
+
+
+@dataclass(frozen=True)
+class ConvolutionGeometry:
+    """Spatial parameters of a 2-D convolution or pooling; 1-D ones have height 1. Pads: top, left, bottom, right."""
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    dilations: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """Quantised convolution of code[B, C, H, W] (or [B, C, W]) with bias-initialised accumulators."""
+
+    geometry: ConvolutionGeometry
+    groups: int
+    weights: Weights
+    input: CodeFormat
+    epilogue: Epilogue
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixMultiply:
+    """Quantised product code[..., M, K] x [..., K, N]; the second operand is constant (weights) or an input.
+
+    weights: constant second operand, or None when it is the second input, which then has the format `second`.
+    """
+
+    input: CodeFormat
+    weights: Weights | None
+    second: CodeFormat | None
+    epilogue: Epilogue
+    transpose_first: bool = False
+
+
+@dataclass(frozen=True)
+class ElementwiseAdd:
+    """QLinearAdd: y = clamp(rint(fma(a, ratio_a, fma(b, ratio_b, offset)))), zero points inside the offset.
+
+    ratio_a, ratio_b: fl32(s_a / s_y), fl32(s_b / s_y). `swap` exchanges the operands first, which is what onnxruntime
+    does when the first one is the scalar of the innermost broadcast span (visible only in the last bit).
+    """
+
+    first: CodeFormat
+    second: CodeFormat
+    ratio_first: np.float32
+    ratio_second: np.float32
+    swap: bool
+    output: CodeFormat
+
+
+@dataclass(frozen=True)
+class ElementwiseMultiply:
+    """QLinearMul: y = clamp(rint(f32(f32(p) * ratio) + z_y)) with the exact product p of the shifted codes."""
+
+    first: CodeFormat
+    second: CodeFormat
+    ratio: np.float32
+    output: CodeFormat
+
+
+@dataclass(frozen=True)
+class AveragePool:
+    """QLinearAveragePool: sequential float32 sum of dequantised codes, divided, then quantised."""
+
+    geometry: ConvolutionGeometry
+    input: CodeFormat
+    input_scale: np.float32
+    output_scale: np.float32
+    output: CodeFormat
+    count_include_pad: bool
+    ceil_mode: bool
+
+
+@dataclass(frozen=True)
+class GlobalAveragePool:
+    """QLinearGlobalAveragePool: integer sum minus N * z_x, one multiplier, requantised."""
+
+    input: CodeFormat
+    multiplier: np.float32
+    output: CodeFormat
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Maximum of codes; padding holds the lowest code."""
+
+    geometry: ConvolutionGeometry
+    ceil_mode: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax:
+    """QLinearSoftmax along one axis (`rows_from` flattens from the axis, as before opset 13).
+
+    exponentials: float32[256], the table of exp(); inverse_scale: floor(1 / s_y).
+    """
+
+    exponentials: FloatArray
+    inverse_scale: np.float32
+    axis: int
+    flatten: bool
+    output: CodeFormat
+
+
+@dataclass(frozen=True, eq=False)
+class TableLookup:
+    """A unary function of 8-bit codes as a table of 256 output codes, index = code & 255."""
+
+    function: str
+    table: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Concatenate:
+    """Join along an axis; each input may pass through a table of 256 codes that changes its scale."""
+
+    axis: int
+    tables: tuple[IntArray | None, ...]
+
+
+@dataclass(frozen=True)
+class Quantise:
+    """QuantizeLinear of float32 with one scale."""
+
+    scale: np.float32
+    output: CodeFormat
+
+
+@dataclass(frozen=True)
+class Dequantise:
+    """DequantizeLinear to float32 with one scale."""
+
+    scale: np.float32
+    input: CodeFormat
+
+
+@dataclass(frozen=True)
+class View:
+    """Reshape, Flatten, Squeeze, Unsqueeze, Identity: same bytes, other shape; nothing moves."""
+
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Transpose:
+    """Permutation of axes."""
+
+    permutation: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Strided selection: one (start, stop, step) per axis, stop None meaning past the first element."""
+
+    ranges: tuple[tuple[int, int | None, int], ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Cut along an axis into pieces of the given sizes."""
+
+    axis: int
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Gather:
+    """Selection along an axis by constant indices."""
+
+    axis: int
+    indices: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Pad:
+    """Constant padding, (before, after) per axis."""
+
+    widths: tuple[tuple[int, int], ...]
+    value: float | int
+
+
+@dataclass(frozen=True, eq=False)
+class HostOperator:
+    """A node outside the integer machine, executed alone by onnxruntime.
+
+    model: the serialised one-node model; onnxruntime is opened with all optimisations off and one thread.
+    kind: the ONNX operator, for prices and reports; inputs/outputs: tensor names inside that model.
+    """
+
+    kind: str
+    model: bytes = field(repr=False)
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+Contraction = Convolution | MatrixMultiply
+Movement = View | Transpose | Slice | Split | Gather | Pad
+Operator = (
+    Contraction
+    | ElementwiseAdd
+    | ElementwiseMultiply
+    | AveragePool
+    | GlobalAveragePool
+    | MaxPool
+    | Softmax
+    | TableLookup
+    | Concatenate
+    | Quantise
+    | Dequantise
+    | Movement
+    | HostOperator
+)

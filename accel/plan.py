@@ -1,0 +1,177 @@
+"""How a machine does a layer: block sizes that respect the scratchpads (timing contract, sections 4.4 and 5.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from accelsim.arch import Arch
+from accelsim.errors import UsageError, printable
+from accelsim.work import ContractionWork, StreamWork, Work
+
+
+@dataclass(frozen=True)
+class ContractionPlan:
+    """Blocking of a contraction on the array.
+
+    block_m, block_n: extents of one output block; chunk_k: depth loaded at a time; pack: groups sharing a tile,
+    block-diagonal (contract 4.6); resident: the operand of the inner loop stays in its scratchpad.
+    """
+
+    block_m: int
+    block_n: int
+    chunk_k: int
+    pack: int
+    resident: bool
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """Number of blocks that a vector or DMA layer is cut into."""
+
+    blocks: int
+
+
+Plan = ContractionPlan | StreamPlan
+
+_OVERLAPPED_BLOCKS = 16
+_BURSTS_PER_BLOCK = 8
+
+
+def make_plan(name: str, work: Work, arch: Arch) -> Plan:
+    """Choose the blocking of a layer.
+
+    Args:
+        name: the layer's name, for messages.
+        work: the layer's work.
+        arch: the machine.
+
+    Raises:
+        UsageError: a scratchpad is too small for one tile; names the buffer, the layer and the minimum.
+    """
+    return plan_contraction(name, work, arch) if isinstance(work, ContractionWork) else plan_stream(name, work, arch)
+
+
+def plan_stream(name: str, work: StreamWork, arch: Arch) -> StreamPlan:
+    """Cut a vector or DMA layer so that double-buffered blocks fit into the activation scratchpad.
+
+    More blocks than needed let loading, computing and storing overlap, as long as a block keeps some bursts.
+    """
+    copies = max(arch.operand_buffers, arch.output_buffers)
+    room = arch.spm_act // copies
+    needed = work.bytes_per_unit
+    if needed > room:
+        raise UsageError(_too_small("activation", "buffers.activation", name, needed * copies, arch.spm_act))
+    if not needed:
+        return StreamPlan(1)
+    fitting = -(-work.units // (room // needed))
+    bursts = work.units * needed // arch.dram_burst
+    return StreamPlan(max(fitting, min(work.units, _OVERLAPPED_BLOCKS, bursts // _BURSTS_PER_BLOCK), 1))
+
+
+def plan_contraction(name: str, work: ContractionWork, arch: Arch) -> ContractionPlan:
+    """Choose output blocks as large as the accumulators allow, then the depth that the scratchpads allow.
+
+    The largest block whose whole depth fits is taken; where none does, the largest block that fits with at least one
+    tile's depth, its depth cut into chunks.
+    """
+    pack = _pack(work, arch)
+    fallback = None
+    for block_m, block_n in _candidates(work, arch, pack):
+        plan = _fit(work, arch, block_m, block_n, pack)
+        if plan is not None and plan.chunk_k >= work.k:
+            return plan
+        fallback = fallback or plan
+    if fallback is None:
+        raise UsageError(_smallest_problem(name, work, arch, pack))
+    return fallback
+
+
+def _pack(work: ContractionWork, arch: Arch) -> int:
+    """Groups that share a tile block-diagonally: as many as rows and columns hold (contract 4.6)."""
+    if arch.dataflow == "is" or work.dynamic_second:
+        return 1
+    return max(min(arch.rows // work.k, arch.cols // work.n, work.groups), 1)
+
+
+def _candidates(work: ContractionWork, arch: Arch, pack: int) -> list[tuple[int, int]]:
+    """Output blocks (m, n) to try, largest first; only the streamed extent is free."""
+    if arch.dataflow == "is":
+        held, limit, extent = min(arch.cols, work.m), arch.acc_rows, work.n
+    else:
+        held = work.n if pack > 1 else min(arch.cols, work.n)
+        limit, extent = (arch.rows if arch.dataflow == "os" else arch.acc_rows), work.m
+    sizes = []
+    size = min(limit, extent)
+    while size > 1:
+        sizes.append(size)
+        size = -(-size // 2)
+    return [(held, s) if arch.dataflow == "is" else (s, held) for s in [*sizes, 1]]
+
+
+def _fit(work: ContractionWork, arch: Arch, block_m: int, block_n: int, pack: int) -> ContractionPlan | None:
+    """Return the plan for one block shape, or None when not even one tile's depth fits."""
+    room = arch.spm_act - arch.output_buffers * block_m * block_n * pack * work.output_bytes
+    inner_first = arch.dataflow != "is"
+    first_total = _first_bytes(work, work.m, work.k) * pack
+    second_total = _second_bytes(work, work.n, work.k) * pack
+    resident = first_total <= room if inner_first else second_total <= arch.spm_weight
+    chunk = work.k
+    while True:
+        first = (
+            first_total
+            if resident and inner_first
+            else _first_bytes(work, block_m, chunk) * pack * arch.operand_buffers
+        )
+        second = (
+            second_total
+            if resident and not inner_first
+            else _second_bytes(work, block_n, chunk) * pack * arch.operand_buffers
+        )
+        if first <= room and second <= arch.spm_weight:
+            return ContractionPlan(block_m, block_n, chunk, pack, resident)
+        if chunk <= arch.rows:
+            return None
+        tiles = -(-chunk // arch.rows)
+        chunk = max(tiles // 2, 1) * arch.rows
+
+
+def _first_bytes(work: ContractionWork, rows: int, depth: int) -> int:
+    """Bytes of the first operand that a block of output rows needs at a depth (an upper bound for feature maps)."""
+    image = work.image
+    if image is None:
+        return rows * depth
+    shape = image.geometry
+    taps = shape.kernel[0] * shape.kernel[1]
+    channels = min(-(-depth // taps) + (1 if depth % taps or depth < work.k else 0), work.k // taps)
+    pixels = image.out_height * image.out_width
+    if rows >= work.m:
+        return channels * image.images * image.height * image.width
+    lines = -(-rows // image.out_width) + 1
+    reach = shape.dilations[0] * (shape.kernel[0] - 1) + 1
+    covered = min((lines - 1) * shape.strides[0] + reach, image.height)
+    images = min(-(-rows // pixels) + 1, image.images) if image.images > 1 else 1
+    return channels * images * covered * image.width
+
+
+def _second_bytes(work: ContractionWork, columns: int, depth: int) -> int:
+    """Bytes of weights and their parameters (or of the second activation) for some columns at a depth."""
+    return columns * (depth + (0 if work.dynamic_second else work.parameter_bytes))
+
+
+def _smallest_problem(name: str, work: ContractionWork, arch: Arch, pack: int) -> str:
+    """Say which scratchpad cannot hold even the smallest block, and what it would need."""
+    depth = min(work.k, arch.rows)
+    block_m, block_n = _candidates(work, arch, pack)[-1]
+    second = _second_bytes(work, block_n, depth) * pack * arch.operand_buffers
+    if second > arch.spm_weight:
+        return _too_small("weight", "buffers.weight", name, second, arch.spm_weight)
+    outputs = arch.output_buffers * block_m * block_n * pack * work.output_bytes
+    first = _first_bytes(work, block_m, depth) * pack * arch.operand_buffers
+    return _too_small("activation", "buffers.activation", name, first + outputs, arch.spm_act)
+
+
+def _too_small(buffer: str, key: str, name: str, needed: int, available: int) -> str:
+    return (
+        f"the {buffer} scratchpad is too small for one tile of layer '{printable(name)}': it needs {needed:,} bytes "
+        f"and has {available:,}: raise it with --set {key}={-(-needed // 1024)}KiB"
+    )

@@ -1,0 +1,42 @@
+"""The lowered program: what the machine executes, layer by layer, with the work and the plan of each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from accelsim.operators import Operator
+from accelsim.plan import Plan
+from accelsim.tensors import TensorType
+from accelsim.work import Work
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One operator of the program.
+
+    name: from the model; kind: its operator in the normalised graph; inputs, outputs: tensor names (constants that are
+    inside the operator are not inputs); work: what it costs any machine; plan: how this machine does it.
+    """
+
+    name: str
+    kind: str
+    operator: Operator
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    input_types: tuple[TensorType, ...]
+    output_types: tuple[TensorType, ...]
+    work: Work
+    plan: Plan
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Layers in execution order, with the tensors that enter, leave and are constant."""
+
+    inputs: Mapping[str, TensorType]
+    outputs: tuple[str, ...]
+    constants: Mapping[str, NDArray[np.generic]]
+    layers: tuple[Layer, ...]

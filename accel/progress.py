@@ -1,0 +1,36 @@
+"""Progress of long work: on stderr, only when that is a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Report = Callable[[str, int, int], None]
+
+
+@contextmanager
+def layer_progress(title: str, *, quiet: bool = False) -> Iterator[Report | None]:
+    """Show a bar over the layers of a model while the block runs.
+
+    Args:
+        title: what is being worked on.
+        quiet: show nothing.
+
+    Yields:
+        A function of (layer name, index, count), or None when nothing is shown.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+
+        def report(layer: str, index: int, count: int) -> None:
+            bar.update(task, completed=index, total=count)
+
+        yield report

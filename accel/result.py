@@ -1,0 +1,231 @@
+"""The result of a run: one frozen tree that tables, JSON and scripts read; schema version 1."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What was run."""
+
+    name: str
+    sha256: str
+    macs: int
+    parameters_bytes: int
+
+
+@dataclass(frozen=True)
+class AccumulatorResult:
+    """Accumulators of one layer: width given, largest magnitude met, overflow events, width that would be safe."""
+
+    bits: int
+    peak: int
+    overflows: int
+    min_safe_bits: int
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """Comparison of one layer with the reference.
+
+    mismatched: elements that differ when the layer reads the reference's own tensors; drifted: elements that differ in
+    the free run from the model's inputs; total elements compared.
+    """
+
+    elements: int
+    mismatched: int
+    drifted: int
+
+    @property
+    def verdict(self) -> str:
+        """One word: exact, drifted (exact by itself, wrong inputs) or mismatch."""
+        if self.mismatched:
+            return "mismatch"
+        return "drifted" if self.drifted else "exact"
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """One row of the result."""
+
+    name: str
+    op: str
+    placement: str
+    m: int | None
+    k: int | None
+    n: int | None
+    groups: int | None
+    tiles: int
+    macs: int
+    cycles: int
+    cycle_classes: Mapping[str, int]
+    utilisation: float | None
+    energy_pj: Mapping[str, float]
+    dram_bytes: int
+    acc: AccumulatorResult | None
+    check: LayerCheck | None
+
+    @property
+    def largest_stall(self) -> tuple[str, int] | None:
+        """The largest class of cycles in which the layer's unit did no work, if any."""
+        stalls = {name: cycles for name, cycles in self.cycle_classes.items() if name not in ("stream", "vector")}
+        return max(stalls.items(), key=lambda item: item[1]) if stalls else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row as plain data."""
+        row = {
+            name: getattr(self, name)
+            for name in ("name", "op", "placement", "m", "k", "n", "groups", "tiles", "macs", "cycles")
+        }
+        row |= {"cycle_classes": dict(self.cycle_classes), "utilisation": self.utilisation}
+        row |= {"energy_pj": dict(self.energy_pj), "dram_bytes": self.dram_bytes}
+        row["acc"] = None if self.acc is None else vars(self.acc).copy()
+        row["check"] = None if self.check is None else vars(self.check) | {"verdict": self.check.verdict}
+        return row
+
+
+@dataclass(frozen=True)
+class FirstMismatch:
+    """Where the first difference is: tensor, layer, index, both values; forced says how it was found."""
+
+    tensor: str
+    layer: str
+    index: tuple[int, ...]
+    got: float
+    expected: float
+    forced: bool
+
+
+@dataclass(frozen=True)
+class LiteralDistance:
+    """Distance of the outputs from the literal float evaluation of the Q/DQ file."""
+
+    max_lsb: float | None
+    max_abs: float
+    share: float
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The verdict: exact, mismatch or skipped."""
+
+    reference: str
+    verdict: str
+    tensors: int = 0
+    elements: int = 0
+    mismatched_elements: int = 0
+    drifted_elements: int = 0
+    output_elements: int = 0
+    output_mismatched: int = 0
+    first_mismatch: FirstMismatch | None = None
+    literal_qdq: LiteralDistance | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the verdict as plain data."""
+        data = vars(self).copy()
+        first = self.first_mismatch
+        data["first_mismatch"] = None if first is None else vars(first) | {"index": list(first.index)}
+        data["literal_qdq"] = None if self.literal_qdq is None else vars(self.literal_qdq).copy()
+        data["float_reference"] = []
+        return data
+
+
+@dataclass(frozen=True)
+class EnergyInfo:
+    """Where the picojoules come from: name of the table, its source, and every unit energy used."""
+
+    table: str
+    source: str
+    units: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Everything one run gives. Sizes in bytes, energies in pJ, times in cycles unless the name says otherwise."""
+
+    model: ModelInfo
+    arch: Mapping[str, Mapping[str, Any]]
+    clock_ghz: float
+    pe_count: int
+    layers: tuple[LayerResult, ...]
+    energy: EnergyInfo
+    check: CheckResult
+    versions: Mapping[str, str]
+    outputs: Mapping[str, NDArray[np.generic]] = field(repr=False)
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of the whole run."""
+        return sum(layer.cycles for layer in self.layers)
+
+    @property
+    def energy_components_pj(self) -> dict[str, float]:
+        """Energy by component, in pJ."""
+        totals: dict[str, float] = {}
+        for layer in self.layers:
+            for name, value in layer.energy_pj.items():
+                totals[name] = totals.get(name, 0.0) + value
+        return totals
+
+    @property
+    def energy_pj(self) -> float:
+        """Energy of the whole run, in pJ."""
+        return sum(self.energy_components_pj.values())
+
+    @property
+    def dram_bytes(self) -> int:
+        """DRAM traffic in whole bursts."""
+        return sum(layer.dram_bytes for layer in self.layers)
+
+    @property
+    def utilisation(self) -> float:
+        """MACs over the MACs that the array could do in all cycles."""
+        return self.model.macs / (self.pe_count * self.cycles) if self.cycles else 0.0
+
+    @property
+    def time_s(self) -> float:
+        """Latency at the machine's clock, in seconds."""
+        return self.cycles / (self.clock_ghz * 1e9)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain data, in the layout of result.json."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "model": vars(self.model).copy(),
+            "arch": {section: dict(values) for section, values in self.arch.items()},
+            "totals": {
+                "cycles": self.cycles,
+                "macs": self.model.macs,
+                "utilisation": self.utilisation,
+                "energy_pj": self.energy_pj,
+                "dram_bytes": self.dram_bytes,
+                "time_s": self.time_s,
+            },
+            "layers": [layer.to_dict() for layer in self.layers],
+            "energy": {
+                "components": self.energy_components_pj,
+                "table": self.energy.table,
+                "source": self.energy.source,
+                "sources": [dict(unit) for unit in self.energy.units],
+            },
+            "check": self.check.to_dict(),
+            "versions": dict(self.versions),
+        }
+
+    def to_json(self) -> str:
+        """Return result.json: sorted keys, no timestamps, so that equal runs give equal bytes."""
+        return json.dumps(self.to_dict(), sort_keys=True, indent=2, allow_nan=False) + "\n"
+
+    def _repr_html_(self) -> str:
+        from accelsim.reports.html import result_html
+
+        return result_html(self)

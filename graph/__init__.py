@@ -1,0 +1,6 @@
+"""From ONNX bytes to the typed integer graph: loading, normalising, importing, lowering."""
+
+if __name__ != "accelsim.graph":
+    raise ImportError(
+        "import accelsim.graph, not the folder graph/: the same module under two names would not be equal"
+    )

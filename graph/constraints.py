@@ -1,0 +1,205 @@
+"""What is supported: one table of operators that the loader checks, the importer obeys and `accel-sim ops` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from accelsim.errors import Finding, UnsupportedModelError
+from onnx import AttributeProto, ModelProto, NodeProto
+
+OPSET_WINDOW = (10, 25)
+DOMAINS = {
+    "": "ai.onnx",
+    "ai.onnx": "ai.onnx",
+    "com.microsoft": "com.microsoft",
+    "com.microsoft.nchwc": "com.microsoft",
+}
+
+
+@dataclass(frozen=True)
+class Support:
+    """One row of the table of operators.
+
+    kernel: operator of the normalised graph; sources: what a file contains for it; placement: which unit executes it;
+    rule: the constraints, as users read them; scales: input positions that hold scales.
+    """
+
+    kernel: str
+    sources: str
+    placement: str
+    rule: str
+    scales: tuple[int, ...] = ()
+
+
+OPERATORS: tuple[Support, ...] = (
+    Support(
+        "QLinearConv",
+        "Q/DQ around Conv [+ Relu/Clip]; QLinearConv",
+        "array",
+        "1-D or 2-D; any strides, dilations, groups, pads or auto_pad; uint8/int8 activations; 8-bit weights per "
+        "tensor or per channel with any zero points; int32 bias; constant weights and parameters",
+        (1, 4, 6),
+    ),
+    Support(
+        "QLinearMatMul",
+        "Q/DQ around MatMul; QLinearMatMul",
+        "array",
+        "any rank with broadcasting; second operand constant or computed; per tensor, or per column when constant",
+        (1, 4, 6),
+    ),
+    Support(
+        "QGemm",
+        "Q/DQ around Gemm, or MatMul + bias; com.microsoft QGemm",
+        "array",
+        "alpha = 1; constant second operand; bias of one row; output quantised or float",
+        (1, 4, 7),
+    ),
+    Support(
+        "MatMulIntegerToFloat",
+        "DQ, DQ -> MatMul without Q",
+        "array",
+        "float32 output, optional float bias",
+        (2, 3),
+    ),
+    Support(
+        "QLinearAdd",
+        "Q/DQ around Add",
+        "vector",
+        "uint8 or int8, broadcasting, constant parameters",
+        (1, 4, 6),
+    ),
+    Support(
+        "QLinearMul",
+        "Q/DQ around Mul",
+        "vector",
+        "uint8 or int8, broadcasting, constant parameters",
+        (1, 4, 6),
+    ),
+    Support(
+        "QLinearAveragePool",
+        "Q/DQ around AveragePool",
+        "vector",
+        "1-D or 2-D, dilation 1, pads, ceil_mode",
+        (1, 3),
+    ),
+    Support(
+        "QLinearGlobalAveragePool",
+        "Q/DQ around GlobalAveragePool",
+        "vector",
+        "any rank, channels first",
+        (1, 3),
+    ),
+    Support("MaxPool", "Q/DQ around MaxPool", "vector", "on 8-bit codes, 1-D or 2-D, one output"),
+    Support("QLinearSoftmax", "Q/DQ around Softmax", "vector", "any axis", (1, 3)),
+    Support("QLinearSigmoid", "Q/DQ around Sigmoid", "vector", "table of 256 codes", (1, 3)),
+    Support("QLinearLeakyRelu", "Q/DQ around LeakyRelu", "vector", "table of 256 codes", (1, 3)),
+    Support("QLinearConcat", "Q/DQ around Concat", "vector", "tables where scales differ, else moved by DMA"),
+    Support("QuantizeLinear", "QuantizeLinear", "vector", "float32 to 8- or 16-bit codes with one scale", (1,)),
+    Support("DequantizeLinear", "DequantizeLinear", "vector", "8-, 16- or 32-bit codes with one scale", (1,)),
+    Support(
+        "Reshape",
+        "Reshape, Flatten, Squeeze, Unsqueeze, Identity",
+        "none",
+        "same bytes under another shape: nothing moves",
+    ),
+    Support("Transpose", "Transpose", "dma", "any permutation"),
+    Support("Slice", "Slice", "dma", "constant ranges"),
+    Support("Split", "Split", "dma", "constant sizes"),
+    Support("Gather", "Gather", "dma", "constant indices"),
+    Support("Concat", "Concat", "dma", "equal scales or plain data"),
+    Support("Pad", "Pad", "dma", "constant mode, constant widths"),
+    Support(
+        "(any other)",
+        "every other onnxruntime operator without subgraphs",
+        "vector or host",
+        "executed by onnxruntime one node at a time; element-wise float operators are priced on the vector unit, all "
+        "others as host with their bytes moved over DMA",
+    ),
+)
+
+_SCALES: dict[str, tuple[int, ...]] = {row.kernel: row.scales for row in OPERATORS if row.scales}
+_RANDOM = {
+    "RandomNormal",
+    "RandomUniform",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "Bernoulli",
+    "Multinomial",
+    "Dropout",
+}
+_QUANTISED = {"QuantizeLinear", "DequantizeLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"}
+_LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "Attention"}
+
+
+def scale_positions(node: NodeProto) -> Iterator[int]:
+    """Yield the input positions of a node that hold scales."""
+    if node.op_type == "QLinearConcat":
+        yield 0
+        yield from range(3, len(node.input), 3)
+    yield from _SCALES.get(node.op_type, ())
+
+
+def opset_finding(proto: ModelProto) -> Iterator[Finding]:
+    """Check domains and the opset window."""
+    lowest, highest = OPSET_WINDOW
+    versions = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
+    if not versions:
+        yield Finding("(model)", "opset", "no opset of the standard operators is imported", "export the model again")
+    for version in versions:
+        if not lowest <= version <= highest:
+            yield Finding(
+                "(model)",
+                "opset",
+                f"opset {version} is outside of {lowest}..{highest}",
+                f"export with an opset in {lowest}..{highest}",
+            )
+
+
+def node_findings(node: NodeProto) -> Iterator[Finding]:
+    """Say why a node cannot run at all, if so."""
+    label = node.name or next(iter(node.output), "")
+    if node.domain not in DOMAINS:
+        yield Finding(
+            label,
+            node.op_type,
+            f"its domain '{node.domain}' is unknown",
+            "replace it by standard ONNX operators",
+        )
+    elif any(attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for attribute in node.attribute):
+        yield Finding(label, node.op_type, "control flow with subgraphs is not executed", "unroll it before export")
+    elif node.op_type.startswith(("Sequence", "Optional", "String", "SplitToSequence", "ConcatFromSequence")):
+        yield Finding(
+            label,
+            node.op_type,
+            "sequences, optionals and strings are not executed",
+            "export the model with tensors",
+        )
+    elif node.op_type in _RANDOM:
+        yield Finding(
+            label,
+            node.op_type,
+            "its output is random, so nothing can be compared",
+            "make it an input of the model",
+        )
+
+
+def is_quantised(node: NodeProto) -> bool:
+    """Tell whether a node belongs to a quantised model."""
+    return node.op_type in _QUANTISED or node.op_type.startswith(
+        ("QLinear", "QGemm", "QAttention", "DynamicQuantize", "MatMulNBits")
+    )
+
+
+def float_model_error(proto: ModelProto, name: str) -> UnsupportedModelError | None:
+    """Return the error for a model without any quantised node, listing its layers and the way out."""
+    if any(is_quantised(node) for node in proto.graph.node):
+        return None
+    layers = [node for node in proto.graph.node if node.op_type in _LAYERS]
+    listed = ", ".join(f"{node.op_type} '{node.name or node.output[0]}'" for node in layers[:12])
+    more = f" and {len(layers) - 12} more" if len(layers) > 12 else ""
+    return UnsupportedModelError(
+        f"{name} is a float model: it has no Q/DQ nodes; layers to quantise: {listed or 'none'}{more}; "
+        f"quantise it first with onnxruntime.quantization.quantize_static(..., quant_format=QuantFormat.QDQ, "
+        f"activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, per_channel=True)"
+    )

@@ -1,0 +1,101 @@
+"""What an importer may ask about the normalised graph: constants, types, attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from accelsim.operators import CodeFormat, Operator
+from accelsim.tensors import TensorType
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+
+class NotOnTheMachineError(Exception):
+    """Raised by an importer that declines a node: it then runs as a host operator."""
+
+
+@dataclass(frozen=True, eq=False)
+class Imported:
+    """An operator and the names of the tensors it reads at run time."""
+
+    operator: Operator
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """The normalised graph, indexed."""
+
+    proto: ModelProto
+    tensors: Mapping[str, TensorProto]
+    constants: Mapping[str, NDArray[np.generic]]
+    types: Mapping[str, TensorType]
+    opset: int
+
+    @classmethod
+    def build(cls, proto: ModelProto, types: Mapping[str, TensorType]) -> Context:
+        """Index a normalised model."""
+        tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
+        constants = {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()}
+        known = {name: TensorType.of(array.dtype, array.shape) for name, array in constants.items()} | dict(types)
+        opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=1)
+        return cls(proto, tensors, constants, known, opset)
+
+    def constant(self, node: NodeProto, position: int) -> NDArray[np.generic]:
+        """Return the constant at an input position.
+
+        Raises:
+            NotOnTheMachineError: the input is missing or computed.
+        """
+        name = node.input[position] if position < len(node.input) else ""
+        if name not in self.constants:
+            raise NotOnTheMachineError(f"input {position} is not constant")
+        return self.constants[name]
+
+    def optional(self, node: NodeProto, position: int) -> NDArray[np.generic] | None:
+        """Return the constant at an input position, or None when the input is absent."""
+        if position >= len(node.input) or not node.input[position]:
+            return None
+        return self.constant(node, position)
+
+    def scale(self, node: NodeProto, position: int) -> np.float32:
+        """Return a float32 scale for a whole tensor."""
+        value = self.constant(node, position)
+        if value.size != 1 or value.dtype != np.float32:
+            raise NotOnTheMachineError(f"input {position} is not one float32 scale")
+        return np.float32(value.reshape(-1)[0])
+
+    def scales(self, node: NodeProto, position: int) -> NDArray[np.float32]:
+        """Return float32 scales, one or one per channel, as a vector."""
+        value = self.constant(node, position)
+        if value.dtype != np.float32:
+            raise NotOnTheMachineError(f"input {position} does not hold float32 scales")
+        return value.reshape(-1).astype(np.float32)
+
+    def zero_point(self, node: NodeProto, position: int) -> int:
+        """Return the zero point of a whole tensor; an absent one is 0."""
+        value = self.optional(node, position)
+        if value is None:
+            return 0
+        if value.size != 1:
+            raise NotOnTheMachineError(f"input {position} is not one zero point")
+        return int(value.reshape(-1)[0])
+
+    def code(self, name: str, zero_point: int) -> CodeFormat:
+        """Return the format of an 8-bit tensor."""
+        dtype = self.types[name].dtype
+        if dtype not in (np.dtype(np.uint8), np.dtype(np.int8)):
+            raise NotOnTheMachineError(f"'{name}' does not hold 8-bit codes")
+        return CodeFormat(dtype, zero_point)
+
+    def dynamic(self, *names: str) -> tuple[str, ...]:
+        """Return names as run-time inputs (constants among them are read as constant tensors)."""
+        return names
+
+
+def attributes(node: NodeProto) -> dict[str, Any]:
+    """Return the attributes of a node by name."""
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}

@@ -1,0 +1,71 @@
+"""The normalised ONNX graph to the typed integer graph: one integer node, one operator of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from accelsim.graph import import_contractions, import_elementwise, import_movement
+from accelsim.graph.context import Context, Imported, NotOnTheMachineError
+from accelsim.graph.import_host import import_host
+from accelsim.graph.ir import Graph, Node, verify
+from accelsim.graph.normalise import NormalisedModel
+from onnx import NodeProto
+
+IMPORTERS: dict[str, Callable[[Context, NodeProto], Imported]] = {
+    "QLinearConv": import_contractions.import_convolution,
+    "QLinearMatMul": import_contractions.import_matmul,
+    "QGemm": import_contractions.import_gemm,
+    "MatMulIntegerToFloat": import_contractions.import_matmul_to_float,
+    "QLinearAdd": import_elementwise.import_add,
+    "QLinearMul": import_elementwise.import_multiply,
+    "QLinearAveragePool": import_elementwise.import_average_pool,
+    "QLinearGlobalAveragePool": import_elementwise.import_global_average_pool,
+    "MaxPool": import_elementwise.import_max_pool,
+    "QLinearSoftmax": import_elementwise.import_softmax,
+    "QLinearSigmoid": import_elementwise.import_sigmoid,
+    "QLinearLeakyRelu": import_elementwise.import_leaky_relu,
+    "QLinearConcat": import_elementwise.import_quantised_concat,
+    "QuantizeLinear": import_elementwise.import_quantise,
+    "DequantizeLinear": import_elementwise.import_dequantise,
+    "Reshape": import_movement.import_view,
+    "Flatten": import_movement.import_view,
+    "Squeeze": import_movement.import_view,
+    "Unsqueeze": import_movement.import_view,
+    "Identity": import_movement.import_view,
+    "Transpose": import_movement.import_transpose,
+    "Slice": import_movement.import_slice,
+    "Split": import_movement.import_split,
+    "Gather": import_movement.import_gather,
+    "Concat": import_movement.import_concat,
+    "Pad": import_movement.import_pad,
+}
+
+
+def import_graph(model: NormalisedModel) -> Graph:
+    """Turn a normalised model into a verified graph of machine operators.
+
+    Args:
+        model: graph and types as onnxruntime wrote them.
+
+    Raises:
+        GraphError: the result contradicts onnxruntime's types.
+    """
+    context = Context.build(model.proto, {**model.types, **model.inputs})
+    nodes = tuple(_import_node(context, node) for node in model.proto.graph.node)
+    outputs = tuple(value.name for value in model.proto.graph.output)
+    read = {name for node in nodes for name in node.inputs} | set(outputs)
+    constants = {name: array for name, array in context.constants.items() if name in read}
+    graph = Graph(tuple(model.inputs), outputs, context.types, constants, nodes)
+    verify(graph)
+    return graph
+
+
+def _import_node(context: Context, node: NodeProto) -> Node:
+    """Import one node, falling back to a host operator when its importer declines."""
+    try:
+        importer = IMPORTERS.get(node.op_type, import_host)
+        imported = importer(context, node)
+    except NotOnTheMachineError:
+        imported = import_host(context, node)
+    label = node.name or node.output[0]
+    return Node(label, node.op_type, imported.operator, imported.inputs, tuple(filter(None, node.output)))

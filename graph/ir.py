@@ -1,0 +1,65 @@
+"""The typed integer graph: nodes that carry machine operators, tensors with static types, and a verifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from accelsim.errors import AccelSimError, printable
+from accelsim.graph.shapes import infer
+from accelsim.operators import Operator
+from accelsim.tensors import TensorType
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One operator with the names of its dynamic inputs and its outputs."""
+
+    name: str
+    kind: str
+    operator: Operator
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Nodes in topological order; types of all tensors; constants that nodes read as inputs."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    types: Mapping[str, TensorType]
+    constants: Mapping[str, NDArray[np.generic]]
+    nodes: tuple[Node, ...]
+
+
+class GraphError(AccelSimError):
+    """The graph that lowering produced breaks one of its own rules: a bug of the simulator."""
+
+
+def verify(graph: Graph) -> None:
+    """Check order, uniqueness and types of a graph.
+
+    Raises:
+        GraphError: a tensor is read before it is written, written twice, or has another type than its operator gives.
+    """
+    known = {*graph.inputs, *graph.constants}
+    for node in graph.nodes:
+        label = f"{node.kind} '{printable(node.name)}'"
+        missing = [name for name in node.inputs if name not in known]
+        if missing:
+            raise GraphError(f"{label} reads '{printable(missing[0])}' before anything writes it")
+        for name in node.outputs:
+            if name in known:
+                raise GraphError(f"{label} writes '{printable(name)}', which exists already")
+            known.add(name)
+        declared = tuple(graph.types[name] for name in node.outputs)
+        expected = infer(node.operator, tuple(graph.types[name] for name in node.inputs))
+        if expected is not None and expected != declared:
+            shown = [", ".join(map(str, types)) for types in (expected, declared)]
+            raise GraphError(f"{label} computes {shown[0]}, but the model says {shown[1]}")
+    lost = [name for name in graph.outputs if name not in known]
+    if lost:
+        raise GraphError(f"nothing writes the output '{printable(lost[0])}'")

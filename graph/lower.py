@@ -1,0 +1,32 @@
+"""Lowering: the integer graph on a machine becomes a program of layers with their work and plans."""
+
+from __future__ import annotations
+
+from accelsim.arch import Arch
+from accelsim.graph.ir import Graph
+from accelsim.plan import make_plan
+from accelsim.program import Layer, Program
+from accelsim.work import describe_work
+
+
+def lower(graph: Graph, arch: Arch) -> Program:
+    """Plan every node of a graph on a machine.
+
+    Args:
+        graph: a verified graph.
+        arch: the machine.
+
+    Raises:
+        UsageError: a scratchpad is too small for one tile of some layer.
+    """
+    layers = []
+    for node in graph.nodes:
+        inputs = tuple(graph.types[name] for name in node.inputs)
+        outputs = tuple(graph.types[name] for name in node.outputs)
+        work = describe_work(node.operator, inputs, outputs)
+        plan = make_plan(node.name, work, arch)
+        layers.append(
+            Layer(node.name, node.kind, node.operator, node.inputs, node.outputs, inputs, outputs, work, plan)
+        )
+    types = {name: graph.types[name] for name in graph.inputs}
+    return Program(types, graph.outputs, graph.constants, tuple(layers))
