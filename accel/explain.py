@@ -34,9 +34,8 @@ def explain_model(model: Model, arch: Arch, only: str | None = None) -> Iterator
     program = lower(model.bind().graph, arch)
     chosen = [layer for layer in program.layers if only is None or only in layer.name]
     if not chosen:
-        raise UsageError(
-            f"no layer of {model.name} has '{printable(str(only))}' in its name: see accel-sim explain without --layer"
-        )
+        wanted = printable(str(only))
+        raise UsageError(f"no layer of {model.name} has '{wanted}' in its name: leave --layer out")
     total = sum(time_layer(layer.work, layer.plan, arch).cycles for layer in program.layers)
     for layer in chosen:
         timing = time_layer(layer.work, layer.plan, arch)
@@ -88,7 +87,8 @@ def _explain_contraction(work: ContractionWork, plan: ContractionPlan, timing: L
     reloaded = "" if plan.chunk_k >= work.k else f", {held[outer]} loaded again for every {inner} block"
     utilisation = work.macs / (arch.rows * arch.cols * timing.cycles) if timing.cycles else 0.0
     return [
-        f"    GEMM      M={work.m} K={work.k} N={work.n} groups={work.groups}, {work.macs:,} MACs, utilisation {utilisation:.1%}",
+        f"    GEMM      M={work.m} K={work.k} N={work.n} groups={work.groups}, {work.macs:,} MACs, "
+        f"utilisation {utilisation:.1%}",
         f"    loops     {nest}{chunks} fold k by {arch.rows} rows ({timing.event('tiles'):,} tiles)",
         f"    resident  {resident}{reloaded}",
         f"    formula   {_FORMULAS[arch.dataflow]}, R={arch.rows} C={arch.cols}",

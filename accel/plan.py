@@ -13,7 +13,8 @@ from accelsim.work import ContractionWork, StreamWork, Work
 class ContractionPlan:
     """Blocking of a contraction on the array.
 
-    block_m, block_n: extents of one output block; chunk_k: depth loaded at a time; pack: groups sharing a tile,
+    block_m, block_n: extents of one output block (on OS several tiles of R rows, unless the depth is cut);
+    chunk_k: depth loaded at a time; pack: groups sharing a tile,
     block-diagonal (contract 4.6); resident: the operand of the inner loop stays in its scratchpad.
     """
 
@@ -99,7 +100,7 @@ def _candidates(work: ContractionWork, arch: Arch, pack: int) -> list[tuple[int,
         held, limit, extent = min(arch.cols, work.m), arch.acc_rows, work.n
     else:
         held = work.n if pack > 1 else min(arch.cols, work.n)
-        limit, extent = (arch.rows if arch.dataflow == "os" else arch.acc_rows), work.m
+        limit, extent = arch.acc_rows, work.m
     sizes = []
     size = min(limit, extent)
     while size > 1:
@@ -127,7 +128,8 @@ def _fit(work: ContractionWork, arch: Arch, block_m: int, block_n: int, pack: in
             if resident and not inner_first
             else _second_bytes(work, block_n, chunk) * pack * arch.operand_buffers
         )
-        if first <= room and second <= arch.spm_weight:
+        one_tile = arch.dataflow != "os" or block_m <= arch.rows or chunk >= work.k
+        if one_tile and first <= room and second <= arch.spm_weight:
             return ContractionPlan(block_m, block_n, chunk, pack, resident)
         if chunk <= arch.rows:
             return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from accelsim.graph.constraints import OPERATORS, OPSET_WINDOW
 
 INTRODUCTION = (
-    f"Opsets {OPSET_WINDOW[0]} to {OPSET_WINDOW[1]}; domains ai.onnx and com.microsoft. onnxruntime's optimiser fuses Q/DQ "
-    "groups first; the operators are those of the graph that it writes. Not executed at all: control flow with subgraphs, "
-    "local functions, sequences, strings, random operators, other domains."
+    f"Opsets {OPSET_WINDOW[0]} to {OPSET_WINDOW[1]}; domains ai.onnx and com.microsoft. onnxruntime's optimiser fuses "
+    "groups of Q/DQ nodes first; the operators are those of the graph that it writes. Not executed: control flow with "
+    "subgraphs, local functions, sequences, strings, random operators, other domains."
 )
 
 

@@ -58,10 +58,9 @@ def short_name(name: str, limit: int = 22) -> str:
     """
     first = next((part for part in name.split(";") if part), name)
     parts = [part for part in first.split("/") if part]
-    kept = first
-    while len(parts) > 1 and len(kept) > limit:
-        parts = parts[1:]
-        kept = "/".join(parts)
+    kept = "/".join(parts[-2:])
+    if len(kept) > limit and len(parts) > 1 and len(parts[-1]) >= limit // 2:
+        kept = parts[-1]
     kept = printable(kept)
     if len(kept) <= limit:
         return kept
@@ -192,8 +191,9 @@ def summary_lines(result: Result) -> list[Text]:
     share = largest[1] / result.energy_pj if result.energy_pj else 0.0
     lines = [
         Text(
-            f"latency  {quantity(result.time_s, 's')} at {result.clock_ghz:g} GHz: {result.cycles:,} cycles on {rows}x{cols} "
-            f"{result.arch['array']['dataflow']}, {quantity(result.model.macs, 'MAC')}, utilisation {result.utilisation:.1%}"
+            f"latency  {quantity(result.time_s, 's')} at {result.clock_ghz:g} GHz: {result.cycles:,} cycles on "
+            f"{rows}x{cols} {result.arch['array']['dataflow']}, {quantity(result.model.macs, 'MAC')}, "
+            f"utilisation {result.utilisation:.1%}"
         ),
         Text(
             f"energy   {energy_text(result.energy_pj)}, {share:.0%} of it {largest[0].replace('_', ' ')} "

@@ -72,9 +72,9 @@ class ArraySpec(NamedTuple):
 class LoopSpec(NamedTuple):
     """One contraction and its blocking: m, k, n per group; sizes of blocks; how operands lie in memory.
 
-    block_m, block_n: extents of one output block; chunk_k: depth of one operand load; pack: groups per tile;
-    resident: the operand of the inner loop stays in its scratchpad for the whole group; image: the first operand is a
-    feature map [images, channels, height, width] gathered by im2col, otherwise rows of k elements.
+    block_m, block_n: extents of one output block (for OS several tiles of R rows); chunk_k: depth of one operand load;
+    pack: groups per tile; resident: the operand of the inner loop stays in its scratchpad for the whole group; image:
+    the first operand is a feature map [images, channels, height, width] gathered by im2col, else rows of k elements.
     """
 
     m: int
@@ -384,9 +384,13 @@ def _array_chunk(machine, loop, state, packed, rows, columns, k0, k1, ready_firs
     depth_total, width = (k1 - k0) * packed, columns * packed
     events[MACS] += rows * columns * (k1 - k0) * packed
     if machine.dataflow == OS:
-        gather = 1 if machine.gather_words <= 0 else (rows + machine.gather_words - 1) // machine.gather_words
-        output_step(machine, state, depth_total * gather, max(ready_first, ready_second), bank, k0 == 0, classes)
-        _count_output_stationary(machine, events, rows, columns, k1 - k0, packed, k0 == 0)
+        ready = max(ready_first, ready_second)
+        for row in range(0, rows, machine.rows):
+            height = min(machine.rows, rows - row)
+            gather = 1 if machine.gather_words <= 0 else (height + machine.gather_words - 1) // machine.gather_words
+            output_step(machine, state, depth_total * gather, ready, bank, k0 == 0, classes)
+            _count_output_stationary(machine, events, height, columns, k1 - k0, packed, k0 == 0)
+            ready, bank = np.int64(0), np.int64(0)
         return state[0] + state[1]
     if machine.dataflow == WS:
         streamed, held, ready_w, ready_x = rows, width, ready_second, ready_first
