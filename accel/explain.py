@@ -57,11 +57,10 @@ def _explain_layer(layer: Layer, timing: LayerTiming, arch: Arch, total: int) ->
         parts = " + ".join(f"{cycles:,} {name}" for name, cycles in timing.classes)
         lines.append(f"    cycles    {timing.cycles:,} = {parts}")
     if timing.dram_bytes:
+        read, written = timing.event("dram_read_bytes"), timing.event("dram_write_bytes")
         useful = timing.event("useful_read_bytes") + timing.event("useful_write_bytes")
-        lines.append(
-            f"    DRAM      {timing.event('dram_read_bytes'):,} B read, {timing.event('dram_write_bytes'):,} B written, "
-            f"{useful / timing.dram_bytes:.0%} of it useful"
-        )
+        share = useful / timing.dram_bytes
+        lines.append(f"    DRAM      {read:,} B read, {written:,} B written, {share:.0%} of it useful")
     return lines
 
 

@@ -35,7 +35,6 @@ class StreamPlan:
 Plan = ContractionPlan | StreamPlan
 
 _OVERLAPPED_BLOCKS = 16
-_BURSTS_PER_BLOCK = 8
 
 
 def make_plan(name: str, work: Work, arch: Arch) -> Plan:
@@ -55,7 +54,8 @@ def make_plan(name: str, work: Work, arch: Arch) -> Plan:
 def plan_stream(name: str, work: StreamWork, arch: Arch) -> StreamPlan:
     """Cut a vector or DMA layer so that double-buffered blocks fit into the activation scratchpad.
 
-    More blocks than needed let loading, computing and storing overlap, as long as a block keeps some bursts.
+    More blocks than needed let loading, computing and storing overlap, as long as moving one takes longer than the
+    DRAM's latency, which two buffers then hide.
     """
     copies = max(arch.operand_buffers, arch.output_buffers)
     room = arch.spm_act // copies
@@ -65,8 +65,8 @@ def plan_stream(name: str, work: StreamWork, arch: Arch) -> StreamPlan:
     if not needed:
         return StreamPlan(1)
     fitting = -(-work.units // (room // needed))
-    bursts = work.units * needed // arch.dram_burst
-    return StreamPlan(max(fitting, min(work.units, _OVERLAPPED_BLOCKS, bursts // _BURSTS_PER_BLOCK), 1))
+    hiding = max(arch.dram_latency * arch.dram_bytes_per_cycle, arch.dram_burst)
+    return StreamPlan(max(fitting, min(work.units, _OVERLAPPED_BLOCKS, work.units * needed // hiding), 1))
 
 
 def plan_contraction(name: str, work: ContractionWork, arch: Arch) -> ContractionPlan:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from onnx import ModelProto, TensorProto
+import numpy as np
+from accelsim.host import open_session
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 # CPU flags that decide how onnxruntime's integer kernels round and saturate.
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
@@ -32,23 +34,41 @@ def cpu_features() -> tuple[str, ...]:
     return tuple(flag for flag in _FLAGS if flag in flags)
 
 
+@cache
+def saturates_products() -> bool:
+    """Tell whether onnxruntime's fast uint8 x int8 kernel saturates pair sums at 16 bits on this CPU.
+
+    It does on x86-64 with AVX2 or AVX-512 but without VNNI; largest codes show it at once.
+    """
+    left = helper.make_tensor_value_info("a", TensorProto.UINT8, [4, 64])
+    weights = numpy_helper.from_array(np.full((64, 32), 127, np.int8), "b")
+    node = helper.make_node("MatMulInteger", ["a", "b"], ["y"])
+    result = helper.make_tensor_value_info("y", TensorProto.INT32, [4, 32])
+    graph = helper.make_graph([node], "probe", [left], [result], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    session = open_session(model.SerializeToString())
+    product = session.run(None, {"a": np.full((4, 64), 255, np.uint8)})[0]
+    return bool((product != 64 * 255 * 127).any())
+
+
 def choose_reference(proto: ModelProto) -> Reference:
     """Choose the session entries for a model on this CPU.
 
-    `session.qdqisint8allowed=1` keeps int8 activations int8. A CPU without VNNI saturates uint8 x int8 products in its
-    fast kernels, which `session.x64quantprecision=1` avoids; the two exclude each other, so the activations decide.
+    `session.qdqisint8allowed=1` keeps int8 activations int8. A CPU whose fast kernels saturate uint8 x int8 sums needs
+    `session.x64quantprecision=1` to be right; the two exclude each other, so the activations' type decides.
     """
     import onnxruntime
 
-    vnni = {"avx512_vnni", "avx_vnni"} & set(cpu_features())
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
-    entry = "session.qdqisint8allowed"
-    if x86 and not vnni and not _has_int8_activations(proto):
-        entry = "session.x64quantprecision"
+    entry, remark = "session.qdqisint8allowed", ""
+    if saturates_products():
+        if _has_int8_activations(proto):
+            remark = " (saturates uint8 x int8 pair sums)"
+        else:
+            entry = "session.x64quantprecision"
     features = " ".join(cpu_features()) or platform.machine()
     return Reference(
         ((entry, "1"),),
-        f"onnxruntime {onnxruntime.__version__} CPU, ORT_ENABLE_ALL, 1 thread, {entry}=1; CPU: {features}",
+        f"onnxruntime {onnxruntime.__version__} CPU, ORT_ENABLE_ALL, 1 thread, {entry}=1; CPU: {features}{remark}",
     )
 
 

@@ -1,0 +1,83 @@
+"""Rules of the house that a tool can hold: packages, names, kernels, sizes, generated pages."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from accelsim.graph.constraints import OPERATORS
+from accelsim.graph.importer import IMPORTERS
+from accelsim.graph.operators_page import operators_markdown
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("accel", "graph", "models", "reports")
+SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+
+
+def test_the_package_list_is_complete() -> None:
+    """Every folder with an __init__.py is listed in pyproject.toml and mapped to the right name."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    found = set()
+    for folder in FOLDERS:
+        for marker in (ROOT / folder).rglob("__init__.py"):
+            parts = marker.parent.relative_to(ROOT).parts
+            found.add(".".join(("accelsim", *(parts[1:] if parts[0] == "accel" else parts))))
+    assert set(settings["packages"]) == found
+    mapping = settings["package-dir"]
+    for name in found:
+        assert (ROOT / mapping[name] / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_folders_cannot_be_imported_under_a_second_name(folder: str) -> None:
+    """`import graph` from the repository's root fails with a sentence instead of loading a second copy."""
+    answer = subprocess.run([sys.executable, "-c", f"import {folder}"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 1
+    assert "ImportError: import accelsim" in answer.stderr
+
+
+def test_modules_are_short() -> None:
+    """No module is longer than 400 lines."""
+    long = {str(path.relative_to(ROOT)): count for path in SOURCES if (count := len(path.read_text().splitlines())) > 400}
+    assert long == {}
+
+
+def test_kernels_are_compiled_in_one_way() -> None:
+    """Every function in accel/kernels is compiled by `kernel`, and nothing else in the package calls Numba's jit."""
+    for path in SOURCES:
+        tree = ast.parse(path.read_text("utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr in ("jit", "njit", "vectorize", "guvectorize"):
+                assert path.name == "jit.py", path
+        if path.parent.name == "kernels" and path.name not in ("jit.py", "__init__.py"):
+            for function in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
+                names = {ast.unparse(decorator) for decorator in function.decorator_list}
+                assert names <= {"kernel", "intrinsic"} and names, f"{path.name}: {function.name}"
+
+
+def test_operator_table_and_importers_agree() -> None:
+    """Each operator of the table has an importer and the other way round (aliases of Reshape aside)."""
+    listed = {row.kernel for row in OPERATORS} - {"(any other)"}
+    assert listed <= set(IMPORTERS)
+    assert set(IMPORTERS) - listed == {"Flatten", "Squeeze", "Unsqueeze", "Identity"}
+
+
+def test_supported_operators_page_is_current() -> None:
+    """docs/supported-ops.md is what `accel-sim ops --markdown` prints."""
+    assert (ROOT / "docs" / "supported-ops.md").read_text("utf-8") == operators_markdown() + "\n"
+
+
+def test_no_machine_paths_are_committed() -> None:
+    """No file of the project names a path of one machine."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    marks = ("/" + "work/", "/" + "root/", "/home" + "/")
+    for name in listed:
+        path = ROOT / name
+        if path.suffix in (".py", ".md", ".toml", ".svg", "") and path.is_file():
+            text = path.read_text("utf-8", "replace")
+            assert not any(mark in text for mark in marks), name
