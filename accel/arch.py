@@ -8,8 +8,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from accelsim.errors import UsageError, nearest
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, model_validator
+
+from accelsim.errors import UsageError, nearest
 
 MAX_SIDE = 1024
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 
 import numpy as np
+from numpy.typing import NDArray
+
 from accelsim.arch import Arch
 from accelsim.contraction import AccumulatorUse
 from accelsim.energy import COMPONENTS, LayerEnergy, load_table, units_used
@@ -23,7 +26,22 @@ from accelsim.result import (
 from accelsim.timing import LayerTiming
 from accelsim.version import __version__
 from accelsim.work import ContractionWork
-from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Values of a run: accumulators' use and comparison by layer, the verdict, and the outputs by name."""
+
+    uses: list[AccumulatorUse | None]
+    checks: list[LayerCheck | None]
+    verdict: CheckResult
+    outputs: Mapping[str, NDArray[np.generic]]
+
+    @classmethod
+    def skipped(cls, program: Program) -> Evaluation:
+        """Return the evaluation of a run whose values are not computed."""
+        count = len(program.layers)
+        return cls([None] * count, [None] * count, CheckResult("none", "skipped"), {})
 
 
 def assemble(
@@ -32,33 +50,27 @@ def assemble(
     program: Program,
     timings: Sequence[LayerTiming],
     bills: Sequence[LayerEnergy],
-    uses: Sequence[AccumulatorUse | None],
-    checks: Sequence[LayerCheck] | None,
-    verdict: CheckResult,
-    outputs: Mapping[str, NDArray[np.generic]],
+    evaluation: Evaluation,
 ) -> Result:
     """Build the result from what each stage produced, all sequences in layer order."""
-    compared: Sequence[LayerCheck | None] = checks if checks is not None else [None] * len(program.layers)
-    layers = tuple(
-        _layer_result(*parts, arch) for parts in zip(program.layers, timings, bills, uses, compared, strict=True)
-    )
+    parts = zip(program.layers, timings, bills, evaluation.uses, evaluation.checks, strict=True)
+    layers = tuple(_layer_result(*part, arch) for part in parts)
     table = load_table()
     units = tuple(
         {"name": unit.name, "value_pj": unit.value_pj, "basis": unit.basis, "source": unit.source}
         for unit in units_used(bills)
     )
-    size = sum(len(tensor.raw_data) or tensor.ByteSize() for tensor in model.checked.proto.graph.initializer)
-    info = ModelInfo(model.name, model.checked.sha256, sum(layer.macs for layer in layers), size)
+    macs = sum(layer.macs for layer in layers)
     return Result(
-        info,
+        ModelInfo(model.name, model.checked.sha256, macs, model.checked.parameters_bytes),
         arch.to_sections(),
         arch.clock_ghz,
         arch.rows * arch.cols,
         layers,
         EnergyInfo(table.name, table.source, units),
-        verdict,
+        evaluation.verdict,
         versions(),
-        dict(outputs),
+        dict(evaluation.outputs),
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
+
 from accelsim.contraction import AccumulatorFormat
 from accelsim.datapath import LayerValues, execute
 from accelsim.graph.normalise import NormalisedModel
@@ -13,7 +15,6 @@ from accelsim.graph.oracle import ReferenceTensors, final_outputs, literal_outpu
 from accelsim.operators import Dequantise
 from accelsim.program import Program
 from accelsim.result import CheckResult, FirstMismatch, LayerCheck, LiteralDistance
-from numpy.typing import NDArray
 
 Array = NDArray[np.generic]
 

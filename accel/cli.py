@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
 from accelsim.errors import AccelSimError, ExitCode
 from accelsim.version import __version__
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from accelsim.kernels.accumulate import accumulate_exact, accumulate_narrow, convolve_exact, convolve_narrow
 from accelsim.kernels.elementwise import requantise_rows
 from accelsim.operators import CodeFormat, Convolution, Epilogue, MatrixMultiply, Requantise, Rescale, Weights
-from numpy.typing import NDArray
 
 IntArray = NDArray[np.generic]
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from accelsim import operators as ops
 from accelsim.contraction import AccumulatorFormat, AccumulatorUse, convolve, multiply
 from accelsim.host import run_host_operator
 from accelsim.kernels import elementwise
 from accelsim.program import Layer, Program
 from accelsim.tensors import TensorType
-from numpy.typing import NDArray
 
 Array = NDArray[np.generic]
 Arrays = Sequence[Array]
@@ -30,6 +31,10 @@ class LayerValues:
     inputs: tuple[Array, ...]
     outputs: tuple[Array, ...]
     acc: AccumulatorUse | None
+
+    def named_outputs(self) -> list[tuple[str, Array]]:
+        """Return the outputs with their tensor names."""
+        return list(zip(self.layer.outputs, self.outputs, strict=True))
 
 
 def execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -82,7 +83,31 @@ def printable(text: str, limit: int = 120) -> str:
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 
-def nearest(word: str, choices: Sequence[str]) -> str:
-    """Return a hint that names the closest valid word, or lists the choices when none is close."""
+def nearest(word: str, choices: Sequence[str], limit: int = 12) -> str:
+    """Return a hint that names the closest valid word, or lists the first choices when none is close.
+
+    Args:
+        word: what was written.
+        choices: what is valid; names from a model file are made printable.
+        limit: largest number of choices to list.
+    """
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
-    return f"did you mean '{close[0]}'?" if close else f"valid keys: {', '.join(choices)}"
+    if close:
+        return f"did you mean '{printable(close[0])}'?"
+    more = ", ..." if len(choices) > limit else ""
+    return f"valid: {', '.join(printable(choice) for choice in choices[:limit])}{more}" if choices else "there are none"
+
+
+# What onnxruntime puts around its messages: error codes, and the place in its sources.
+_NOISE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |\S*/onnxruntime_src/\S+ |\bonnxruntime::[\w:~]+\([^)]*\) ")
+
+
+def reason_of(error: BaseException, limit: int = 240) -> str:
+    """Return what another library's error says, on one line, without its codes and source paths.
+
+    Args:
+        error: an exception of onnx, onnxruntime, numpy and the like.
+        limit: largest length of the answer, in characters.
+    """
+    text = _NOISE.sub("", " ".join(str(error).split()))
+    return printable(text.rstrip(". ") or type(error).__name__, limit)

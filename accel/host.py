@@ -11,9 +11,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from accelsim.errors import AccelSimError, printable
 from accelsim.operators import HostOperator
-from numpy.typing import NDArray
 
 
 def open_session(

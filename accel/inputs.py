@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from accelsim.errors import UsageError, nearest, printable
 from accelsim.tensors import TensorType
-from numpy.typing import NDArray
 
 Array = NDArray[np.generic]
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from accelsim.errors import ResourceLimitError, UsageError
 from accelsim.result import Result
-from numpy.typing import NDArray
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from accelsim.operators import Operator
 from accelsim.plan import Plan
 from accelsim.tensors import TensorType
 from accelsim.work import Work
-from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""The whole story of a run: load, lower, compute values, compute time, price, compare, report."""
+"""The whole story of a run: load, lower, compute time, price, compute values, compare, report."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from accelsim.arch import Arch
-from accelsim.assemble import assemble
+from accelsim.assemble import Evaluation, assemble
 from accelsim.check import Checker
-from accelsim.contraction import AccumulatorFormat, AccumulatorUse
+from accelsim.contraction import AccumulatorFormat
 from accelsim.datapath import run_program
 from accelsim.energy import load_table, price_layer
 from accelsim.graph.lower import lower
 from accelsim.inputs import check_inputs, draw_inputs
-from accelsim.model import Model, load
-from accelsim.result import CheckResult, Result
+from accelsim.model import Bound, Model, load
+from accelsim.program import Program
+from accelsim.result import Result
 from accelsim.timing import time_program
-from numpy.typing import NDArray
 
 Array = NDArray[np.generic]
 Progress = Callable[[str, int, int], None]
@@ -42,41 +44,41 @@ def run(
         seed: seed of the inputs when none are given.
         check: compare every tensor with onnxruntime.
         values: compute the outputs; without them only time and energy are computed, and nothing is checked.
-        progress: called with (layer name, index, count) before each layer's values are computed.
+        progress: called with (layer name, number of the layer, count of layers) after each layer's values.
 
     Raises:
         AccelSimError: anything the user can do something about; see accelsim.errors.
     """
     model = model if isinstance(model, Model) else load(model)
     arch = arch or Arch()
-    declared = model.inputs()
-    given = None if inputs is None else check_inputs(inputs, declared)
+    given = None if inputs is None else check_inputs(inputs, model.inputs())
     bound = model.bind(None if given is None else {name: array.shape for name, array in given.items()})
     program = lower(bound.graph, arch)
     timings = time_program(program, arch)
-    bills = [
-        price_layer(layer, timing, arch, load_table()) for layer, timing in zip(program.layers, timings, strict=True)
-    ]
-
-    outputs: dict[str, Array] = {}
-    uses: list[AccumulatorUse | None] = [None] * len(program.layers)
-    checker, verdict = None, CheckResult("none", "skipped")
+    table = load_table()
+    bills = [price_layer(layer, timing, arch, table) for layer, timing in zip(program.layers, timings, strict=True)]
+    evaluation = Evaluation.skipped(program)
     if values:
         feeds = draw_inputs(program.inputs, seed) if given is None else given
-        accumulator = AccumulatorFormat(arch.acc_bits, arch.overflow, arch.zp_mode)
-        checker = Checker(bound.normalised, feeds, accumulator) if check else None
-        outputs = {
-            name: {**program.constants, **feeds}[name]
-            for name in program.outputs
-            if name in {**program.constants, **feeds}
-        }
-        for index, step in enumerate(run_program(program, feeds, accumulator)):
-            if progress is not None:
-                progress(step.layer.name, index + 1, len(program.layers))
-            uses[index] = step.acc
-            outputs |= {n: a for n, a in zip(step.layer.outputs, step.outputs, strict=True) if n in program.outputs}
-            if checker is not None:
-                checker.compare(step)
-        if checker is not None:
-            verdict = checker.verdict(program, outputs)
-    return assemble(model, arch, program, timings, bills, uses, checker.layers if checker else None, verdict, outputs)
+        evaluation = _evaluate(program, bound, arch, feeds, check=check, progress=progress)
+    return assemble(model, arch, program, timings, bills, evaluation)
+
+
+def _evaluate(
+    program: Program, bound: Bound, arch: Arch, feeds: Mapping[str, Array], *, check: bool, progress: Progress | None
+) -> Evaluation:
+    """Compute the values of every layer, comparing each with the reference as it comes."""
+    accumulator = AccumulatorFormat(arch.acc_bits, arch.overflow, arch.zp_mode)
+    checker = Checker(bound.normalised, feeds, accumulator) if check else None
+    known = {**program.constants, **feeds}
+    outputs = {name: known[name] for name in program.outputs if name in known}
+    evaluation = Evaluation.skipped(program)
+    for index, step in enumerate(run_program(program, feeds, accumulator)):
+        evaluation.uses[index] = step.acc
+        evaluation.checks[index] = checker.compare(step) if checker is not None else None
+        outputs |= {name: array for name, array in step.named_outputs() if name in program.outputs}
+        if progress is not None:
+            progress(step.layer.name, index + 1, len(program.layers))
+    ordered = {name: outputs[name] for name in program.outputs}
+    verdict = evaluation.verdict if checker is None else checker.verdict(program, ordered)
+    return Evaluation(evaluation.uses, evaluation.checks, verdict, ordered)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from accelsim.arch import Arch
 from accelsim.kernels import timeline
 from accelsim.plan import ContractionPlan, Plan, StreamPlan

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from accelsim.errors import Finding, UnsupportedModelError
 from onnx import AttributeProto, ModelProto, NodeProto
+
+from accelsim.errors import Finding, UnsupportedModelError
 
 OPSET_WINDOW = (10, 25)
 DOMAINS = {

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from accelsim.operators import CodeFormat, Operator
-from accelsim.tensors import TensorType
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from accelsim.operators import CodeFormat, Operator
+from accelsim.tensors import TensorType
 
 
 class NotOnTheMachineError(Exception):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto
+
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
 from accelsim.graph.windows import window_geometry
 from accelsim.operators import CodeFormat, Convolution, Epilogue, MatrixMultiply, Requantise, Rescale, Weights
-from numpy.typing import NDArray
-from onnx import NodeProto
 
 IntArray = NDArray[np.generic]
 FloatVector = NDArray[np.float32]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper
+
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
 from accelsim.graph.windows import window_geometry
 from accelsim.host import run_host_operator
@@ -22,8 +25,6 @@ from accelsim.operators import (
     Softmax,
     TableLookup,
 )
-from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper
 
 Codes = NDArray[np.generic]
 Floats = NDArray[np.float32]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from onnx import NodeProto, helper
+
 from accelsim.graph.context import Context, Imported
 from accelsim.operators import HostOperator
-from onnx import NodeProto, helper
 
 
 def import_host(context: Context, node: NodeProto) -> Imported:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from onnx import NodeProto
+
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
 from accelsim.operators import Concatenate, Gather, Pad, Slice, Split, Transpose, View
-from onnx import NodeProto
 
 
 def import_view(context: Context, node: NodeProto) -> Imported:

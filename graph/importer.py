@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from onnx import NodeProto
+
 from accelsim.graph import import_contractions, import_elementwise, import_movement
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError
 from accelsim.graph.import_host import import_host
 from accelsim.graph.ir import Graph, Node, verify
 from accelsim.graph.normalise import NormalisedModel
-from onnx import NodeProto
 
 IMPORTERS: dict[str, Callable[[Context, NodeProto], Imported]] = {
     "QLinearConv": import_contractions.import_convolution,

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from accelsim.errors import AccelSimError, printable
 from accelsim.graph.shapes import infer
 from accelsim.operators import Operator
 from accelsim.tensors import TensorType
-from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)

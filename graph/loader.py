@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import DecodeError
+from onnx import ModelProto, TensorProto
+
 from accelsim.errors import (
     Finding,
     InvalidModelError,
@@ -18,9 +21,7 @@ from accelsim.errors import (
 )
 from accelsim.graph.constraints import float_model_error, node_findings, opset_finding
 from accelsim.graph.limits import Limits
-from accelsim.graph.tensor_checks import check_quantisation_parameters, check_tensor
-from google.protobuf.message import DecodeError
-from onnx import ModelProto, TensorProto
+from accelsim.graph.tensor_checks import check_quantisation_parameters, check_tensor, size_bytes
 
 PARSER_REJECTS = "is not an ONNX model (the file cannot be parsed): give a .onnx file"
 
@@ -38,6 +39,11 @@ class CheckedModel:
         """Names of the graph inputs that are not initialisers."""
         constants = {tensor.name for tensor in self.proto.graph.initializer}
         return tuple(value.name for value in self.proto.graph.input if value.name not in constants)
+
+    @property
+    def parameters_bytes(self) -> int:
+        """Bytes of all initialisers, packed at their own width."""
+        return sum(size_bytes(tensor) for tensor in self.proto.graph.initializer)
 
 
 def load_model(path: str | Path, limits: Limits | None = None) -> CheckedModel:

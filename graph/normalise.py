@@ -5,18 +5,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from onnx import ModelProto, helper
+
 from accelsim.errors import InvalidModelError, UnsupportedModelError, UsageError, printable
 from accelsim.graph.limits import Limits
 from accelsim.graph.loader import CheckedModel
 from accelsim.graph.reference import Reference, choose_reference
 from accelsim.host import open_session
 from accelsim.tensors import TensorType
-from onnx import ModelProto, helper
 
 ORT_DTYPES: dict[str, str] = {
     "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16", "tensor(uint8)": "uint8",
@@ -30,7 +30,8 @@ class NormalisedModel:
     """The graph that onnxruntime executes for fixed input shapes, with the type of every tensor in it.
 
     source: the checked model with its dynamic dimensions bound; proto: the optimised graph; inputs: types of the graph
-    inputs; types: types of all tensors that nodes produce.
+    inputs; types: types of all tensors that nodes produce; exposed_session: onnxruntime on that graph with every tensor
+    as an output.
     """
 
     name: str
@@ -40,12 +41,7 @@ class NormalisedModel:
     reference: Reference
     inputs: Mapping[str, TensorType]
     types: Mapping[str, TensorType]
-    exposed: bytes
-
-    @cached_property
-    def exposed_session(self) -> Any:
-        """An onnxruntime session on the normalised graph in which every tensor is an output."""
-        return open_session(self.exposed, entries=self.reference.entries)
+    exposed_session: Any
 
 
 def input_types(model: CheckedModel, batch: int = 1) -> dict[str, TensorType]:
@@ -125,13 +121,10 @@ def normalise(
     source = bind_shapes(model, shapes)
     reference = choose_reference(model.proto)
     proto = _optimise(source, model.name, reference)
-    exposed = _expose(proto)
-    session = _open(exposed, model.name, reference)
+    session = _open(_expose(proto), model.name, reference)
     types = {value.name: _type_of(value, limits or Limits()) for value in session.get_outputs()}
     declared = {value.name: _type_of(value, limits or Limits()) for value in session.get_inputs()}
-    normalised = NormalisedModel(model.name, model.sha256, source, proto, reference, declared, types, exposed)
-    normalised.__dict__["exposed_session"] = session
-    return normalised
+    return NormalisedModel(model.name, model.sha256, source, proto, reference, declared, types, session)
 
 
 def _optimise(source: ModelProto, name: str, reference: Reference) -> ModelProto:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from accelsim.graph.normalise import NormalisedModel
 from accelsim.host import open_session
-from numpy.typing import NDArray
 
 Array = NDArray[np.generic]
 

@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from accelsim.host import open_session
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from accelsim.host import open_session
 
 # CPU flags that decide how onnxruntime's integer kernels round and saturate.
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")

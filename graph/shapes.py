@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from accelsim import operators as ops
 from accelsim.tensors import TensorType
 

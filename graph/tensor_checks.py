@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from onnx import ModelProto, TensorProto, numpy_helper
+
 from accelsim.errors import InvalidModelError, UnsupportedModelError, printable
 from accelsim.graph.constraints import scale_positions
 from accelsim.graph.limits import Limits
-from onnx import ModelProto, TensorProto, numpy_helper
 
 # Bits per element of the element types that may appear; every other type is refused.
 ELEMENT_BITS: dict[int, int] = {
@@ -50,7 +51,7 @@ def check_tensor(tensor: TensorProto, limits: Limits) -> int:
         raise InvalidModelError(f"tensor '{name}' has a negative dimension {list(tensor.dims)}: export the model again")
     elements = limits.check_shape(tensor.name, tensor.dims)
     if tensor.HasField("raw_data"):
-        expected = math.ceil(elements * ELEMENT_BITS[tensor.data_type] / 8)
+        expected = size_bytes(tensor)
         if len(tensor.raw_data) != expected:
             raise InvalidModelError(
                 f"tensor '{name}' of shape {list(tensor.dims)} needs {expected} bytes of data but holds "
@@ -65,6 +66,12 @@ def check_tensor(tensor: TensorProto, limits: Limits) -> int:
                 f"tensor '{name}' holds {wrong}, outside of {kind} ({lowest}..{highest}): export the model again"
             )
     return elements
+
+
+def size_bytes(tensor: TensorProto) -> int:
+    """Return the bytes that a tensor's elements take, packed."""
+    bits: int = math.prod(tensor.dims) * ELEMENT_BITS[tensor.data_type]
+    return -(-bits // 8)
 
 
 def check_quantisation_parameters(proto: ModelProto) -> None:

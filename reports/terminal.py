@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
-from accelsim.errors import printable
-from accelsim.result import CheckResult, LayerResult, Result
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from accelsim.errors import printable
+from accelsim.result import CheckResult, LayerResult, Result
 
 WIDTH = 100
 
@@ -242,3 +243,6 @@ def print_verbose(result: Result, console: Console) -> None:
     total = result.energy_pj or 1.0
     for name, value in sorted(result.energy_components_pj.items(), key=lambda item: -item[1]):
         console.print(f"  {name.replace('_', ' '):18} {energy_text(value):>10} {value / total:6.1%}")
+    console.print("\nunit energies")
+    for unit in result.energy.units:
+        console.print(f"  {unit['name']:24} {unit['value_pj']:9.4f} pJ  {unit['basis']}")

@@ -8,6 +8,7 @@ so that LLVM turns it into vector instructions; k ascends as the timing contract
 from __future__ import annotations
 
 import numpy as np
+
 from accelsim.kernels.jit import kernel
 from accelsim.kernels.numerics import clamp, wrap
 
@@ -122,6 +123,8 @@ def gather_patches(image, kernel_size, strides, dilations, output_width, first, 
 def convolve_exact(image, weights, acc, groups, kernel_size, strides, dilations, output_width, block, extremes):
     """Convolve one padded image with exact accumulators, block by block of output pixels.
 
+    Blocks are copied into contiguous tiles, because LLVM vectorises only loops whose stride it knows.
+
     Args:
         image: int16[C, H, W], padded.
         weights: int16[N, K] with K = C / groups * kernel height * kernel width.
@@ -137,15 +140,17 @@ def convolve_exact(image, weights, acc, groups, kernel_size, strides, dilations,
     pixels = acc.shape[1]
     channels = image.shape[0] // groups
     filters = weights.shape[0] // groups
-    buffer = np.empty((weights.shape[1], min(block, pixels)), np.int16)
     for first in range(0, pixels, block):
         lanes = min(block, pixels - first)
-        patches = buffer[:, :lanes]
+        patches = np.empty((weights.shape[1], lanes), np.int16)
+        tile = np.empty((filters, lanes), acc.dtype)
         for group in range(groups):
             part = image[group * channels : (group + 1) * channels]
             gather_patches(part, kernel_size, strides, dilations, output_width, first, patches)
             n = group * filters
-            accumulate_exact(weights[n : n + filters], patches, acc[n : n + filters, first : first + lanes], extremes)
+            tile[:] = acc[n : n + filters, first : first + lanes]
+            accumulate_exact(weights[n : n + filters], patches, tile, extremes)
+            acc[n : n + filters, first : first + lanes] = tile
 
 
 @kernel
@@ -154,15 +159,16 @@ def convolve_narrow(image, weights, acc, groups, kernel_size, strides, dilations
     pixels = acc.shape[1]
     channels = image.shape[0] // groups
     filters = weights.shape[0] // groups
-    buffer = np.empty((weights.shape[1], min(block, pixels)), np.int16)
     events = np.int64(0)
     for first in range(0, pixels, block):
         lanes = min(block, pixels - first)
-        patches = buffer[:, :lanes]
+        patches = np.empty((weights.shape[1], lanes), np.int16)
+        tile = np.empty((filters, lanes), acc.dtype)
         for group in range(groups):
             part = image[group * channels : (group + 1) * channels]
             gather_patches(part, kernel_size, strides, dilations, output_width, first, patches)
             n = group * filters
-            sums = acc[n : n + filters, first : first + lanes]
-            events += accumulate_narrow(weights[n : n + filters], patches, sums, bits, saturate)
+            tile[:] = acc[n : n + filters, first : first + lanes]
+            events += accumulate_narrow(weights[n : n + filters], patches, tile, bits, saturate)
+            acc[n : n + filters, first : first + lanes] = tile
     return events

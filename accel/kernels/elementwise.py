@@ -6,6 +6,7 @@ Codes are uint8 or int8, `lowest` and `highest` the range of the output code, ev
 from __future__ import annotations
 
 import numpy as np
+
 from accelsim.kernels.jit import kernel
 from accelsim.kernels.numerics import (
     clamp_then_round,

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from accelsim.kernels.jit import kernel
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+
+from accelsim.kernels.jit import kernel
 
 INT32_SPAN = np.float32(2.0**31)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+
 from accelsim.kernels.jit import kernel
 
 WS, OS, IS = 0, 1, 2

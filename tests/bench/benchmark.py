@@ -1,7 +1,7 @@
 """Measures speed and memory: `python tests/bench/benchmark.py [MODEL_FOLDER]`. Prints figures, asserts nothing.
 
-Ratios are medians of interleaved pairs in one process with one thread; whole processes are timed from outside, first with
-an empty kernel cache, then with a warm one.
+Ratios are medians of interleaved pairs in one process with one thread; whole processes are timed from outside, first
+with an empty kernel cache, then with a warm one.
 """
 
 from __future__ import annotations
