@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from accelsim.errors import AccelSimError, ExitCode
+from accelsim.errors import AccelSimError, ExitCode, printable, reason_of
 from accelsim.version import __version__
 
 if TYPE_CHECKING:
@@ -19,6 +22,9 @@ EXIT_CODES = (
     "Exit codes: 0 ok, 1 internal error, 2 usage, 3 mismatch with the reference, 4 unsupported model, 5 invalid model, "
     "6 resource limit, 130 interrupted."
 )
+
+# Errors of the operating system that mean: nothing is left to write with.
+_EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.EIO, errno.EBADF)
 
 app = typer.Typer(
     name="accel-sim",
@@ -90,13 +96,15 @@ def _machine(
 
 def _simulate(model: str, machine: Arch, input_file: str | None, seed: int, *, check: bool, quiet: bool) -> Result:
     """Load and run a model, with progress on stderr when that is a terminal."""
-    from accelsim.inputs import read_npz
+    from accelsim.inputs import check_inputs, read_npz
     from accelsim.model import load
     from accelsim.progress import layer_progress
     from accelsim.simulate import run as simulate
 
     arrays = read_npz(input_file) if input_file is not None else None
     loaded = load(model)
+    if arrays is not None:
+        arrays = check_inputs(arrays, loaded.inputs(), printable(str(input_file)))
     with layer_progress(loaded.name, quiet=quiet) as progress:
         return simulate(loaded, machine, arrays, seed=seed, check=check, progress=progress)
 
@@ -120,25 +128,23 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Run a model: outputs, cycles, energy, and the verdict against onnxruntime."""
-    from pathlib import Path
-
-    from accelsim.io import prepare_folder, write_result
+    from accelsim.io import check_folder, write_result
 
     machine = _machine(array, dataflow, acc_bits, overflow, arch, settings)
-    if output is not None:
-        prepare_folder(Path(output))
+    folder = None if output is None else check_folder(output)
     result = _simulate(model, machine, input_file, seed, check=not no_check, quiet=quiet)
-    if output is not None:
-        write_result(result, Path(output))
-    if json_output:
-        sys.stdout.write(result.to_json())
-    elif not quiet:
-        from accelsim.reports.terminal import make_console, print_run, print_verbose
+    if folder is not None:
+        write_result(result, folder)
+    with _printing():
+        if json_output:
+            sys.stdout.write(result.to_json())
+        elif not quiet:
+            from accelsim.reports.terminal import make_console, print_run, print_verbose
 
-        console = make_console()
-        print_run(result, console)
-        if verbose:
-            print_verbose(result, console)
+            console = make_console()
+            print_run(result, console)
+            if verbose:
+                print_verbose(result, console)
     _exit_by_verdict(result)
 
 
@@ -160,16 +166,17 @@ def check(
     """Compare every tensor of a model with onnxruntime, bit for bit; nothing else."""
     machine = _machine(array, dataflow, acc_bits, overflow, arch, settings)
     result = _simulate(model, machine, input_file, seed, check=True, quiet=quiet)
-    if json_output:
-        import json
+    with _printing():
+        if json_output:
+            import json
 
-        sys.stdout.write(json.dumps(result.check.to_dict(), sort_keys=True, indent=2) + "\n")
-    elif not quiet:
-        from accelsim.reports.terminal import check_lines, make_console
+            sys.stdout.write(json.dumps(result.check.to_dict(), sort_keys=True, indent=2, allow_nan=False) + "\n")
+        elif not quiet:
+            from accelsim.reports.terminal import check_lines, make_console
 
-        console = make_console()
-        for line in check_lines(result.check):
-            console.print(line)
+            console = make_console()
+            for line in check_lines(result.check):
+                console.print(line)
     _exit_by_verdict(result)
 
 
@@ -211,45 +218,90 @@ def _exit_by_verdict(result: Result) -> None:
         raise typer.Exit(ExitCode.MISMATCH)
 
 
-def main() -> None:
-    """Run the command line: one sentence per error, documented exit codes, never a traceback without --debug."""
-    debug = "--debug" in sys.argv[1:]
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Stop printing silently when the reader has gone (`| head`), so that the verdict still decides the exit code."""
     try:
-        code: Any = app(standalone_mode=False)
+        yield
         sys.stdout.flush()
-        code = code if isinstance(code, int) else ExitCode.OK
-    except (KeyboardInterrupt, typer.Abort):
-        code = _complain("interrupted", ExitCode.INTERRUPTED, debug=False)
-    except AccelSimError as error:
-        code = _complain(str(error), error.exit_code, debug=debug)
-    except MemoryError:
-        code = _complain("out of memory: use a smaller model, batch or input", ExitCode.RESOURCE, debug=debug)
     except BrokenPipeError:
-        # The reader of our output has gone; point stdout elsewhere so that the interpreter's exit stays silent.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.OK
-    except Exception as error:
-        code = _unexpected(error, debug=debug)
+        _silence_stdout()
+    except SystemExit as leaving:  # what rich makes of a closed pipe
+        if not isinstance(leaving.__context__, BrokenPipeError):
+            raise
+        _silence_stdout()
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line: one sentence per error, documented exit codes, never a traceback without --debug.
+
+    Args:
+        arguments: what follows the name of the command; None takes those of the process.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    _prepare_streams()
+    code: Any = ExitCode.OK
+    try:
+        with _printing():
+            code = app(args=given, prog_name="accel-sim", standalone_mode=False)
+        code = ExitCode(code) if isinstance(code, int) else ExitCode.OK
+        if code is ExitCode.INTERRUPTED:
+            _complain("interrupted")
+    except (Exception, KeyboardInterrupt) as error:
+        if "--debug" in given:
+            import traceback
+
+            traceback.print_exc()
+        code = _explain(error)
     sys.exit(int(code))
 
 
-def _unexpected(error: Exception, *, debug: bool) -> ExitCode:
-    """Tell errors of the command line (click's) from bugs."""
+def _explain(error: BaseException) -> ExitCode:
+    """Print what went wrong and return the exit code that says the same."""
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return _complain("interrupted", ExitCode.INTERRUPTED)
+    if isinstance(error, AccelSimError):
+        return _complain(str(error), ExitCode(error.exit_code))
+    if isinstance(error, MemoryError):
+        return _complain("out of memory: use a smaller model, batch or input", ExitCode.RESOURCE)
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        _silence_stdout()
+        return _complain(f"cannot write: {error.strerror}: free some space, or write elsewhere", ExitCode.RESOURCE)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(f"{error}\n")
+        return ExitCode.USAGE
     show = getattr(error, "format_message", None)
-    if show is not None:
-        return _complain(f"{show()} (see accel-sim --help)", ExitCode.USAGE, debug=debug)
+    if show is not None:  # an error of the command line, as typer words it
+        return _complain(f"{show().rstrip('.')} (see accel-sim --help)", ExitCode.USAGE)
+    if type(error).__module__.startswith("onnxruntime."):
+        return _complain(f"onnxruntime cannot run the model: {reason_of(error)}: repair or export it", ExitCode.INVALID)
     text = f"internal error: {type(error).__name__}: {error}: please report it, with --debug for the traceback"
-    return _complain(" ".join(text.split()), ExitCode.INTERNAL, debug=debug)
+    return _complain(" ".join(text.split()), ExitCode.INTERNAL)
 
 
-def _complain(message: str, code: ExitCode, *, debug: bool) -> ExitCode:
-    """Print one message on stderr, the traceback as well when debugging."""
-    if debug:
-        import traceback
-
-        traceback.print_exc()
-    sys.stderr.write(f"accel-sim: {message}\n")
+def _complain(message: str, code: ExitCode = ExitCode.INTERNAL) -> ExitCode:
+    """Print one message on stderr, safe for a terminal."""
+    lines = [printable(line, 2000) for line in message.splitlines()]
+    sys.stderr.write("accel-sim: " + "\n".join(lines) + "\n")
     return code
+
+
+def _prepare_streams() -> None:
+    """Replace streams that the caller closed, and let those that are not UTF-8 show ? for what they cannot print."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+        elif hasattr(stream, "reconfigure") and str(stream.encoding).lower() not in ("utf-8", "utf8"):
+            stream.reconfigure(errors="replace")
+
+
+def _silence_stdout() -> None:
+    """Point a stdout that cannot be written at nothing, so that the interpreter does not complain on leaving."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):  # a stdout that is no file, as inside of tests
+        os.dup2(sink, sys.stdout.fileno())
+    os.close(sink)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,11 @@ class UnitEnergy:
     source: str
 
 
+def _basis(inside: bool) -> str:
+    """Name how a value that is not in the table was found: between two of its points, or beyond them."""
+    return "interpolated" if inside else "extrapolated"
+
+
 @dataclass(frozen=True)
 class EnergyTable:
     """Unit energies of one technology; see data/energy/horowitz45.toml."""
@@ -63,8 +68,7 @@ class EnergyTable:
         (x0, name0), (x1, name1) = next((pair for pair in pairs if bits < pair[1][0]), pairs[-1])
         y0, y1 = self.arithmetic_pj[name0], self.arithmetic_pj[name1]
         value = y0 + (y1 - y0) * (bits - x0) / (x1 - x0)
-        basis = "interpolated" if bits < 32 else "extrapolated"
-        return UnitEnergy(f"int{bits}_add", value, basis, f"linear in bits through {self.source}")
+        return UnitEnergy(f"int{bits}_add", value, _basis(8 <= bits <= 32), f"linear in bits through {self.source}")
 
     def multiplier(self, first_bits: int, second_bits: int) -> UnitEnergy:
         """Return the energy of an integer multiplication, bilinear in the two widths.
@@ -76,14 +80,15 @@ class EnergyTable:
             first_bits: width of one operand.
             second_bits: width of the other.
         """
-        if first_bits == second_bits == 8:
-            return self.operation("int8_multiply")
+        if first_bits == second_bits in (8, 32):
+            return self.operation(f"int{first_bits}_multiply")
         low, high = self.arithmetic_pj["int8_multiply"], self.arithmetic_pj["int32_multiply"]
         quadratic = (high - 4 * low) / (1024 - 4 * 64)
         linear = (low - 64 * quadratic) / 8
         value = quadratic * first_bits * second_bits + linear * (first_bits + second_bits) / 2
         name = f"int{first_bits}x{second_bits}_multiply"
-        return UnitEnergy(name, value, "interpolated", f"bilinear in bits through {self.source}")
+        basis = _basis(min(first_bits, second_bits) >= 8 and max(first_bits, second_bits) <= 32)
+        return UnitEnergy(name, value, basis, f"bilinear in bits through {self.source}")
 
     def sram(self, name: str, capacity_bytes: float, bits: float) -> UnitEnergy:
         """Return the energy of one access of `bits` to a memory of a capacity.
@@ -95,12 +100,16 @@ class EnergyTable:
         """
         points = self.sram_points
         sizes = [size for size, _ in points]
+        if capacity_bytes in sizes:
+            value = dict(points)[int(capacity_bytes)] * (bits / 64)
+            return UnitEnergy(
+                name, value, "measured" if bits == 64 else "interpolated", f"linear in width, {self.source}"
+            )
         index = min(max(bisect_left(sizes, capacity_bytes), 1), len(points) - 1)
         (x0, y0), (x1, y1) = points[index - 1], points[index]
         exponent = math.log(y1 / y0) / math.log(x1 / x0)
         value = y0 * (capacity_bytes / x0) ** exponent * bits / 64
-        inside = sizes[0] <= capacity_bytes <= sizes[-1]
-        basis = "interpolated" if inside else "extrapolated"
+        basis = _basis(sizes[0] <= capacity_bytes <= sizes[-1])
         law = f"power law in capacity ({capacity_bytes:,.0f} B), linear in width, through {self.source}"
         return UnitEnergy(name, value, basis, law)
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.errors import UsageError, nearest, printable
+from accelsim.errors import ResourceLimitError, UsageError, nearest, printable, reason_of
 from accelsim.tensors import TensorType
 
 Array = NDArray[np.generic]
+
+LARGEST_NPZ_BYTES = 4 << 30
+
+# What numpy and zipfile raise on broken archives; RuntimeError stands for encrypted members.
+_UNREADABLE = (
+    ValueError, EOFError, KeyError, SyntaxError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error
+)  # fmt: skip
 
 
 def read_npz(path: str | Path) -> dict[str, Array]:
@@ -20,19 +29,44 @@ def read_npz(path: str | Path) -> dict[str, Array]:
 
     Raises:
         UsageError: the file is missing or no .npz archive.
+        ResourceLimitError: its arrays are larger than the limit.
     """
-    path = Path(path)
+    shown = printable(str(path) or "(empty name)")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise UsageError(f"{path} is a single array: save it with numpy.savez(file, input_name=array)")
-            return {name: archive[name] for name in archive.files}
+        with Path(path).open("rb") as file:
+            if file.read(6) == b"\x93NUMPY":
+                raise UsageError(f"{shown} is a single array: save it with numpy.savez(file, input_name=array)")
+            if not zipfile.is_zipfile(file):
+                raise UsageError(f"{shown} is not an .npz archive: save the inputs with numpy.savez(file, name=array)")
+            file.seek(0)
+            return _read_archive(file, shown)
     except OSError as error:
-        raise UsageError(f"cannot read the inputs {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        raise UsageError(f"cannot read the inputs {shown}: {error.strerror or error}: give an .npz file") from None
+    except MemoryError:
+        raise ResourceLimitError(f"{shown} does not fit into memory: use a smaller batch") from None
+    except _UNREADABLE as error:
         raise UsageError(
-            f"{path} is not a readable .npz archive ({printable(str(error), 80)}): save it with numpy.savez"
+            f"{shown} is not a readable .npz archive ({reason_of(error, 80)}): save it with numpy.savez"
         ) from None
+
+
+def _read_archive(file: BinaryIO, shown: str) -> dict[str, Array]:
+    """Read all arrays of an open archive, whose unpacked size is checked first."""
+    with np.load(file, allow_pickle=False) as archive:
+        size = sum(entry.file_size for entry in archive.zip.infolist())
+        if size > LARGEST_NPZ_BYTES:
+            raise ResourceLimitError(
+                f"{shown} unpacks to {size:,} bytes, the limit is {LARGEST_NPZ_BYTES:,}: use a smaller batch"
+            )
+        return {name: _member(archive, name, shown) for name in archive.files}
+
+
+def _member(archive: np.lib.npyio.NpzFile, name: str, shown: str) -> Array:
+    """Read one array of an archive, which may also hold files that are no arrays."""
+    array = archive[name]
+    if not isinstance(array, np.ndarray):
+        raise UsageError(f"{shown}: '{printable(name)}' is not an array: save arrays only, with numpy.savez")
+    return array
 
 
 def check_inputs(
@@ -51,24 +85,29 @@ def check_inputs(
     unknown = [name for name in arrays if name not in declared]
     if unknown:
         raise UsageError(
-            f"{source}: the model has no input '{printable(unknown[0])}' ({nearest(unknown[0], list(declared))})"
+            f"{source}: the model has no input '{printable(unknown[0])}' ({nearest(unknown[0], list(declared))}): "
+            f"rename or remove it"
         )
     missing = [name for name in declared if name not in arrays]
     if missing:
         kind = declared[missing[0]]
         raise UsageError(f"{source}: the array '{printable(missing[0])}' is missing: add it as {kind.dtype.name}")
-    checked: dict[str, Array] = {}
-    for name, kind in declared.items():
-        array = np.asarray(arrays[name])
-        if array.dtype != kind.dtype:
-            raise UsageError(
-                f"{source}: '{printable(name)}' is {array.dtype.name}, the model wants {kind.dtype.name}: "
-                f"convert it with .astype(numpy.{kind.dtype.name})"
-            )
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise UsageError(f"{source}: '{printable(name)}' contains NaN or infinity: replace those values")
-        checked[name] = np.ascontiguousarray(array).reshape(array.shape)
-    return checked
+    return {name: _checked(np.asarray(arrays[name]), name, kind, source) for name, kind in declared.items()}
+
+
+def _checked(array: Array, name: str, kind: TensorType, source: str) -> Array:
+    """Check one array's element type and values; return it contiguous and in this machine's byte order."""
+    label = f"{source}: '{printable(name)}'"
+    if array.dtype.newbyteorder("=") != kind.dtype:
+        raise UsageError(
+            f"{label} is {array.dtype.name}, the model wants {kind.dtype.name}: "
+            f"convert it with .astype(numpy.{kind.dtype.name})"
+        )
+    if array.size == 0:
+        raise UsageError(f"{label} of shape {'x'.join(map(str, array.shape))} is empty: give at least one element")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UsageError(f"{label} contains NaN or infinity: replace those values")
+    return np.ascontiguousarray(array, kind.dtype).reshape(array.shape)
 
 
 def draw_inputs(declared: Mapping[str, TensorType], seed: int = 0) -> dict[str, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import zipfile
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.errors import ResourceLimitError, UsageError
+from accelsim.errors import ResourceLimitError, UsageError, printable
 from accelsim.result import Result
 
 
@@ -25,48 +26,98 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         ResourceLimitError: the file cannot be written; an older one is left as it was.
     """
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ResourceLimitError(
-            f"cannot write {path}: {error.strerror or error}: free space or choose another folder"
-        ) from None
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_together(path.parent, {path.name: data})
 
 
-def prepare_folder(folder: Path) -> None:
-    """Create the output folder before any work is done, so that a wrong path costs nothing.
+def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write several files of one folder: all are on disk under other names before the first one is renamed.
+
+    Args:
+        folder: an existing folder.
+        files: content by file name.
 
     Raises:
-        UsageError: the folder cannot be created or written.
+        ResourceLimitError: some file cannot be written; older ones are left as they were.
     """
+    staged = {folder / name: folder / f"{name}.tmp-{os.getpid()}" for name in files}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(13, "permission denied")
+        for target, temporary in staged.items():
+            if target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+            _write_through(temporary, files[target.name])
+        for target, temporary in staged.items():
+            temporary.replace(target)
+        _sync_folder(folder)
     except OSError as error:
-        raise UsageError(
-            f"cannot write into {folder}: {error.strerror or error}: choose another folder with -o"
+        shown = printable(str(error.filename or folder))
+        raise ResourceLimitError(
+            f"cannot write {shown}: {error.strerror or error}: free space or choose another folder"
         ) from None
+    finally:
+        for temporary in staged.values():
+            temporary.unlink(missing_ok=True)
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    """Write a new file and wait until it is on the disk; what a killed process left there is removed first."""
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_folder(name: str) -> Path:
+    """Refuse an output folder that cannot be created or written, before any work is done; nothing is created yet.
+
+    Raises:
+        UsageError: names the folder and the reason.
+    """
+    folder = Path(name)
+    if not name:
+        raise UsageError("the name of the output folder is empty: give one with -o")
+    try:
+        existing = folder.absolute()
+        while not existing.exists():
+            existing = existing.parent
+        if not existing.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _unusable(folder, error) from None
+    return folder
+
+
+def _unusable(folder: Path, error: OSError) -> UsageError:
+    """Say why a folder cannot take results."""
+    return UsageError(
+        f"cannot write into {printable(str(folder))}: {error.strerror or error}: choose another folder with -o"
+    )
 
 
 def write_result(result: Result, folder: Path) -> None:
-    """Write result.json and outputs.npz into a folder, each atomically."""
-    write_atomically(folder / "outputs.npz", _npz(result.outputs))
-    write_atomically(folder / "result.json", result.to_json().encode())
+    """Create a folder if need be and write result.json and outputs.npz into it, both or none.
+
+    Raises:
+        UsageError: the folder cannot be created.
+        ResourceLimitError: a file cannot be written; older ones are left as they were.
+    """
+    files = {"outputs.npz": _npz(result.outputs), "result.json": result.to_json().encode()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(folder, error) from None
+    write_together(folder, files)
 
 
 def _npz(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:

@@ -95,7 +95,7 @@ def _pack(work: ContractionWork, arch: Arch) -> int:
 
 
 def _candidates(work: ContractionWork, arch: Arch, pack: int) -> list[tuple[int, int]]:
-    """Output blocks (m, n) to try, largest first; only the streamed extent is free."""
+    """Output blocks (m, n) to try, largest first; only the streamed extent is free, on OS in whole tiles of R rows."""
     if arch.dataflow == "is":
         held, limit, extent = min(arch.cols, work.m), arch.acc_rows, work.n
     else:
@@ -104,33 +104,48 @@ def _candidates(work: ContractionWork, arch: Arch, pack: int) -> list[tuple[int,
     sizes = []
     size = min(limit, extent)
     while size > 1:
-        sizes.append(size)
+        whole = arch.dataflow == "os" and arch.rows < size < extent
+        sizes.append(size - size % arch.rows if whole else size)
         size = -(-size // 2)
     return [(held, s) if arch.dataflow == "is" else (s, held) for s in [*sizes, 1]]
 
 
+@dataclass(frozen=True)
+class _Needs:
+    """Scratchpad bytes of one blocking; resident: the inner operand is kept whole."""
+
+    activation: int
+    weight: int
+    resident: bool
+
+
+def _needs(work: ContractionWork, arch: Arch, block: tuple[int, int], chunk: int, pack: int) -> _Needs:
+    """Return what operands (with those loaded ahead) and output buffers take.
+
+    A resident operand is there once per group in flight: the next groups are loaded while this one is computed.
+    """
+    block_m, block_n = block
+    ahead = min(arch.operand_buffers, -(-work.groups // pack))
+    outputs = arch.output_buffers * block_m * block_n * pack * work.output_bytes
+    first = _first_bytes(work, block_m, chunk) * pack * arch.operand_buffers
+    second = _second_bytes(work, block_n, chunk) * pack * arch.operand_buffers
+    if arch.dataflow == "is":
+        whole = _second_bytes(work, work.n, work.k) * pack * ahead
+        resident = whole <= max(arch.spm_weight, second)
+        return _Needs(first + outputs, whole if resident else second, resident)
+    whole = _first_bytes(work, work.m, work.k) * pack * ahead
+    resident = whole <= max(arch.spm_act - outputs, first)
+    return _Needs((whole if resident else first) + outputs, second, resident)
+
+
 def _fit(work: ContractionWork, arch: Arch, block_m: int, block_n: int, pack: int) -> ContractionPlan | None:
     """Return the plan for one block shape, or None when not even one tile's depth fits."""
-    room = arch.spm_act - arch.output_buffers * block_m * block_n * pack * work.output_bytes
-    inner_first = arch.dataflow != "is"
-    first_total = _first_bytes(work, work.m, work.k) * pack
-    second_total = _second_bytes(work, work.n, work.k) * pack
-    resident = first_total <= room if inner_first else second_total <= arch.spm_weight
     chunk = work.k
     while True:
-        first = (
-            first_total
-            if resident and inner_first
-            else _first_bytes(work, block_m, chunk) * pack * arch.operand_buffers
-        )
-        second = (
-            second_total
-            if resident and not inner_first
-            else _second_bytes(work, block_n, chunk) * pack * arch.operand_buffers
-        )
+        needs = _needs(work, arch, (block_m, block_n), chunk, pack)
         one_tile = arch.dataflow != "os" or block_m <= arch.rows or chunk >= work.k
-        if one_tile and first <= room and second <= arch.spm_weight:
-            return ContractionPlan(block_m, block_n, chunk, pack, resident)
+        if one_tile and needs.activation <= arch.spm_act and needs.weight <= arch.spm_weight:
+            return ContractionPlan(block_m, block_n, chunk, pack, needs.resident)
         if chunk <= arch.rows:
             return None
         tiles = -(-chunk // arch.rows)
@@ -162,14 +177,10 @@ def _second_bytes(work: ContractionWork, columns: int, depth: int) -> int:
 
 def _smallest_problem(name: str, work: ContractionWork, arch: Arch, pack: int) -> str:
     """Say which scratchpad cannot hold even the smallest block, and what it would need."""
-    depth = min(work.k, arch.rows)
-    block_m, block_n = _candidates(work, arch, pack)[-1]
-    second = _second_bytes(work, block_n, depth) * pack * arch.operand_buffers
-    if second > arch.spm_weight:
-        return _too_small("weight", "buffers.weight", name, second, arch.spm_weight)
-    outputs = arch.output_buffers * block_m * block_n * pack * work.output_bytes
-    first = _first_bytes(work, block_m, depth) * pack * arch.operand_buffers
-    return _too_small("activation", "buffers.activation", name, first + outputs, arch.spm_act)
+    needs = _needs(work, arch, _candidates(work, arch, pack)[-1], min(work.k, arch.rows), pack)
+    if needs.weight > arch.spm_weight:
+        return _too_small("weight", "buffers.weight", name, needs.weight, arch.spm_weight)
+    return _too_small("activation", "buffers.activation", name, needs.activation, arch.spm_act)
 
 
 def _too_small(buffer: str, key: str, name: str, needed: int, available: int) -> str:

@@ -218,17 +218,11 @@ def _vector(op: ops.Operator, inputs: Types, outputs: Types) -> StreamWork:
     cost = vector_costs()[0][type(op).__name__]
     count = _counted(cost, op, inputs, outputs)
     events = tuple((name, amount * count) for name, amount in cost.events)
-    if isinstance(op, ops.GlobalAveragePool):
+    lane_operations = cost.lane_operations * count
+    if isinstance(op, ops.GlobalAveragePool):  # contract 5.3: the sums are requantised in the same lanes
         events += (("requantisation", outputs[0].elements),)
-    placement = "vector"
-    return StreamWork(
-        placement,
-        _contiguous(inputs),
-        _contiguous(outputs),
-        cost.lane_operations * count,
-        events,
-        _units(op, outputs),
-    )
+        lane_operations += outputs[0].elements
+    return StreamWork("vector", _contiguous(inputs), _contiguous(outputs), lane_operations, events, _units(op, outputs))
 
 
 def _host(op: ops.HostOperator, inputs: Types, outputs: Types) -> StreamWork:

@@ -170,12 +170,10 @@ def check_lines(check: CheckResult) -> list[Text]:
     if first is not None:
         where = ", ".join(map(str, first.index))
         lines.append(
-            Text(
-                f"         first: tensor '{printable(first.tensor, 50)}' [{where}] of layer "
-                f"'{printable(first.layer, 50)}': {first.got:g} instead of {first.expected:g}",
-                style=style,
-            )
+            Text(f"         first difference at [{where}]: {first.got:g} instead of {first.expected:g}", style=style)
         )
+        lines.append(Text(f"         in tensor '{short_name(first.tensor, 70)}'", style=style))
+        lines.append(Text(f"         of layer  '{short_name(first.layer, 70)}'", style=style))
     literal = check.literal_qdq
     if literal is not None:
         distance = f"{literal.max_lsb:g} LSB" if literal.max_lsb is not None else f"{literal.max_abs:.3g}"
@@ -219,7 +217,7 @@ def print_run(result: Result, console: Console) -> None:
     """Print the table of layers and the summary."""
     console.print(run_table(result))
     for line in summary_lines(result):
-        console.print(line, soft_wrap=False)
+        console.print(line)
 
 
 def print_verbose(result: Result, console: Console) -> None:

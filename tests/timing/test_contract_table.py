@@ -27,7 +27,7 @@ def array_cycles(m: int, k: int, n: int, arch: Arch) -> int:
     if arch.dataflow == "os":
         for _ in range(0, n, COLS):
             for _ in range(0, m, ROWS):
-                output_step(machine, state, k, 0, 0, True, classes)
+                output_step(machine, state, k, 0, 0, True, k, classes)
         return int(state[0] + state[1]) + 2 * ROWS + COLS
     streamed, held = (m, n) if arch.dataflow == "ws" else (n, m)
     for column in range(0, held, COLS):

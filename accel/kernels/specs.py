@@ -1,0 +1,112 @@
+"""What the timing kernels read and fill: machine and loops as tuples of integers, cycle classes, event counters."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+WS, OS, IS = 0, 1, 2
+
+# Indices of the cycle classes and of the event counters that the kernels fill.
+CLASSES = (
+    "stream", "push", "shift", "flush", "wait_w", "hazard", "wait_x_load", "wait_x_bank", "tail",
+    "requant", "vector", "wait_load", "wait_store", "store",
+)  # fmt: skip
+(
+    STREAM,
+    PUSH,
+    SHIFT,
+    FLUSH,
+    WAIT_W,
+    HAZARD,
+    WAIT_LOAD,
+    WAIT_BANK,
+    TAIL,
+    REQUANT,
+    VECTOR,
+    LOAD,
+    BLOCKED,
+    STORE,
+) = range(14)
+
+EVENTS = (
+    "tiles", "macs", "activation_reads", "weight_reads", "bias_reads", "acc_reads", "acc_writes", "requant_elements",
+    "operand_register_writes", "sum_register_writes", "weight_register_writes",
+    "activation_fill_bytes", "weight_fill_bytes", "dram_read_bytes", "dram_write_bytes", "useful_read_bytes",
+    "useful_write_bytes",
+)  # fmt: skip
+(
+    TILES, MACS,
+    X_READS, W_READS, BIAS_READS, ACC_READS, ACC_WRITES, REQUANTISED, A_REGISTERS, V_REGISTERS, W_REGISTERS,
+    X_FILL, W_FILL, DRAM_READ, DRAM_WRITE, USEFUL_READ, USEFUL_WRITE,
+) = range(17)  # fmt: skip
+
+
+class ArraySpec(NamedTuple):
+    """The machine as the recurrence sees it (timing contract, section 9); flags are 0 or 1."""
+
+    rows: int
+    cols: int
+    dataflow: int
+    double_buffer: int
+    drain_overlap: int
+    flush: int
+    full_load: int
+    gather_words: int
+    acc_banks: int
+    operand_buffers: int
+    output_buffers: int
+    requant_lanes: int
+    requant_latency: int
+    bytes_per_cycle: int
+    dram_latency: int
+    burst: int
+
+
+class LoopSpec(NamedTuple):
+    """One contraction and its blocking: m, k, n per group; sizes of blocks; how operands lie in memory.
+
+    block_m, block_n: extents of one output block (for OS several tiles of R rows); chunk_k: depth of one operand load;
+    pack: groups per tile; resident: the operand of the inner loop stays in its scratchpad for the whole group; image:
+    the first operand is a feature map [images, channels, height, width] gathered by im2col, else rows of k elements.
+    """
+
+    m: int
+    k: int
+    n: int
+    groups: int
+    pack: int
+    block_m: int
+    block_n: int
+    chunk_k: int
+    resident: int
+    image: int
+    height: int
+    width: int
+    out_height: int
+    out_width: int
+    kernel_h: int
+    kernel_w: int
+    stride_h: int
+    stride_w: int
+    dilation_h: int
+    dilation_w: int
+    pad_top: int
+    pad_left: int
+    dynamic_second: int
+    output_bytes: int
+    parameter_bytes: int
+
+
+class StreamSpec(NamedTuple):
+    """A layer without the array: blocks that are loaded, processed and stored; bytes already rounded to bursts."""
+
+    blocks: int
+    read_bytes: int
+    write_bytes: int
+    lane_operations: int
+    lanes: int
+    latency: int
+    operand_buffers: int
+    output_buffers: int
+    bytes_per_cycle: int
+    dram_latency: int

@@ -1,0 +1,1 @@
+"""Tests of cycles and counts against the timing contract."""
