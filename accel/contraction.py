@@ -63,7 +63,7 @@ class AccumulatorUse:
     @property
     def min_safe_bits(self) -> int:
         """Smallest two's complement width that holds every exact partial sum."""
-        return max(self.highest.bit_length(), (-self.lowest - 1).bit_length() if self.lowest < 0 else 0) + 1
+        return max(max(self.highest, 0).bit_length(), max(~self.lowest, 0).bit_length()) + 1
 
 
 @dataclass

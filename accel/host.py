@@ -6,14 +6,14 @@ initialisers, all optimisations are off, one thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.errors import AccelSimError, printable
+from accelsim.errors import UnsupportedModelError, printable
 from accelsim.operators import HostOperator
 
 
@@ -47,6 +47,28 @@ def open_session(
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
+def run_session(
+    session: Any, names: Sequence[str], inputs: Mapping[str, NDArray[np.generic]]
+) -> list[NDArray[np.generic]]:
+    """Run a session, turning onnxruntime's errors into one sentence.
+
+    Args:
+        session: from `open_session`.
+        names: outputs wanted.
+        inputs: arrays by name.
+
+    Raises:
+        UnsupportedModelError: onnxruntime itself refuses to compute something while running.
+    """
+    try:
+        return list(session.run(list(names), dict(inputs)))
+    except Exception as error:  # onnxruntime's errors have no common base class
+        reason = printable(" ".join(str(error).split()), 300)
+        raise UnsupportedModelError(
+            f"onnxruntime, the reference, fails while running the model: {reason}: change the model or its inputs"
+        ) from None
+
+
 @lru_cache(maxsize=256)
 def _session(model: bytes) -> Any:
     """Open each one-node model once per process."""
@@ -61,10 +83,6 @@ def run_host_operator(op: HostOperator, inputs: Sequence[NDArray[np.generic]]) -
         inputs: arrays in the order of op.inputs.
 
     Raises:
-        AccelSimError: onnxruntime refuses to run the node.
+        UnsupportedModelError: onnxruntime refuses to run the node.
     """
-    try:
-        return list(_session(op.model).run(list(op.outputs), dict(zip(op.inputs, inputs, strict=True))))
-    except Exception as error:  # onnxruntime's errors have no common base class
-        reason = printable(str(error).splitlines()[0], 200)
-        raise AccelSimError(f"onnxruntime could not run the host operator {op.kind}: {reason}") from None
+    return run_session(_session(op.model), op.outputs, dict(zip(op.inputs, inputs, strict=True)))

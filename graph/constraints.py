@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
-from onnx import AttributeProto, ModelProto, NodeProto
+from onnx import AttributeProto, ModelProto, NodeProto, defs
 
-from accelsim.errors import Finding, UnsupportedModelError
+from accelsim.errors import Finding, UnsupportedModelError, printable
+from accelsim.graph.element_types import ELEMENT_BITS, INPUT_TYPES, constant_tensors, element_name
 
 OPSET_WINDOW = (10, 25)
 DOMAINS = {
@@ -104,7 +106,7 @@ OPERATORS: tuple[Support, ...] = (
         "none",
         "same bytes under another shape: nothing moves",
     ),
-    Support("Transpose", "Transpose", "dma", "any permutation"),
+    Support("Transpose", "Transpose", "vector", "any permutation, one element per lane and cycle"),
     Support("Slice", "Slice", "dma", "constant ranges"),
     Support("Split", "Split", "dma", "constant sizes"),
     Support("Gather", "Gather", "dma", "constant indices"),
@@ -120,17 +122,16 @@ OPERATORS: tuple[Support, ...] = (
 )
 
 _SCALES: dict[str, tuple[int, ...]] = {row.kernel: row.scales for row in OPERATORS if row.scales}
-_RANDOM = {
-    "RandomNormal",
-    "RandomUniform",
-    "RandomNormalLike",
-    "RandomUniformLike",
-    "Bernoulli",
-    "Multinomial",
-    "Dropout",
-}
+_RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
+_SEQUENCES = ("Sequence", "Optional", "SplitToSequence", "ConcatFromSequence")
+_TEXTS = ("String", "Regex", "TfIdfVectorizer")
 _QUANTISED = {"QuantizeLinear", "DequantizeLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"}
 _LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "Attention"}
+
+
+def node_label(node: NodeProto) -> str:
+    """Return what a node is called: its name, or else its first output."""
+    return str(node.name or next(iter(node.output), "(unnamed)"))
 
 
 def scale_positions(node: NodeProto) -> Iterator[int]:
@@ -157,38 +158,98 @@ def opset_finding(proto: ModelProto) -> Iterator[Finding]:
             )
 
 
-def node_findings(node: NodeProto) -> Iterator[Finding]:
-    """Say why a node cannot run at all, if so."""
-    label = node.name or next(iter(node.output), "")
-    if node.domain not in DOMAINS:
-        yield Finding(
-            label,
-            node.op_type,
-            f"its domain '{node.domain}' is unknown",
-            "replace it by standard ONNX operators",
-        )
-    elif any(attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for attribute in node.attribute):
-        yield Finding(label, node.op_type, "control flow with subgraphs is not executed", "unroll it before export")
-    elif node.op_type.startswith(("Sequence", "Optional", "String", "SplitToSequence", "ConcatFromSequence")):
-        yield Finding(
-            label,
-            node.op_type,
-            "sequences, optionals and strings are not executed",
-            "export the model with tensors",
-        )
-    elif node.op_type in _RANDOM:
-        yield Finding(
-            label,
-            node.op_type,
-            "its output is random, so nothing can be compared",
-            "make it an input of the model",
-        )
+def node_findings(node: NodeProto, opset: int) -> Iterator[Finding]:
+    """Say why a node cannot run at all, if so.
+
+    Args:
+        node: the node.
+        opset: version of the standard operators that the model imports.
+    """
+    problem = _domain_problem(node) or _content_problem(node) or _schema_problem(node, opset)
+    if problem is not None:
+        yield Finding(node_label(node), node.op_type, *problem)
+
+
+def _domain_problem(node: NodeProto) -> tuple[str, str] | None:
+    """Return reason and remedy when an operator belongs to nobody we know."""
+    if node.domain in DOMAINS:
+        return None
+    return f"its domain '{printable(node.domain, 40)}' is unknown", "replace it by standard ONNX operators"
+
+
+def _content_problem(node: NodeProto) -> tuple[str, str] | None:
+    """Return reason and remedy when a node handles something else than dense numbers, or draws random ones."""
+    attributes = node.attribute
+    if any(a.HasField("g") or a.graphs or a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in attributes):
+        return "control flow with subgraphs is not executed", "unroll it before export"
+    if node.op_type.startswith(_SEQUENCES):
+        return "sequences and optionals are not executed", "export the model with tensors"
+    if node.op_type.startswith(_TEXTS) or any(a.name in ("value_string", "value_strings") for a in attributes):
+        return "strings are not executed", "preprocess them outside of the model"
+    if any(a.HasField("sparse_tensor") or a.sparse_tensors for a in attributes):
+        return "sparse tensors are not executed", "store a dense tensor"
+    if node.op_type in _RANDOM:
+        return "its output is random, so nothing can be compared", "make it an input of the model"
+    if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
+        return "it may run in training mode, where its output is random", "export the model for inference"
+    return None
+
+
+def _schema_problem(node: NodeProto, opset: int) -> tuple[str, str] | None:
+    """Return reason and remedy when neither ONNX nor onnxruntime knows an operator."""
+    if DOMAINS[node.domain] == "com.microsoft":
+        known = _contributed_operators()
+        if known is None or (node.domain, node.op_type) in known:
+            return None
+        return "the installed onnxruntime has no such operator", "replace it by standard ONNX operators"
+    try:
+        defs.get_schema(node.op_type, opset, "")
+    except defs.SchemaError:
+        if not defs.has(node.op_type, ""):
+            return "ONNX has no such operator", "replace it by standard ONNX operators"
+        return f"opset {opset} has no such operator", "export with a newer opset"
+    return None
+
+
+@cache
+def _contributed_operators() -> frozenset[tuple[str, str]] | None:
+    """Return (domain, name) of the operators that onnxruntime adds to ONNX; None when it does not tell."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+    if not hasattr(runtime, "get_all_operator_schema"):
+        return None
+    return frozenset((schema.domain, schema.name) for schema in runtime.get_all_operator_schema())
+
+
+def value_findings(proto: ModelProto) -> Iterator[Finding]:
+    """Say which inputs, outputs and constants of a model are no dense tensors of numbers."""
+    graph = proto.graph
+    for value in (*graph.input, *graph.output):
+        kind = value.type.WhichOneof("value") or "tensor_type"
+        if kind != "tensor_type":
+            spelled = kind.removesuffix("_type").replace("_", " ")
+            yield Finding(value.name, spelled, "only dense tensors enter or leave", "export the model with tensors")
+    for value in graph.input:
+        if (value.type.WhichOneof("value") or "tensor_type") != "tensor_type":
+            continue
+        tensor = value.type.tensor_type
+        if tensor.elem_type not in INPUT_TYPES:
+            reason = f"element type {element_name(tensor.elem_type)} cannot be fed"
+            yield Finding(value.name, "input", reason, "export it as float32 or 8-bit codes")
+        if not tensor.HasField("shape"):
+            yield Finding(value.name, "input", "it has no shape", "export it with its dimensions")
+    for sparse in graph.sparse_initializer:
+        yield Finding(sparse.values.name, "sparse initializer", "sparse tensors are not executed", "store it densely")
+    for label, tensor in constant_tensors(proto):
+        if tensor.data_type not in ELEMENT_BITS:
+            reason = f"element type {element_name(tensor.data_type)} is not executed"
+            yield Finding(label, "constant", reason, "export it as float32, integers or 8-bit codes")
 
 
 def is_quantised(node: NodeProto) -> bool:
     """Tell whether a node belongs to a quantised model."""
     return node.op_type in _QUANTISED or node.op_type.startswith(
-        ("QLinear", "QGemm", "QAttention", "DynamicQuantize", "MatMulNBits")
+        ("QLinear", "QGemm", "QAttention", "DynamicQuantize", "MatMulNBits", "MatMulIntegerToFloat")
     )
 
 
@@ -197,7 +258,7 @@ def float_model_error(proto: ModelProto, name: str) -> UnsupportedModelError | N
     if any(is_quantised(node) for node in proto.graph.node):
         return None
     layers = [node for node in proto.graph.node if node.op_type in _LAYERS]
-    listed = ", ".join(f"{node.op_type} '{node.name or node.output[0]}'" for node in layers[:12])
+    listed = ", ".join(f"{node.op_type} '{printable(node_label(node), 60)}'" for node in layers[:12])
     more = f" and {len(layers) - 12} more" if len(layers) > 12 else ""
     return UnsupportedModelError(
         f"{name} is a float model: it has no Q/DQ nodes; layers to quantise: {listed or 'none'}{more}; "

@@ -103,6 +103,17 @@ def _product(
     return Imported(MatrixMultiply(first, None, code, epilogue), (left, right))
 
 
+def _row_bias(bias: IntArray, columns: int) -> IntArray:
+    """Return the bias of a Gemm as one value per output column.
+
+    Raises:
+        NotOnTheMachineError: the bias differs from row to row.
+    """
+    if bias.ndim > 1 and bias.size != bias.shape[-1]:
+        raise NotOnTheMachineError("a bias that differs from row to row")
+    return np.broadcast_to(bias.reshape(-1), (columns,))
+
+
 def import_gemm(context: Context, node: NodeProto) -> Imported:
     """QGemm: a, s_a, z_a, b, s_b, z_b [, c [, s_y, z_y]]; the scale of c is s_a * s_b by definition."""
     attribute = attributes(node)
@@ -111,8 +122,8 @@ def import_gemm(context: Context, node: NodeProto) -> Imported:
     codes = context.constant(node, 3)
     bias = context.optional(node, 6)
     rows = codes if attribute.get("transB") else codes.T
-    if bias is not None and bias.size == 1 != rows.shape[0]:
-        bias = np.repeat(bias.reshape(-1), rows.shape[0])
+    if bias is not None:
+        bias = _row_bias(bias, rows.shape[0])
     weights = make_weights(rows, context.optional(node, 5), bias)
     first: CodeFormat = context.code(node.input[0], context.zero_point(node, 2))
     epilogue: Epilogue

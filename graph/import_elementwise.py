@@ -73,7 +73,7 @@ def import_average_pool(context: Context, node: NodeProto) -> Imported:
     attribute = attributes(node)
     _refuse_channels_last(attribute)
     shape = context.types[node.input[0]].shape
-    geometry = window_geometry(attribute, tuple(attribute["kernel_shape"]), shape[2:])
+    geometry = window_geometry(attribute, tuple(attribute["kernel_shape"]), shape[2:], pooling=True)
     if geometry.dilations != (1, 1):
         raise NotOnTheMachineError("a dilated average pool")
     if tuple(attribute["kernel_shape"]) == shape[2:] and not any(geometry.pads):
@@ -114,7 +114,8 @@ def import_max_pool(context: Context, node: NodeProto) -> Imported:
     context.code(node.input[0], 0)
     if attribute.get("storage_order") or len([name for name in node.output if name]) > 1:
         raise NotOnTheMachineError("indices of maxima")
-    geometry = window_geometry(attribute, tuple(attribute["kernel_shape"]), context.types[node.input[0]].shape[2:])
+    spatial = context.types[node.input[0]].shape[2:]
+    geometry = window_geometry(attribute, tuple(attribute["kernel_shape"]), spatial, pooling=True)
     return Imported(MaxPool(geometry, bool(attribute.get("ceil_mode", 0))), (node.input[0],))
 
 

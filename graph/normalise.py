@@ -15,7 +15,7 @@ from accelsim.errors import InvalidModelError, UnsupportedModelError, UsageError
 from accelsim.graph.limits import Limits
 from accelsim.graph.loader import CheckedModel
 from accelsim.graph.reference import Reference, choose_reference
-from accelsim.host import open_session
+from accelsim.host import open_session, run_session
 from accelsim.tensors import TensorType
 
 ORT_DTYPES: dict[str, str] = {
@@ -124,6 +124,8 @@ def normalise(
     session = _open(_expose(proto), model.name, reference)
     types = {value.name: _type_of(value, limits or Limits()) for value in session.get_outputs()}
     declared = {value.name: _type_of(value, limits or Limits()) for value in session.get_inputs()}
+    if _rounds_up(proto):
+        types = _observed_types(session, declared)
     return NormalisedModel(model.name, model.sha256, source, proto, reference, declared, types, session)
 
 
@@ -155,6 +157,21 @@ def _expose(proto: ModelProto) -> bytes:
     copy.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in outputs)
     data: bytes = copy.SerializeToString()
     return data
+
+
+def _rounds_up(proto: ModelProto) -> bool:
+    """Tell whether a pool has ceil_mode, whose output onnx's shape inference may give one window too many."""
+    return any(
+        attribute.name == "ceil_mode" and attribute.i for node in proto.graph.node for attribute in node.attribute
+    )
+
+
+def _observed_types(session: Any, declared: Mapping[str, TensorType]) -> dict[str, TensorType]:
+    """Return the types of all tensors as one run on zeros shows them."""
+    names = [value.name for value in session.get_outputs()]
+    zeros = {name: np.zeros(kind.shape, kind.dtype) for name, kind in declared.items()}
+    arrays = run_session(session, names, zeros)
+    return {name: TensorType.of(array.dtype, array.shape) for name, array in zip(names, arrays, strict=True)}
 
 
 def _type_of(value: Any, limits: Limits) -> TensorType:

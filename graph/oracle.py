@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.graph.normalise import NormalisedModel
-from accelsim.host import open_session
+from accelsim.host import open_session, run_session
 
 Array = NDArray[np.generic]
 
@@ -49,7 +49,7 @@ class ReferenceTensors:
         return chosen
 
     def _run(self, names: list[str]) -> dict[str, Array]:
-        return dict(zip(names, self._model.exposed_session.run(names, self._inputs), strict=True))
+        return dict(zip(names, run_session(self._model.exposed_session, names, self._inputs), strict=True))
 
 
 def final_outputs(model: NormalisedModel, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -65,4 +65,4 @@ def literal_outputs(model: NormalisedModel, inputs: Mapping[str, Array]) -> dict
 
 def _outputs(session: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
     names = [value.name for value in session.get_outputs()]
-    return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+    return dict(zip(names, run_session(session, names, inputs), strict=True))

@@ -2,76 +2,71 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from accelsim.errors import InvalidModelError, UnsupportedModelError, printable
-from accelsim.graph.constraints import scale_positions
+from accelsim.errors import InvalidModelError, printable
+from accelsim.graph.constraints import node_label, scale_positions
+from accelsim.graph.element_types import ELEMENT_BITS, INT32_FIELD_RANGE, element_name, size_bytes, typed_values
 from accelsim.graph.limits import Limits
 
-# Bits per element of the element types that may appear; every other type is refused.
-ELEMENT_BITS: dict[int, int] = {
-    TensorProto.FLOAT: 32, TensorProto.DOUBLE: 64, TensorProto.FLOAT16: 16, TensorProto.BFLOAT16: 16,
-    TensorProto.UINT8: 8, TensorProto.INT8: 8, TensorProto.UINT16: 16, TensorProto.INT16: 16,
-    TensorProto.INT32: 32, TensorProto.UINT32: 32, TensorProto.INT64: 64, TensorProto.UINT64: 64,
-    TensorProto.BOOL: 8, TensorProto.UINT4: 4, TensorProto.INT4: 4,
-}  # fmt: skip
 
-# Range of the narrow integer types that a file may store in its 32-bit field.
-INT32_FIELD_RANGE: dict[int, tuple[int, int]] = {
-    TensorProto.UINT8: (0, 255), TensorProto.INT8: (-128, 127), TensorProto.BOOL: (0, 1),
-    TensorProto.UINT16: (0, 65535), TensorProto.INT16: (-32768, 32767),
-}  # fmt: skip
+def check_tensor(label: str, tensor: TensorProto, limits: Limits) -> int:
+    """Check one constant's location, dimensions and amount of data; foreign element types are left to others.
 
-
-def check_tensor(tensor: TensorProto, limits: Limits) -> int:
-    """Check one constant's location, type, dimensions and amount of data.
+    Args:
+        label: what to call the tensor.
+        tensor: the constant.
+        limits: budgets.
 
     Returns:
         The number of elements.
 
     Raises:
         InvalidModelError: data outside of the file, lying dimensions, or values outside of the element type.
-        UnsupportedModelError: an element type that is not executed.
         ResourceLimitError: more elements than the limits allow.
     """
-    name = printable(tensor.name or "(unnamed)")
+    name = printable(label)
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise InvalidModelError(
             f"tensor '{name}' keeps its data in another file, which is refused: save the model in one file"
         )
-    if tensor.data_type not in ELEMENT_BITS:
-        kind = TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in TensorProto.DataType.values() else "?"
-        raise UnsupportedModelError(
-            f"tensor '{name}' has element type {kind}, which is not executed: use an 8-bit quantised model"
-        )
+    if tensor.data_type not in TensorProto.DataType.values() or tensor.data_type == TensorProto.UNDEFINED:
+        raise InvalidModelError(f"tensor '{name}' has no valid element type: export the model again")
     if any(dimension < 0 for dimension in tensor.dims):
         raise InvalidModelError(f"tensor '{name}' has a negative dimension {list(tensor.dims)}: export the model again")
-    elements = limits.check_shape(tensor.name, tensor.dims)
-    if tensor.HasField("raw_data"):
-        expected = size_bytes(tensor)
-        if len(tensor.raw_data) != expected:
-            raise InvalidModelError(
-                f"tensor '{name}' of shape {list(tensor.dims)} needs {expected} bytes of data but holds "
-                f"{len(tensor.raw_data)}: export the model again"
-            )
-    if tensor.data_type in INT32_FIELD_RANGE and tensor.int32_data:
-        lowest, highest = INT32_FIELD_RANGE[tensor.data_type]
-        wrong = next((value for value in tensor.int32_data if not lowest <= value <= highest), None)
-        if wrong is not None:
-            kind = TensorProto.DataType.Name(tensor.data_type).lower()
-            raise InvalidModelError(
-                f"tensor '{name}' holds {wrong}, outside of {kind} ({lowest}..{highest}): export the model again"
-            )
+    elements = limits.check_shape(label, tensor.dims)
+    if tensor.data_type in ELEMENT_BITS:
+        _check_amount(tensor, name, elements)
+        _check_range(tensor, name)
     return elements
 
 
-def size_bytes(tensor: TensorProto) -> int:
-    """Return the bytes that a tensor's elements take, packed."""
-    bits: int = math.prod(tensor.dims) * ELEMENT_BITS[tensor.data_type]
-    return -(-bits // 8)
+def _check_amount(tensor: TensorProto, name: str, elements: int) -> None:
+    """Compare the amount of data with the dimensions."""
+    if tensor.HasField("raw_data"):
+        expected, held, unit = size_bytes(tensor), len(tensor.raw_data), "bytes"
+    else:
+        expected = -(-elements // 2) if ELEMENT_BITS[tensor.data_type] == 4 else elements
+        held, unit = len(typed_values(tensor)), "values"
+    if held != expected:
+        raise InvalidModelError(
+            f"tensor '{name}' of shape {list(tensor.dims)} needs {expected} {unit} of data but holds {held}: "
+            f"export the model again"
+        )
+
+
+def _check_range(tensor: TensorProto, name: str) -> None:
+    """Demand that values stored in the 32-bit field fit the element type."""
+    if tensor.data_type not in INT32_FIELD_RANGE:
+        return
+    lowest, highest = INT32_FIELD_RANGE[tensor.data_type]
+    wrong = next((value for value in tensor.int32_data if not lowest <= value <= highest), None)
+    if wrong is not None:
+        raise InvalidModelError(
+            f"tensor '{name}' holds {wrong}, outside of {element_name(tensor.data_type)} ({lowest}..{highest}): "
+            f"export the model again"
+        )
 
 
 def check_quantisation_parameters(proto: ModelProto) -> None:
@@ -80,20 +75,35 @@ def check_quantisation_parameters(proto: ModelProto) -> None:
     Raises:
         InvalidModelError: a scale is zero, negative, not finite or subnormal; names node and tensor.
     """
-    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
-    for node in proto.graph.node:
-        if node.op_type == "Constant":
-            constants.update((node.output[0], attribute.t) for attribute in node.attribute if attribute.name == "value")
+    constants = _constants(proto)
     checked: set[str] = set()
     for node in proto.graph.node:
         for position in scale_positions(node):
             name = node.input[position] if position < len(node.input) else ""
             if name in constants and name not in checked:
                 checked.add(name)
-                _check_scale(node.op_type, node.name, constants[name])
+                _check_scale(node, name, constants[name])
 
 
-def _check_scale(operator: str, node: str, tensor: TensorProto) -> None:
+def _constants(proto: ModelProto) -> dict[str, TensorProto]:
+    """Return constants by name: initialisers, Constant nodes, and Identity of either."""
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "Identity" and node.input and node.input[0] in constants:
+            constants[node.output[0]] = constants[node.input[0]]
+        elif node.op_type == "Constant" and node.output and node.attribute:
+            attribute = node.attribute[0]
+            if attribute.name == "value":
+                constants[node.output[0]] = attribute.t
+            elif attribute.name == "value_float":
+                constants[node.output[0]] = helper.make_tensor("", TensorProto.FLOAT, [], [attribute.f])
+            elif attribute.name == "value_floats":
+                size = len(attribute.floats)
+                constants[node.output[0]] = helper.make_tensor("", TensorProto.FLOAT, [size], attribute.floats)
+    return constants
+
+
+def _check_scale(node: NodeProto, name: str, tensor: TensorProto) -> None:
     """Check every element of one scale; those of blocked weights (two or more axes) may be negative."""
     values = np.asarray(numpy_helper.to_array(tensor), np.float64)
     values = np.abs(values) if len(tensor.dims) > 1 else values
@@ -101,6 +111,6 @@ def _check_scale(operator: str, node: str, tensor: TensorProto) -> None:
     if wrong.size or not values.size:
         shown = "nothing" if not values.size else f"{wrong.flat[0]:g}"
         raise InvalidModelError(
-            f"{operator} '{printable(node)}': its scale '{printable(tensor.name)}' holds {shown}; scales must be "
-            f"finite and positive (at least 1.2e-38): quantise the model again"
+            f"{node.op_type} '{printable(node_label(node))}': its scale '{printable(name)}' holds {shown}; scales must "
+            f"be finite and positive (at least 1.2e-38): quantise the model again"
         )

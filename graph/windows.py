@@ -9,7 +9,7 @@ from accelsim.operators import ConvolutionGeometry
 
 
 def window_geometry(
-    attribute: dict[str, Any], kernel: tuple[int, ...], spatial: tuple[int, ...]
+    attribute: dict[str, Any], kernel: tuple[int, ...], spatial: tuple[int, ...], *, pooling: bool = False
 ) -> ConvolutionGeometry:
     """Read a window from a node's attributes, with auto_pad resolved for the input's size.
 
@@ -17,6 +17,7 @@ def window_geometry(
         attribute: the node's attributes.
         kernel: kernel shape, 1 or 2 dimensions.
         spatial: spatial shape of the input, same length.
+        pooling: the window pools; with automatic padding onnxruntime then skips pixels where windows leave gaps.
 
     Raises:
         NotOnTheMachineError: three or more spatial dimensions, or pads that are negative.
@@ -27,6 +28,8 @@ def window_geometry(
     strides = tuple(attribute.get("strides") or [1] * rank)
     dilations = tuple(attribute.get("dilations") or [1] * rank)
     pads = _pads(attribute, kernel, spatial, strides, dilations)
+    if not pooling and "auto_pad" in attribute:
+        pads = tuple(max(pad, 0) for pad in pads)
     if min(pads) < 0:
         raise NotOnTheMachineError("negative pads")
     if rank == 1:
@@ -54,7 +57,7 @@ def _pads(
         return (0,) * (2 * len(kernel))
     begins, ends = [], []
     for size, window, stride, dilation in zip(spatial, kernel, strides, dilations, strict=True):
-        total = max((-(-size // stride) - 1) * stride + dilation * (window - 1) + 1 - size, 0)
+        total = (-(-size // stride) - 1) * stride + dilation * (window - 1) + 1 - size
         smaller, larger = total // 2, total - total // 2
         begins.append(larger if mode == "SAME_LOWER" else smaller)
         ends.append(smaller if mode == "SAME_LOWER" else larger)

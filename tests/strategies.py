@@ -262,7 +262,7 @@ def _value(name: str, dtype: np.dtype[Any], shape: tuple[int | None, ...] | None
 
 def broadcast_pair(draw: Draw) -> tuple[Shape, Shape]:
     """Draw two shapes that broadcast against each other, scalars and all-ones included."""
-    channels, height, width = draw.shape(3, 9)
+    channels, height, width = draw.shape(3, 14)
     full = (2, channels, height, width)
     first, second = draw.choice(
         [

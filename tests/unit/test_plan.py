@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -254,6 +255,35 @@ def test_the_next_group_is_loaded_beside_the_resident_one() -> None:
     arch = Arch(array=(16, 16), spm_act=4 * 64 + 2 * 64 * 4 + 10, output_buffers=2, operand_buffers=2)
     plan = make_plan("layer", work, arch)
     assert peaks(work, plan, arch)["activation"] <= arch.spm_act
+
+
+def unpadded(images: int, height: int, width: int, channels: int, columns: int) -> ContractionWork:
+    """Describe a 3x3 convolution without padding."""
+    layout = ImageLayout(images, height, width, height - 2, width - 2, ConvolutionGeometry((3, 3)))
+    pixels = images * (height - 2) * (width - 2)
+    return ContractionWork(pixels, 9 * channels, columns, 1, layout, False, 1, 8)
+
+
+SWEPT = {
+    "chunks that cut channels": (unpadded(1, 7, 7, 4, 4), Arch(array=(8, 4), output_buffers=1), range(60, 330)),
+    "blocks across two images": (unpadded(2, 30, 5, 1, 1), Arch(array=(16, 4), output_buffers=1), range(60, 420)),
+    "input-stationary": (unpadded(1, 6, 6, 4, 40), Arch(array=(8, 4), dataflow="is"), range(100, 420)),
+    "output-stationary": (unpadded(1, 8, 8, 2, 6), Arch(array=(5, 3), dataflow="os"), range(60, 400)),
+}
+
+
+@pytest.mark.parametrize(("work", "arch", "sizes"), SWEPT.values(), ids=SWEPT)
+def test_plans_fit_at_every_size(work: ContractionWork, arch: Arch, sizes: range) -> None:
+    """From too small to large enough for everything, byte by byte: what is planned fits, and more is never refused."""
+    answers = []
+    for capacity in sizes:
+        machine = arch.evolve(spm_act=capacity)
+        plan = planned(work, machine)
+        answers.append(plan is not None)
+        assert plan is None or peaks(work, plan, machine)["activation"] <= capacity
+    assert answers == sorted(answers)
+    assert not answers[0]
+    assert answers[-1]
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
