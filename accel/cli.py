@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -242,7 +243,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     _prepare_streams()
     code: Any = ExitCode.OK
     try:
-        with _printing():
+        with warnings.catch_warnings(), _printing():
+            if "--debug" not in given:
+                warnings.simplefilter("ignore")  # libraries' remarks are not for users
             code = app(args=given, prog_name="accel-sim", standalone_mode=False)
         code = ExitCode(code) if isinstance(code, int) else ExitCode.OK
         if code is ExitCode.INTERRUPTED:

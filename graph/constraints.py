@@ -203,12 +203,12 @@ def _schema_problem(node: NodeProto, opset: int) -> tuple[str, str] | None:
             return None
         return "the installed onnxruntime has no such operator", "replace it by standard ONNX operators"
     try:
-        defs.get_schema(node.op_type, opset, "")
+        schema = defs.get_schema(node.op_type, opset, "")
     except defs.SchemaError:
         if not defs.has(node.op_type, ""):
             return "ONNX has no such operator", "replace it by standard ONNX operators"
         return f"opset {opset} has no such operator", "export with a newer opset"
-    return None
+    return (f"opset {opset} no longer has it", "replace it by its successor") if schema.deprecated else None
 
 
 @cache

@@ -228,6 +228,27 @@ def gemm_bias_shapes(draw: Draw) -> Case:
     return build.finish(build.node("Gemm", inputs), target)
 
 
+@operator("gemm_ties", "QGemm", kind="Gemm")
+@operator("conv_ties", "QLinearConv", kind="Conv")
+def requantisation_ties(draw: Draw, kind: str) -> Case:
+    """Accumulators set by the bias alone, within two of every rounding tie of the output's codes.
+
+    Multipliers go down to 2^-22, where the last bit of the multiplier decides most of the codes.
+    """
+    build, source, weights = Builder(draw), draw.activation(), draw.activation(np.dtype(np.int8), 0.01)
+    scale = np.float32(source.scale) * np.float32(weights.scale)
+    ratio = 2.0 ** draw.integer(3, 22) * (1 if draw.ties else float(draw.rng.uniform(0.5, 1)))
+    target = Quantisation(source.dtype, draw.beside(float(scale) * ratio), draw.zero_point(source.dtype))
+    ties = (np.arange(-257, 257) + 0.5) * (float(target.scale) / float(scale))
+    totals = np.unique(np.rint(ties)[:, None] + np.arange(-2, 3)).astype(np.int32)
+    bias = build.constant(totals)
+    rank = 2 if kind == "Conv" else 0
+    neutral = build.constant(np.full((totals.size, 1, *[1] * rank), weights.zero_point), weights.dtype)
+    inputs = [build.activation((1, 1, *[1] * rank), source), build.dequantise(neutral, weights)]
+    inputs.append(build.dequantise(bias, Quantisation(np.dtype(np.int32), scale, 0)))
+    return build.finish(build.node(kind, inputs, transB=1 if kind == "Gemm" else None), target)
+
+
 @operator("matmul_bias", "QGemm")
 def matmul_bias(draw: Draw) -> Case:
     """Q/DQ around MatMul and the addition of a constant bias, which onnxruntime turns into one QGemm."""
@@ -294,6 +315,20 @@ def binary(draw: Draw, kind: str, *, written: bool = False) -> Case:
     return build.finish(build.node(kind, operands), target)
 
 
+@operator("add_all_pairs", "QLinearAdd", kind="Add")
+@operator("mul_all_pairs", "QLinearMul", kind="Mul")
+def all_pairs(draw: Draw, kind: str) -> Case:
+    """Add or Mul of all 65,536 pairs of codes."""
+    build, first = Builder(draw), draw.activation()
+    scale = draw.beside(float(first.scale) * 2.0 ** draw.integer(-2, 2)) if draw.ties else draw.scale()
+    second = Quantisation(first.dtype, scale, draw.zero_point(first.dtype))
+    unit, spread = (float(first.scale), 60) if kind == "Add" else (float(first.scale) * float(scale), 5000)
+    every = np.arange(256, dtype=np.uint8).view(first.dtype)
+    rows, columns = build.input(every.reshape(256, 1)), build.input(every.reshape(1, 256))
+    result = build.node(kind, [build.dequantise(rows, first), build.dequantise(columns, second)])
+    return build.finish(result, draw.result(first.dtype, unit, spread))
+
+
 # ---- pools
 
 
@@ -303,13 +338,12 @@ def pool_target(draw: Draw, source: Quantisation) -> Quantisation:
     return Quantisation(source.dtype, draw.beside(float(source.scale) * factor), draw.zero_point(source.dtype))
 
 
-def pool_attributes(draw: Draw, spatial: Shape, *, average: bool) -> dict[str, Any]:
+def pool_attributes(draw: Draw, rank: int, *, average: bool) -> dict[str, Any]:
     """Draw kernel, strides, pads smaller than the kernel, ceil_mode, and what else a pool of that kind takes.
 
-    Windows that start behind the image, and gaps between automatically padded windows, have tests of their own.
+    Automatic padding of windows with gaps between them has a test of its own.
     """
-    rank = len(spatial)
-    kernel, strides, dilations = draw.integers(1, 3, rank), draw.integers(1, 3, rank), [1] * rank
+    kernel, strides = draw.integers(1, 3, rank), draw.integers(1, 3, rank)
     attributes: dict[str, Any] = {"kernel_shape": kernel, "strides": strides}
     if average:
         attributes["count_include_pad"] = draw.integer(0, 1)
@@ -318,19 +352,10 @@ def pool_attributes(draw: Draw, spatial: Shape, *, average: bool) -> dict[str, A
         attributes["auto_pad"] = draw.choice(["SAME_UPPER", "SAME_LOWER", "VALID"])
         return attributes
     if not average:
-        attributes["dilations"] = dilations = draw.integers(1, 2, rank)
-    attributes["pads"] = pads = [draw.integer(0, kernel[axis % rank] - 1) for axis in range(2 * rank)]
+        attributes["dilations"] = draw.integers(1, 2, rank)
+    attributes["pads"] = [draw.integer(0, kernel[axis % rank] - 1) for axis in range(2 * rank)]
     attributes["ceil_mode"] = draw.integer(0, 1)
-    for axis, (size, extent) in enumerate(zip(spatial, extents(kernel, dilations), strict=True)):
-        rest = size + pads[axis] + pads[axis + rank] - extent
-        if -(-rest // strides[axis]) * strides[axis] >= size + pads[axis]:
-            attributes["ceil_mode"] = 0
     return attributes
-
-
-def extents(kernel: list[int], dilations: list[int]) -> list[int]:
-    """Return how far a dilated window reaches."""
-    return [dilation * (size - 1) + 1 for size, dilation in zip(kernel, dilations, strict=True)]
 
 
 @operator("average_pool", "QLinearAveragePool")
@@ -340,7 +365,7 @@ def average_pool(draw: Draw, rank: int = 2, *, written: bool = False) -> Case:
     """Q/DQ around AveragePool with pads, ceil_mode and count_include_pad."""
     build, source = Builder(draw), draw.activation()
     spatial = tuple(draw.integers(4, 9, rank))
-    attributes = pool_attributes(draw, spatial, average=True)
+    attributes = pool_attributes(draw, rank, average=True)
     shape, target = (draw.integer(1, 2), draw.integer(1, 16), *spatial), pool_target(draw, source)
     if written:
         inputs = [build.codes(shape, source), *build.parameters(source), *build.parameters(target)]
@@ -378,7 +403,7 @@ def max_pool(draw: Draw, rank: int = 2) -> Case:
     """Q/DQ around MaxPool with pads, dilations and ceil_mode."""
     build, code = Builder(draw), draw.activation()
     spatial = tuple(draw.integers(5, 9, rank))
-    attributes = pool_attributes(draw, spatial, average=False)
+    attributes = pool_attributes(draw, rank, average=False)
     real = build.activation((draw.integer(1, 2), draw.integer(1, 5), *spatial), code)
     return build.finish(build.node("MaxPool", [real], **attributes), code)
 
@@ -678,6 +703,28 @@ def test_matmul_with_a_vector(shapes: tuple[Shape, Shape], *, constant: bool) ->
     other = build.weight(shapes[1], second, 0) if constant else build.activation(shapes[1], second)
     target = draw.result(source.dtype, float(source.scale) * float(second.scale), 11_000)
     run_exactly(build.finish(build.node("MatMul", [real, other]), target), draw.machine(), f"{shapes}")
+
+
+# Scales as hexadecimal floats and zero points of a, b and the sum for which a zero-point offset computed without the
+# fused multiply-add changes thousands of the 65,536 sums.
+OFFSETS = [
+    (("0x1.000002p-5", "0x1p-5", "0x1p-4"), (94, 65, 64)),
+    (("0x1p-8", "0x1p-7", "0x1.000002p-7"), (210, 94, 70)),
+    (("0x1p-7", "0x1.fffffcp-9", "0x1.000004p-7"), (159, 33, 148)),
+    (("0x1.000004p-8", "0x1.fffffep-7", "0x1.000002p-6"), (218, 55, 151)),
+]
+
+
+@pytest.mark.parametrize(("scales", "zero_points"), OFFSETS)
+def test_the_offset_of_an_addition_is_fused(scales: tuple[str, ...], zero_points: tuple[int, ...]) -> None:
+    """The constant that holds the zero points of an addition is rounded as onnxruntime's kernel rounds it."""
+    byte = np.dtype(np.uint8)
+    codes = [Quantisation(byte, np.float32(float.fromhex(s)), z) for s, z in zip(scales, zero_points, strict=True)]
+    build = Builder(Draw((SEED, 7), ties=True))
+    every = np.arange(256, dtype=np.uint8)
+    columns, rows = build.input(every.reshape(1, 256)), build.input(every.reshape(256, 1))
+    result = build.node("Add", [build.dequantise(columns, codes[0]), build.dequantise(rows, codes[1])])
+    run_exactly(build.finish(result, codes[2]), accelsim.Arch(), f"{scales}")
 
 
 def pool_case(kind: str, size: int, **attributes: Any) -> Case:

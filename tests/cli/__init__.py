@@ -1,0 +1,1 @@
+"""The command line: options, inputs, output files, streams and exit codes."""
