@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, model_validator
 
-from accelsim.errors import UsageError, nearest
+from accelsim.errors import UsageError, nearest, printable
 
 MAX_SIDE = 1024
 
@@ -89,7 +90,7 @@ class Arch(BaseModel):
     dram_bytes_per_cycle: Annotated[int, Field(ge=1, le=1 << 16)] = 16
     dram_latency: Annotated[int, Field(ge=0, le=1_000_000)] = 100
     dram_burst: Annotated[int, Field(ge=1, le=1 << 16)] = 64
-    clock_ghz: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 1.0
+    clock_ghz: Annotated[float, Field(ge=1e-6, le=1000, allow_inf_nan=False)] = 1.0
 
     def __init__(self, **parameters: Any) -> None:
         try:
@@ -140,12 +141,11 @@ def parse_array(value: object) -> tuple[int, int]:
     parts = [str(part) for part in value] if isinstance(value, list | tuple) else str(value).lower().split("x")
     if len(parts) == 1:
         parts *= 2
-    try:
-        rows, cols = (int(part) for part in parts)
-    except ValueError:
+    if len(parts) != 2 or not all(re.fullmatch(r"\s*-?[0-9]{1,9}\s*", part) for part in parts):
         raise UsageError(
-            f"'{value}' is not an array shape: write ROWSxCOLS such as 16x16, or 16 for a square"
-        ) from None
+            f"'{printable(str(value))}' is not an array shape: write ROWSxCOLS such as 16x16, or 16 for a square"
+        )
+    rows, cols = (int(part) for part in parts)
     if not (1 <= rows <= MAX_SIDE and 1 <= cols <= MAX_SIDE):
         raise UsageError(f"array {rows}x{cols} is outside 1x1..{MAX_SIDE}x{MAX_SIDE}: choose sides in that range")
     return rows, cols
@@ -188,7 +188,7 @@ def _read_toml(source: str) -> Mapping[str, Any]:
             raise UsageError(f"cannot read the machine description '{source}': {error}") from None
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError, absurd numbers raise plain ones
         raise UsageError(f"{source} is not valid TOML: {error}") from None
 
 
@@ -215,9 +215,10 @@ def _parameter(key: str, source: str) -> str:
 def _scalar(text: str) -> Any:
     """Read the value of --set as TOML would, falling back to a plain string such as saturate or 64KiB."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        table = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):  # TOMLDecodeError is a ValueError, absurd numbers raise plain ones
         return text
+    return table["value"] if len(table) == 1 else text
 
 
 def load_arch(source: str | None = None, settings: tuple[str, ...] = (), **parameters: Any) -> Arch:

@@ -128,7 +128,8 @@ def _literal_distance(program: Program, outputs: Mapping[str, Array], literal: M
     known = True
     for name, theirs in literal.items():
         mine = outputs[name]
-        distance = np.abs(mine.astype(np.float64) - theirs.astype(np.float64))
+        with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which nanmax leaves out
+            distance = np.abs(mine.astype(np.float64) - theirs.astype(np.float64))
         peak = float(np.nanmax(distance, initial=0.0))
         step = 1.0 if mine.dtype.kind in "iub" else steps.get(name)
         known = known and step is not None

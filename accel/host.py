@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.errors import UnsupportedModelError, printable
+from accelsim.errors import UnsupportedModelError, reason_of
 from accelsim.operators import HostOperator
 
 
@@ -63,9 +63,9 @@ def run_session(
     try:
         return list(session.run(list(names), dict(inputs)))
     except Exception as error:  # onnxruntime's errors have no common base class
-        reason = printable(" ".join(str(error).split()), 300)
         raise UnsupportedModelError(
-            f"onnxruntime, the reference, fails while running the model: {reason}: change the model or its inputs"
+            f"onnxruntime, the reference, fails while running the model: {reason_of(error)}: "
+            f"change the model or its inputs"
         ) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 SCHEMA_VERSION = 1
+
+
+def _finite(data: Any) -> Any:
+    """Replace NaN and infinities by null, which JSON lacks."""
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 @dataclass(frozen=True)
@@ -223,7 +233,7 @@ class Result:
 
     def to_json(self) -> str:
         """Return result.json: sorted keys, no timestamps, so that equal runs give equal bytes."""
-        return json.dumps(self.to_dict(), sort_keys=True, indent=2, allow_nan=False) + "\n"
+        return json.dumps(_finite(self.to_dict()), sort_keys=True, indent=2, allow_nan=False) + "\n"
 
     def _repr_html_(self) -> str:
         from accelsim.reports.html import result_html

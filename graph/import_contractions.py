@@ -16,7 +16,8 @@ FloatVector = NDArray[np.float32]
 
 def output_scale(input_scale: np.float32, weight_scales: FloatVector, out_scale: np.float32) -> FloatVector:
     """Return fl32(fl32(s_x * s_w) / s_y), the order of ONNX Runtime semantics section 3.2."""
-    result: FloatVector = (np.float32(input_scale) * weight_scales.astype(np.float32)) / np.float32(out_scale)
+    with np.errstate(over="ignore"):  # an infinite multiplier saturates every code, in onnxruntime as well
+        result: FloatVector = (np.float32(input_scale) * weight_scales.astype(np.float32)) / np.float32(out_scale)
     return result
 
 
@@ -111,6 +112,8 @@ def _row_bias(bias: IntArray, columns: int) -> IntArray:
     """
     if bias.ndim > 1 and bias.size != bias.shape[-1]:
         raise NotOnTheMachineError("a bias that differs from row to row")
+    if bias.size not in (1, columns):
+        raise NotOnTheMachineError("a bias that does not match the columns")
     return np.broadcast_to(bias.reshape(-1), (columns,))
 
 

@@ -11,10 +11,19 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, helper
 
-from accelsim.errors import InvalidModelError, UnsupportedModelError, UsageError, printable
+from accelsim.errors import (
+    AccelSimError,
+    InvalidModelError,
+    ResourceLimitError,
+    UnsupportedModelError,
+    UsageError,
+    printable,
+    reason_of,
+)
 from accelsim.graph.limits import Limits
 from accelsim.graph.loader import CheckedModel
 from accelsim.graph.reference import Reference, choose_reference
+from accelsim.graph.tensor_checks import check_quantisation_parameters
 from accelsim.host import open_session, run_session
 from accelsim.tensors import TensorType
 
@@ -134,7 +143,9 @@ def _optimise(source: ModelProto, name: str, reference: Reference) -> ModelProto
     with tempfile.TemporaryDirectory(prefix="accel-sim-") as folder:
         path = Path(folder) / "normalised.onnx"
         _open(source.SerializeToString(), name, reference, optimise="extended", save=str(path))
-        return ModelProto.FromString(path.read_bytes())
+        optimised = ModelProto.FromString(path.read_bytes())
+    check_quantisation_parameters(optimised)  # folding constants may have made scales out of other ones
+    return optimised
 
 
 def _open(data: bytes, name: str, reference: Reference, **options: str) -> Any:
@@ -142,8 +153,16 @@ def _open(data: bytes, name: str, reference: Reference, **options: str) -> Any:
     try:
         return open_session(data, entries=reference.entries, **options)
     except Exception as error:  # onnxruntime's errors have no common base class
-        reason = printable(" ".join(str(error).split()), 300)
-        raise InvalidModelError(f"onnxruntime refuses {name}: {reason}: repair or export the model again") from None
+        raise _refusal(str(error), f"onnxruntime refuses {name}: {reason_of(error)}: ") from None
+
+
+def _refusal(detail: str, sentence: str) -> AccelSimError:
+    """Tell a kernel that onnxruntime lacks and memory that it cannot get from a broken model."""
+    if "NOT_IMPLEMENTED" in detail:
+        return UnsupportedModelError(sentence + "use another operator or element type")
+    if "bad_alloc" in detail or "Failed to allocate" in detail:
+        return ResourceLimitError(sentence + "use a smaller model or input")
+    return InvalidModelError(sentence + "repair or export the model again")
 
 
 def _expose(proto: ModelProto) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from accelsim.errors import InvalidModelError
 from accelsim.graph.context import NotOnTheMachineError
 from accelsim.operators import ConvolutionGeometry
 
@@ -20,6 +21,7 @@ def window_geometry(
         pooling: the window pools; with automatic padding onnxruntime then skips pixels where windows leave gaps.
 
     Raises:
+        InvalidModelError: the window is larger than its padded input.
         NotOnTheMachineError: three or more spatial dimensions, or pads that are negative.
     """
     rank = len(kernel)
@@ -32,6 +34,12 @@ def window_geometry(
         pads = tuple(max(pad, 0) for pad in pads)
     if min(pads) < 0:
         raise NotOnTheMachineError("negative pads")
+    for size, window, dilation, before, after in zip(spatial, kernel, dilations, pads[:rank], pads[rank:], strict=True):
+        if size + before + after < dilation * (window - 1) + 1:
+            raise InvalidModelError(
+                f"a window of {window} pixels (dilation {dilation}) is larger than its padded input of "
+                f"{size + before + after}: give larger inputs"
+            )
     if rank == 1:
         return ConvolutionGeometry((1, kernel[0]), (1, strides[0]), (1, dilations[0]), (0, pads[0], 0, pads[1]))
     return ConvolutionGeometry(
