@@ -29,7 +29,7 @@ def test_json_has_no_infinities() -> None:
     assert json.dumps(_finite({"a": [float("inf"), 1.5], "b": float("nan")})) == '{"a": [null, 1.5], "b": null}'
 
 
-@pytest.mark.parametrize("text", ["1_6x16", "１６x16", "16x16x16", "", "16x", "True"])
+@pytest.mark.parametrize("text", ["1_6x16", "\uff11\uff16x16", "16x16x16", "", "16x", "True"])
 def test_only_plain_numbers_are_array_shapes(text: str) -> None:
     """Spellings that Python's int() would take are not shapes."""
     with pytest.raises(accelsim.UsageError, match="not an array shape"):
