@@ -97,7 +97,8 @@ class Draw:
 
     def dtype(self, *names: str) -> np.dtype[Any]:
         """Draw a dtype, uint8 or int8 without names."""
-        return np.dtype(self.choice(names or ("uint8", "int8")))
+        name: str = self.choice(names or ("uint8", "int8"))
+        return np.dtype(name)
 
     def activation(self, dtype: np.dtype[Any] | None = None, around: float = 0.02) -> Quantisation:
         """Draw the quantisation of an activation."""

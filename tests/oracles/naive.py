@@ -85,8 +85,9 @@ def narrow(value: int, bits: int, overflow: str) -> int:
     lowest, highest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     if overflow == "saturate":
         return lowest if value < lowest else highest if value > highest else value
-    remainder = value % 2**bits
-    return remainder - 2**bits if remainder > highest else remainder
+    span = 1 << bits
+    remainder = value % span
+    return remainder - span if remainder > highest else remainder
 
 
 @dataclass
