@@ -14,7 +14,7 @@ from accelsim.graph.normalise import NormalisedModel
 from accelsim.graph.oracle import ReferenceTensors, final_outputs, literal_outputs
 from accelsim.operators import Dequantise
 from accelsim.program import Program
-from accelsim.result import CheckResult, FirstMismatch, LayerCheck, LiteralDistance
+from accelsim.result import CheckResult, FirstMismatch, FloatReference, LayerCheck, LiteralDistance
 
 Array = NDArray[np.generic]
 
@@ -42,8 +42,10 @@ class Checker:
     accumulator: AccumulatorFormat
     tensors: int = 0
     layers: list[LayerCheck] = field(default_factory=list)
+    distances: list[FloatReference] = field(default_factory=list)
     first: FirstMismatch | None = None
     _first_drift: FirstMismatch | None = None
+    _behind_float: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._reference = ReferenceTensors(self.model, self.inputs)
@@ -51,19 +53,34 @@ class Checker:
     def compare(self, values: LayerValues) -> LayerCheck:
         """Compare one layer: its free-running outputs, and its outputs on the reference's own inputs."""
         layer = values.layer
+        behind = any(name in self._behind_float for name in layer.inputs)
         expected = self._reference.fetch(layer.outputs)
-        drifted = self._count(values, values.outputs, expected, forced=False)
-        forced = drifted
+        drifted, free = self._count(values, values.outputs, expected, forced=False)
+        forced, where, outputs = drifted, free, values.outputs
         if drifted and self._inputs_differ(values):
             inputs = [self._reference_input(values, position) for position in range(len(layer.inputs))]
-            outputs, _ = execute(layer.operator, inputs, layer.output_types, self.accumulator)
-            forced = self._count(values, tuple(outputs), self._reference.fetch(layer.outputs), forced=True)
-        elif drifted:
-            self.first = self.first or self._first_drift
-        check = LayerCheck(sum(array.size for array in expected), forced, drifted)
+            results, _ = execute(layer.operator, inputs, layer.output_types, self.accumulator)
+            expected, outputs = self._reference.fetch(layer.outputs), tuple(results)
+            forced, where = self._count(values, outputs, expected, forced=True)
+        if layer.exactness == "float-reference":
+            self._measure(layer.outputs, outputs, expected)
+            self._behind_float.update(layer.outputs)
+        else:
+            self.first = self.first or where
+            if behind:
+                self._behind_float.update(layer.outputs)
+            else:
+                self._first_drift = self._first_drift or free
+        check = LayerCheck(sum(array.size for array in expected), forced, drifted, layer.exactness, behind)
         self.tensors += len(layer.outputs)
         self.layers.append(check)
         return check
+
+    def _measure(self, names: tuple[str, ...], got: tuple[Array, ...], expected: list[Array]) -> None:
+        """Record how far integer results are from onnxruntime's float ones, in steps of the output."""
+        for name, mine, theirs in zip(names, got, expected, strict=True):
+            steps = np.abs(mine.astype(np.int64) - theirs.astype(np.int64))
+            self.distances.append(FloatReference(name, int(steps.max(initial=0)), float((steps > 0).mean())))
 
     def _reference_input(self, values: LayerValues, position: int) -> Array:
         """Return the reference's tensor at an input position; constants are the same on both sides."""
@@ -76,21 +93,19 @@ class Checker:
         """Tell whether any input of the free run differs from the reference's."""
         return any(differing(array, self._reference_input(values, i)).any() for i, array in enumerate(values.inputs))
 
-    def _count(self, values: LayerValues, got: tuple[Array, ...], expected: list[Array], *, forced: bool) -> int:
-        """Count differing elements of a layer's outputs and remember the first one."""
-        total = 0
+    def _count(
+        self, values: LayerValues, got: tuple[Array, ...], expected: list[Array], *, forced: bool
+    ) -> tuple[int, FirstMismatch | None]:
+        """Count differing elements of a layer's outputs, and describe the first one."""
+        total, first = 0, None
         for name, mine, theirs in zip(values.layer.outputs, got, expected, strict=True):
             wrong = differing(mine, theirs)
             count = int(wrong.sum())
             total += count
-            if count:
+            if count and first is None:
                 where = tuple(int(i) for i in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
-                found = FirstMismatch(name, values.layer.name, where, float(mine[where]), float(theirs[where]), forced)
-                if forced:
-                    self.first = self.first or found
-                else:
-                    self._first_drift = self._first_drift or found
-        return total
+                first = FirstMismatch(name, values.layer.name, where, float(mine[where]), float(theirs[where]), forced)
+        return total, first
 
     def verdict(self, program: Program, outputs: Mapping[str, Array]) -> CheckResult:
         """Close the check with the outputs of the whole model.
@@ -100,9 +115,11 @@ class Checker:
             outputs: our outputs by name.
         """
         reference = final_outputs(self.model, self.inputs)
-        wrong = sum(int(differing(outputs[name], reference[name]).sum()) for name in reference)
-        mismatched = sum(layer.mismatched for layer in self.layers)
-        drifted = sum(layer.drifted for layer in self.layers)
+        differ = {name: int(differing(outputs[name], array).sum()) for name, array in reference.items()}
+        wrong = sum(count for name, count in differ.items() if name not in self._behind_float)
+        exact = [layer for layer in self.layers if layer.exactness == "exact"]
+        mismatched = sum(layer.mismatched for layer in exact)
+        drifted = sum(layer.drifted for layer in exact if not layer.behind_float)
         return CheckResult(
             reference=self.model.reference.description,
             verdict="mismatch" if mismatched or wrong or drifted else "exact",
@@ -111,9 +128,10 @@ class Checker:
             mismatched_elements=mismatched,
             drifted_elements=drifted,
             output_elements=sum(array.size for array in reference.values()),
-            output_mismatched=wrong,
+            output_mismatched=sum(differ.values()),
             first_mismatch=self.first or self._first_drift,
             literal_qdq=_literal_distance(program, outputs, literal_outputs(self.model, self.inputs)),
+            float_reference=tuple(self.distances),
         )
 
 

@@ -18,6 +18,7 @@ from accelsim.kernels.elementwise import requantise_rows
 from accelsim.operators import CodeFormat, Convolution, Epilogue, MatrixMultiply, Requantise, Rescale, Weights
 
 IntArray = NDArray[np.generic]
+Operand = NDArray[np.int16] | NDArray[np.int32]
 
 _PATCH_BYTES = 1 << 19  # a block of gathered patches should stay in the L2 cache
 _LONGEST_BLOCK = 2048
@@ -102,11 +103,10 @@ def _fits_int32(weights: Weights, bias: NDArray[np.int64], largest_operand: int)
     return bool(reach.max(initial=0) < 2**31)
 
 
-def _operand(codes: IntArray, zero_point: int, zp_mode: str) -> tuple[NDArray[np.int16], int]:
-    """Return codes as the 9-bit operands that enter the array, and the value that padding feeds."""
-    if zp_mode == "fold":
-        return codes.astype(np.int16), zero_point
-    return codes.astype(np.int16) - np.int16(zero_point), 0
+def _operand(codes: IntArray, zero_point: int, zp_mode: str) -> tuple[Operand, int]:
+    """Return codes as the signed operands that enter the array (one bit wider), and the value that padding feeds."""
+    wide: Operand = codes.astype(np.int16 if codes.dtype.itemsize == 1 else np.int32)
+    return (wide, zero_point) if zp_mode == "fold" else (wide - wide.dtype.type(zero_point), 0)
 
 
 def _largest(operand: CodeFormat, zp_mode: str) -> int:
@@ -132,7 +132,7 @@ def apply_epilogue(acc: IntArray, epilogue: Epilogue) -> IntArray:
         out = np.empty(acc.shape, epilogue.output.dtype)
         multiplier = np.ascontiguousarray(np.broadcast_to(epilogue.multiplier.reshape(-1), (rows,)))
         code = epilogue.output
-        requantise_rows(acc, multiplier, code.zero_point, code.lowest, code.highest, out)
+        requantise_rows(acc, multiplier, code.zero_point, *epilogue.bounds, out)
         return out
     if isinstance(epilogue, Rescale):
         scaled = acc.astype(np.float32) * epilogue.scale.reshape(-1, 1)
@@ -176,7 +176,7 @@ def convolve(
 
 
 def _convolve_image(
-    image: NDArray[np.int16],
+    image: Operand,
     op: Convolution,
     bias: NDArray[np.int64],
     pixels: int,
@@ -204,8 +204,8 @@ def _convolve_image(
 
 
 def accumulate(
-    stationary: NDArray[np.int16],
-    streamed: NDArray[np.int16],
+    stationary: Operand,
+    streamed: Operand,
     start: NDArray[np.int64],
     accumulator: AccumulatorFormat,
     *,
@@ -261,7 +261,7 @@ def multiply(
 
 
 def _multiply_constant(
-    left: NDArray[np.int16],
+    left: Operand,
     op: MatrixMultiply,
     weights: Weights,
     out_shape: tuple[int, ...],
@@ -286,7 +286,7 @@ def _multiply_constant(
 
 
 def _multiply_dynamic(
-    left: NDArray[np.int16],
+    left: Operand,
     second: IntArray,
     op: MatrixMultiply,
     code: CodeFormat,
@@ -294,11 +294,11 @@ def _multiply_dynamic(
     accumulator: AccumulatorFormat,
 ) -> tuple[IntArray, AccumulatorUse]:
     """Multiply two activations, matrix by matrix; both zero points are subtracted from the operands."""
-    shift = np.int16(op.input.zero_point if accumulator.zp_mode == "fold" else 0)
+    shift = left.dtype.type(op.input.zero_point if accumulator.zp_mode == "fold" else 0)
     rows, columns, depth = left.shape[-2], second.shape[-1], left.shape[-1]
     leading = np.broadcast_shapes(left.shape[:-2], second.shape[:-2])
     lefts = np.broadcast_to(left - shift, (*leading, rows, depth)).reshape(-1, rows, depth)
-    right = second.astype(np.int16) - np.int16(code.zero_point)
+    right, _ = _operand(second, code.zero_point, "subtract")
     rights = np.broadcast_to(right, (*leading, depth, columns)).reshape(-1, depth, columns)
     bound = depth * _largest(op.input, "subtract") * _largest(code, "subtract")
     tally = _Tally.empty()

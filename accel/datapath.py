@@ -157,9 +157,35 @@ def _softmax(op: ops.Softmax, inputs: Arrays, types: Sequence[TensorType]) -> li
 
 def _lookup(table: Array | None, codes: Array) -> Array:
     """Replace codes by table entries; None leaves them as they are."""
-    return (
-        codes if table is None else table[codes.view(np.uint8) if codes.flags.c_contiguous else codes.astype(np.uint8)]
-    )
+    if table is None:
+        return codes
+    index = np.ascontiguousarray(codes).view(np.dtype(f"u{codes.dtype.itemsize}")).reshape(codes.shape)
+    return table[index]
+
+
+def _float_operand(operand: ops.FloatOperand, array: Array) -> NDArray[np.float32]:
+    """Dequantise an operand of a float32 operation, or take it as it is."""
+    if operand.code is None:
+        return array.astype(np.float32)
+    shifted = (array.astype(np.int32) - operand.code.zero_point).astype(np.float32)
+    return np.asarray(shifted * operand.scale, np.float32)
+
+
+_FLOAT_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Div": np.divide,
+    "Max": np.maximum,
+    "Min": np.minimum,
+}
+
+
+def _float_binary(op: ops.FloatBinary, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
+    first, second = (_float_operand(o, array) for o, array in zip((op.first, op.second), inputs, strict=True))
+    with np.errstate(all="ignore"):
+        result = _FLOAT_FUNCTIONS[op.function](first, second)
+    return _quantise(ops.Quantise(op.output_scale, op.output), [result], types)
 
 
 def _table_lookup(op: ops.TableLookup, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
@@ -221,6 +247,7 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, Arrays, Sequence[TensorType]], list[A
     ops.GlobalAveragePool: _global_average_pool,
     ops.MaxPool: _max_pool,
     ops.Softmax: _softmax,
+    ops.FloatBinary: _float_binary,
     ops.TableLookup: _table_lookup,
     ops.Concatenate: _concatenate,
     ops.Quantise: _quantise,

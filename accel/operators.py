@@ -37,11 +37,23 @@ class CodeFormat:
 class Requantise:
     """Accumulator to code: y = round_half_even(clamp(f32(A) * multiplier)) + zero point (contract, section 2).
 
-    multiplier: float32[1] or float32[N], fl32(fl32(s_x * s_w[n]) / s_y).
+    multiplier: float32[1] or float32[N], fl32(fl32(s_x * s_w[n]) / s_y); lowest, highest: bounds of the code where a
+    clip is narrower than the code's own range.
     """
 
     multiplier: FloatArray
     output: CodeFormat
+    lowest: int | None = None
+    highest: int | None = None
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Smallest and largest code that leaves the requantiser."""
+        code = self.output
+        return (
+            code.lowest if self.lowest is None else self.lowest,
+            code.highest if self.highest is None else self.highest,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +79,11 @@ Epilogue = Requantise | Rescale | Raw
 class Weights:
     """Constant stationary operand, zero points already subtracted (exact, 9 bits at most).
 
-    values: int16[N, K] in the flattened ONNX order (cin, kh, kw); bias: int32[N] (zeros when the model has none).
+    values: int16[N, K] (int32 for 16-bit weights) in the flattened ONNX order (cin, kh, kw); bias: int32[N] (zeros when
+    the model has none); bits: width of a code in memory.
     """
 
-    values: NDArray[np.int16]
+    values: NDArray[np.int16] | NDArray[np.int32]
     bias: NDArray[np.int32]
     bits: int = 8
 
@@ -180,9 +193,28 @@ class Softmax:
     output: CodeFormat
 
 
+@dataclass(frozen=True)
+class FloatOperand:
+    """An operand of a float32 operation: quantised (format and scale), or float as it is (both None)."""
+
+    code: CodeFormat | None
+    scale: np.float32 | None
+
+
+@dataclass(frozen=True)
+class FloatBinary:
+    """Two operands dequantised, one float32 operation (Add, Sub, Mul, Div, Max, Min), quantised (semantics, 3.9)."""
+
+    function: str
+    first: FloatOperand
+    second: FloatOperand
+    output_scale: np.float32
+    output: CodeFormat
+
+
 @dataclass(frozen=True, eq=False)
 class TableLookup:
-    """A unary function of 8-bit codes as a table of 256 output codes, index = code & 255."""
+    """A unary function of codes as a table of all output codes; the index is the code's bits read as unsigned."""
 
     function: str
     table: IntArray
@@ -277,6 +309,7 @@ Operator = (
     Contraction
     | ElementwiseAdd
     | ElementwiseMultiply
+    | FloatBinary
     | AveragePool
     | GlobalAveragePool
     | MaxPool

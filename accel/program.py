@@ -19,7 +19,8 @@ class Layer:
     """One operator of the program.
 
     name: from the model; kind: its operator in the normalised graph; inputs, outputs: tensor names (constants that are
-    inside the operator are not inputs); work: what it costs any machine; plan: how this machine does it.
+    inside the operator are not inputs); work: what it costs any machine; plan: how this machine does it;
+    exactness: "exact", or "float-reference" where the reference itself computes in float.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Layer:
     output_types: tuple[TensorType, ...]
     work: Work
     plan: Plan
+    exactness: str = "exact"
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,16 +48,22 @@ class LayerCheck:
     """Comparison of one layer with the reference.
 
     mismatched: elements that differ when the layer reads the reference's own tensors; drifted: elements that differ in
-    the free run from the model's inputs; total elements compared.
+    the free run from the model's inputs; elements: how many were compared; exactness: "exact", or "float-reference" where
+    onnxruntime itself computes in float, so that a difference is a distance and no mismatch; behind_float: some tensor
+    the layer depends on is float-reference, so that drift is expected.
     """
 
     elements: int
     mismatched: int
     drifted: int
+    exactness: str = "exact"
+    behind_float: bool = False
 
     @property
     def verdict(self) -> str:
-        """One word: exact, drifted (exact by itself, wrong inputs) or mismatch."""
+        """One word: exact, float-ref, drifted (exact by itself, other inputs) or mismatch."""
+        if self.exactness == "float-reference":
+            return "float-ref"
         if self.mismatched:
             return "mismatch"
         return "drifted" if self.drifted else "exact"
@@ -116,6 +122,15 @@ class FirstMismatch:
 
 
 @dataclass(frozen=True)
+class FloatReference:
+    """Distance of one tensor, on the reference's own inputs, from what onnxruntime computes for it in float."""
+
+    tensor: str
+    max_lsb: int
+    share: float
+
+
+@dataclass(frozen=True)
 class LiteralDistance:
     """Distance of the outputs from the literal float evaluation of the Q/DQ file."""
 
@@ -138,6 +153,7 @@ class CheckResult:
     output_mismatched: int = 0
     first_mismatch: FirstMismatch | None = None
     literal_qdq: LiteralDistance | None = None
+    float_reference: tuple[FloatReference, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict as plain data."""
@@ -145,7 +161,7 @@ class CheckResult:
         first = self.first_mismatch
         data["first_mismatch"] = None if first is None else vars(first) | {"index": list(first.index)}
         data["literal_qdq"] = None if self.literal_qdq is None else vars(self.literal_qdq).copy()
-        data["float_reference"] = []
+        data["float_reference"] = [vars(distance).copy() for distance in self.float_reference]
         return data
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
+from accelsim.graph.quantiser import all_codes, dequantise_codes, quantise_values
 from accelsim.graph.windows import window_geometry
 from accelsim.host import run_host_operator
 from accelsim.operators import (
@@ -147,35 +148,16 @@ def import_softmax(context: Context, node: NodeProto) -> Imported:
     return Imported(operator, (node.input[0],))
 
 
-def _all_codes(dtype: np.dtype[np.generic]) -> Codes:
-    """Return the 256 codes in the order of table indices."""
-    return np.arange(256, dtype=np.uint8).view(dtype)
-
-
-def _dequantise(codes: Codes, scale: np.float32, zero_point: int) -> Floats:
-    """DQ of an array, in numpy: IEEE float32, one multiplication."""
-    result: Floats = (codes.astype(np.int32) - zero_point).astype(np.float32) * scale
-    return result
-
-
-def _quantise(values: Floats, scale: np.float32, code: CodeFormat) -> Codes:
-    """Q of an array, in numpy: true division, clamp, round half to even."""
-    scaled = values / scale
-    bounded = np.clip(scaled, np.float32(code.lowest - code.zero_point), np.float32(code.highest - code.zero_point))
-    bounded = np.where(np.isnan(scaled), np.float32(code.lowest - code.zero_point), bounded)
-    return (np.rint(bounded).astype(np.int32) + code.zero_point).astype(code.dtype)
-
-
 def _table(context: Context, node: NodeProto, function: str, values: Floats) -> Imported:
     """Build a table lookup from the float results for all codes; x, s_x, z_x, s_y, z_y."""
     code = context.code(node.output[0], context.zero_point(node, 4))
-    return Imported(TableLookup(function, _quantise(values, context.scale(node, 3), code)), (node.input[0],))
+    return Imported(TableLookup(function, quantise_values(values, context.scale(node, 3), code)), (node.input[0],))
 
 
 def _table_inputs(context: Context, node: NodeProto) -> Floats:
     """Dequantise all 256 codes of a node's input."""
     code = context.code(node.input[0], context.zero_point(node, 2))
-    return _dequantise(_all_codes(code.dtype), context.scale(node, 1), code.zero_point)
+    return dequantise_codes(all_codes(code.dtype), context.scale(node, 1), code.zero_point)
 
 
 def import_sigmoid(context: Context, node: NodeProto) -> Imported:
@@ -207,8 +189,8 @@ def import_quantised_concat(context: Context, node: NodeProto) -> Imported:
         code = context.code(node.input[position], context.zero_point(node, position + 2))
         scale = context.scale(node, position + 1)
         same = scale == out_scale and code == output
-        values = _dequantise(_all_codes(code.dtype), scale, code.zero_point)
-        tables.append(None if same else _quantise(values, out_scale, output))
+        values = dequantise_codes(all_codes(code.dtype), scale, code.zero_point)
+        tables.append(None if same else quantise_values(values, out_scale, output))
         names.append(node.input[position])
     axis = int(attributes(node)["axis"]) % len(context.types[names[0]].shape)
     return Imported(Concatenate(axis, tuple(tables)), tuple(names))

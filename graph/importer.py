@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from onnx import NodeProto
 
 from accelsim.graph import import_contractions, import_elementwise, import_movement
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError
+from accelsim.graph.import_groups import GROUPED, import_group
 from accelsim.graph.import_host import import_host
 from accelsim.graph.ir import Graph, Node, verify
 from accelsim.graph.normalise import NormalisedModel
+from accelsim.graph.qdq_groups import find_groups
 
 IMPORTERS: dict[str, Callable[[Context, NodeProto], Imported]] = {
     "QLinearConv": import_contractions.import_convolution,
@@ -52,8 +54,10 @@ def import_graph(model: NormalisedModel) -> Graph:
         GraphError: the result contradicts onnxruntime's types.
     """
     context = Context.build(model.proto, {**model.types, **model.inputs})
-    nodes = tuple(_import_node(context, node) for node in model.proto.graph.node)
+    groups = _import_groups(context)
+    grouped = [_import_node(context, node, groups) for node in model.proto.graph.node]
     outputs = tuple(value.name for value in model.proto.graph.output)
+    nodes = _without_unread(tuple(node for node in grouped if node is not None), outputs, groups)
     read = {name for node in nodes for name in node.inputs} | set(outputs)
     constants = {name: array for name, array in context.constants.items() if name in read}
     graph = Graph(tuple(model.inputs), outputs, context.types, constants, nodes)
@@ -61,8 +65,40 @@ def import_graph(model: NormalisedModel) -> Graph:
     return graph
 
 
-def _import_node(context: Context, node: NodeProto) -> Node:
-    """Import one node, falling back to a host operator when its importer declines."""
+def _import_groups(context: Context) -> dict[str, Node | None]:
+    """Import the float groups; returns, by output name, the node that replaces a group's last node, or None inside."""
+    replaced: dict[str, Node | None] = {}
+    for group in find_groups(context, GROUPED).values():
+        try:
+            imported = import_group(context, group)
+        except NotOnTheMachineError:
+            continue
+        core = group.core
+        label = core.name or core.output[0]
+        exactness = "float-reference" if imported.float_reference else "exact"
+        replaced.update((name, None) for name in group.inside)
+        replaced[group.output_name] = Node(
+            label, core.op_type, imported.operator, imported.inputs, (group.output_name,), exactness
+        )
+    return replaced
+
+
+def _without_unread(
+    nodes: tuple[Node, ...], outputs: tuple[str, ...], groups: Mapping[str, Node | None]
+) -> tuple[Node, ...]:
+    """Drop the DequantizeLinear nodes that only grouped operators read."""
+    if not groups:
+        return nodes
+    read = {name for node in nodes for name in node.inputs} | set(outputs)
+    return tuple(
+        node for node in nodes if node.kind != "DequantizeLinear" or any(name in read for name in node.outputs)
+    )
+
+
+def _import_node(context: Context, node: NodeProto, groups: Mapping[str, Node | None]) -> Node | None:
+    """Import one node, falling back to a host operator when its importer declines; None when a group has it."""
+    if node.output[0] in groups:
+        return groups[node.output[0]]
     try:
         importer = IMPORTERS.get(node.op_type, import_host)
         imported = importer(context, node)

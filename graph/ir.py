@@ -16,13 +16,17 @@ from accelsim.tensors import TensorType
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One operator with the names of its dynamic inputs and its outputs."""
+    """One operator with the names of its dynamic inputs and its outputs.
+
+    exactness: "exact", or "float-reference" where onnxruntime itself computes in float and may be a step away.
+    """
 
     name: str
     kind: str
     operator: Operator
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    exactness: str = "exact"
 
 
 @dataclass(frozen=True, eq=False)

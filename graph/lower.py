@@ -26,7 +26,18 @@ def lower(graph: Graph, arch: Arch) -> Program:
         work = describe_work(node.operator, inputs, outputs)
         plan = make_plan(node.name, work, arch)
         layers.append(
-            Layer(node.name, node.kind, node.operator, node.inputs, node.outputs, inputs, outputs, work, plan)
+            Layer(
+                node.name,
+                node.kind,
+                node.operator,
+                node.inputs,
+                node.outputs,
+                inputs,
+                outputs,
+                work,
+                plan,
+                node.exactness,
+            )
         )
     types = {name: graph.types[name] for name in graph.inputs}
     return Program(types, graph.outputs, graph.constants, tuple(layers))

@@ -83,7 +83,7 @@ def _shape(op: ops.Operator, inputs: Types) -> tuple[int, ...]:
         return window_shape(first, op.geometry, first[1], ceil=op.ceil_mode)
     if isinstance(op, ops.GlobalAveragePool):
         return (*first[:2], *[1] * (len(first) - 2))
-    if isinstance(op, ops.ElementwiseAdd | ops.ElementwiseMultiply):
+    if isinstance(op, ops.ElementwiseAdd | ops.ElementwiseMultiply | ops.FloatBinary):
         return np.broadcast_shapes(first, inputs[1].shape)
     if isinstance(op, ops.Concatenate):
         return _resized(inputs[0], op.axis, sum(kind.shape[op.axis] for kind in inputs)).shape

@@ -40,7 +40,7 @@ _SHORT = {
     "DequantizeLinear": "Dequant",
 }
 
-VERDICT_STYLES = {"exact": "green", "mismatch": "bold red", "drifted": "yellow", "skipped": "dim"}
+VERDICT_STYLES = {"exact": "green", "mismatch": "bold red", "drifted": "yellow", "float-ref": "cyan", "skipped": "dim"}
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -174,6 +174,10 @@ def check_lines(check: CheckResult) -> list[Text]:
         )
         lines.append(Text(f"         in tensor '{short_name(first.tensor, 70)}'", style=style))
         lines.append(Text(f"         of layer  '{short_name(first.layer, 70)}'", style=style))
+    if check.float_reference:
+        worst = max(check.float_reference, key=lambda distance: (distance.max_lsb, distance.share))
+        text = f"         {len(check.float_reference)} tensors that onnxruntime computes in float: at most {worst.max_lsb} LSB"
+        lines.append(Text(f"{text}, {worst.share:.4%} of elements ('{short_name(worst.tensor, 30)}')"))
     literal = check.literal_qdq
     if literal is not None:
         distance = f"{literal.max_lsb:g} LSB" if literal.max_lsb is not None else f"{literal.max_abs:.3g}"

@@ -142,7 +142,7 @@ def convolve_exact(image, weights, acc, groups, kernel_size, strides, dilations,
     filters = weights.shape[0] // groups
     for first in range(0, pixels, block):
         lanes = min(block, pixels - first)
-        patches = np.empty((weights.shape[1], lanes), np.int16)
+        patches = np.empty((weights.shape[1], lanes), image.dtype)
         tile = np.empty((filters, lanes), acc.dtype)
         for group in range(groups):
             part = image[group * channels : (group + 1) * channels]
@@ -162,7 +162,7 @@ def convolve_narrow(image, weights, acc, groups, kernel_size, strides, dilations
     events = np.int64(0)
     for first in range(0, pixels, block):
         lanes = min(block, pixels - first)
-        patches = np.empty((weights.shape[1], lanes), np.int16)
+        patches = np.empty((weights.shape[1], lanes), image.dtype)
         tile = np.empty((filters, lanes), acc.dtype)
         for group in range(groups):
             part = image[group * channels : (group + 1) * channels]
