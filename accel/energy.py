@@ -20,8 +20,6 @@ COMPONENTS = (
     "mac", "activation_sram", "weight_sram", "accumulator_sram", "registers", "requantiser", "vector", "dram",
 )  # fmt: skip
 
-# Operand widths of the multiplier (contract, section 2): activations are 9-bit signed whether folded or subtracted.
-_ACTIVATION_BITS = 9
 _TABLE_BYTES = 256
 
 
@@ -174,13 +172,13 @@ class _Units:
     table: EnergyTable
     arch: Arch
 
-    def activation_byte(self) -> UnitEnergy:
-        """One byte of the activation scratchpad, from one of its R banks (contract 5.4)."""
-        return self.table.sram("activation_sram_byte", self.arch.spm_act / self.arch.rows, 8)
+    def activation(self, bits: int) -> UnitEnergy:
+        """One word of the activation scratchpad, from one of its R banks (contract 5.4)."""
+        return self.table.sram(f"activation_sram_{bits}_bit", self.arch.spm_act / self.arch.rows, bits)
 
-    def weight_byte(self) -> UnitEnergy:
-        """One byte of the weight scratchpad, read in words of C elements from one bank."""
-        return self.table.sram("weight_sram_byte", float(self.arch.spm_weight), 8)
+    def weight(self, bits: int) -> UnitEnergy:
+        """One word's share of the weight scratchpad, read in lines of C words from one bank."""
+        return self.table.sram(f"weight_sram_{bits}_bit", float(self.arch.spm_weight), bits)
 
     def accumulator(self) -> UnitEnergy:
         """One accumulator of its column's bank."""
@@ -215,7 +213,7 @@ def price_layer(
     units = _Units(table, arch)
     charges = _traffic(timing, units)
     if isinstance(layer.work, ContractionWork):
-        charges += _array(timing, units, layer, multiplies)
+        charges += _array(timing, units, layer, layer.work, multiplies)
     else:
         charges += _vector(timing, units)
     return LayerEnergy(tuple(charge for charge in charges if charge.count))
@@ -235,31 +233,36 @@ def _requantisation(count: int, units: _Units) -> list[Charge]:
     ]
 
 
-def _weight_operand_bits(layer: Layer) -> int:
-    """8 bits, or 9 when subtracting a zero point widened the weights (contract, section 2)."""
+def _weight_operand_bits(layer: Layer, work: ContractionWork) -> int:
+    """Width of a code, or one bit more when subtracting a zero point widened the weights (contract, section 2)."""
     weights = getattr(layer.operator, "weights", None)
     if weights is None:
-        return 9
-    values = weights.values
-    return 8 if values.size == 0 or (values.min() >= -128 and values.max() <= 127) else 9
+        return 8 * work.input_bytes + 1
+    limit, values = 1 << (weights.bits - 1), weights.values
+    inside = values.size == 0 or (values.min() >= -limit and values.max() < limit)
+    return int(weights.bits if inside else weights.bits + 1)
 
 
-def _array(timing: LayerTiming, units: _Units, layer: Layer, multiplies: int | None) -> list[Charge]:
+def _array(
+    timing: LayerTiming, units: _Units, layer: Layer, work: ContractionWork, multiplies: int | None
+) -> list[Charge]:
     """Array, its memories and the requantiser (contract, section 6)."""
     event, arch = timing.event, units.arch
     macs = event("macs") if multiplies is None else multiplies
-    weight_bits = _weight_operand_bits(layer)
-    activation, weight, accumulator = units.activation_byte(), units.weight_byte(), units.accumulator()
+    activation_bits = 8 * work.input_bytes
+    weight_bits = activation_bits if work.dynamic_second else work.weight_bits
+    byte, weight_byte, accumulator = units.activation(8), units.weight(8), units.accumulator()
     elements, size = event("requant_elements"), layer.output_types[0].dtype.itemsize
     return [
-        Charge("mac", macs, units.table.multiplier(_ACTIVATION_BITS, weight_bits)),
+        Charge("mac", macs, units.table.multiplier(activation_bits + 1, _weight_operand_bits(layer, work))),
         Charge("mac", macs, units.table.adder(arch.acc_bits)),
-        Charge("activation_sram", event("activation_reads") + event("activation_fill_bytes"), activation),
-        Charge("activation_sram", 2 * elements * size, activation),
-        Charge("weight_sram", event("weight_reads") + event("weight_fill_bytes"), weight),
-        Charge("weight_sram", 4 * event("bias_reads"), weight),
+        Charge("activation_sram", event("activation_reads"), units.activation(activation_bits)),
+        Charge("activation_sram", event("activation_fill_bytes") + 2 * elements * size, byte),
+        Charge("weight_sram", event("weight_reads"), units.weight(weight_bits)),
+        Charge("weight_sram", event("weight_fill_bytes") + 4 * event("bias_reads"), weight_byte),
         Charge("accumulator_sram", event("acc_reads") + event("acc_writes") + elements, accumulator),
-        Charge("registers", event("operand_register_writes") + event("weight_register_writes"), units.register(8)),
+        Charge("registers", event("operand_register_writes"), units.register(activation_bits)),
+        Charge("registers", event("weight_register_writes"), units.register(weight_bits)),
         Charge("registers", event("sum_register_writes"), units.register(arch.acc_bits)),
         *_requantisation(elements, units),
     ]
@@ -268,7 +271,7 @@ def _array(timing: LayerTiming, units: _Units, layer: Layer, multiplies: int | N
 def _vector(timing: LayerTiming, units: _Units) -> list[Charge]:
     """Vector unit: arithmetic, and every byte into and out of the scratchpad once on each side."""
     moved = 2 * (timing.event("useful_read_bytes") + timing.event("useful_write_bytes"))
-    charges = [Charge("activation_sram", moved, units.activation_byte())]
+    charges = [Charge("activation_sram", moved, units.activation(8))]
     for name, count in timing.events:
         if name == "requantisation":
             charges += _requantisation(count, units)

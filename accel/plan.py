@@ -156,23 +156,25 @@ def _first_bytes(work: ContractionWork, rows: int, depth: int) -> int:
     """Bytes of the first operand that a block of output rows needs at a depth (an upper bound for feature maps)."""
     image = work.image
     if image is None:
-        return rows * depth
+        return rows * depth * work.input_bytes
     shape = image.geometry
     taps = shape.kernel[0] * shape.kernel[1]
     channels = min(-(-depth // taps) + (1 if depth % taps or depth < work.k else 0), work.k // taps)
     pixels = image.out_height * image.out_width
     if rows >= work.m:
-        return channels * image.images * image.height * image.width
+        return channels * image.images * image.height * image.width * work.input_bytes
     lines = -(-rows // image.out_width) + 1
     reach = shape.dilations[0] * (shape.kernel[0] - 1) + 1
     covered = min((lines - 1) * shape.strides[0] + reach, image.height)
     images = min(-(-rows // pixels) + 1, image.images) if image.images > 1 else 1
-    return channels * images * covered * image.width
+    return channels * images * covered * image.width * work.input_bytes
 
 
 def _second_bytes(work: ContractionWork, columns: int, depth: int) -> int:
-    """Bytes of weights and their parameters (or of the second activation) for some columns at a depth."""
-    return columns * (depth + (0 if work.dynamic_second else work.parameter_bytes))
+    """Bytes of packed weights and their parameters (or of the second activation) for some columns at a depth."""
+    if work.dynamic_second:
+        return columns * depth * work.input_bytes
+    return -(-columns * depth * work.weight_bits // 8) + columns * work.parameter_bytes
 
 
 def _smallest_problem(name: str, work: ContractionWork, arch: Arch, pack: int) -> str:

@@ -48,9 +48,9 @@ class LayerCheck:
     """Comparison of one layer with the reference.
 
     mismatched: elements that differ when the layer reads the reference's own tensors; drifted: elements that differ in
-    the free run from the model's inputs; elements: how many were compared; exactness: "exact", or "float-reference" where
-    onnxruntime itself computes in float, so that a difference is a distance and no mismatch; behind_float: some tensor
-    the layer depends on is float-reference, so that drift is expected.
+    the free run from the model's inputs; elements: how many were compared; exactness: "exact", or "float-reference"
+    where onnxruntime itself computes in float, so that a difference is a distance and no mismatch; behind_float: some
+    tensor the layer depends on is float-reference, so that drift is expected.
     """
 
     elements: int

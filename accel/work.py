@@ -29,7 +29,10 @@ class ImageLayout:
 
 @dataclass(frozen=True)
 class ContractionWork:
-    """One GEMM per group: M rows (pixels of all images), K, N; parameters are bias and multiplier per column."""
+    """One GEMM per group: M rows (pixels of all images), K, N; parameters are bias and multiplier per column.
+
+    input_bytes: bytes of an activation; weight_bits: bits of a weight, packed in memory.
+    """
 
     m: int
     k: int
@@ -39,6 +42,8 @@ class ContractionWork:
     dynamic_second: bool
     output_bytes: int
     parameter_bytes: int
+    input_bytes: int = 1
+    weight_bits: int = 8
 
     @property
     def macs(self) -> int:
@@ -138,6 +143,8 @@ def _convolution(op: ops.Convolution, source: TensorType, target: TensorType) ->
         False,
         target.dtype.itemsize,
         _parameter_bytes(op.epilogue),
+        source.dtype.itemsize,
+        op.weights.bits,
     )
 
 
@@ -145,13 +152,12 @@ def _product(op: ops.MatrixMultiply, inputs: Types, target: TensorType) -> Contr
     first = inputs[0].shape
     depth = first[-2] if op.transpose_first else first[-1]
     columns = target.shape[-1]
-    size = target.dtype.itemsize
+    sizes = target.dtype.itemsize, _parameter_bytes(op.epilogue), inputs[0].dtype.itemsize
     if op.weights is not None:
-        return ContractionWork(
-            target.elements // columns, depth, columns, 1, None, False, size, _parameter_bytes(op.epilogue)
-        )
+        rows = target.elements // columns
+        return ContractionWork(rows, depth, columns, 1, None, False, *sizes, op.weights.bits)
     matrices = math.prod(target.shape[:-2])
-    return ContractionWork(target.shape[-2], depth, columns, matrices, None, True, size, _parameter_bytes(op.epilogue))
+    return ContractionWork(target.shape[-2], depth, columns, matrices, None, True, *sizes)
 
 
 def _contiguous(types: Types) -> tuple[tuple[int, int], ...]:

@@ -48,7 +48,8 @@ OPERATORS: tuple[Support, ...] = (
         "QLinearMatMul",
         "Q/DQ around MatMul; QLinearMatMul",
         "array",
-        "any rank with broadcasting; second operand constant or computed; per tensor, or per column when constant",
+        "matrices of any rank with broadcasting (vectors run on the host); second operand constant or computed; per "
+        "tensor, or per column when constant",
         (1, 4, 6),
     ),
     Support(
@@ -98,6 +99,26 @@ OPERATORS: tuple[Support, ...] = (
     Support("QLinearSigmoid", "Q/DQ around Sigmoid", "vector", "table of 256 codes", (1, 3)),
     Support("QLinearLeakyRelu", "Q/DQ around LeakyRelu", "vector", "table of 256 codes", (1, 3)),
     Support("QLinearConcat", "Q/DQ around Concat", "vector", "tables where scales differ, else moved by DMA"),
+    Support(
+        "Conv, FusedConv, MatMul, Gemm",
+        "Q/DQ groups that onnxruntime leaves in float: 16-bit activations, 4-bit weights, a loose Relu/Clip",
+        "array",
+        "ideal integer arithmetic, class float-reference; constant weights per tensor or per output channel, or two "
+        "activations (MatMul)",
+    ),
+    Support(
+        "Sigmoid, Tanh, Erf, Exp, Sqrt, Gelu, QuickGelu, Relu, Clip, Abs, HardSigmoid, HardSwish, Reciprocal, Neg, Floor, "
+        "Ceil, Round, Softsign, LeakyRelu",
+        "Q/DQ around the function",
+        "vector",
+        "table of all codes, 8 or 16 bits",
+    ),
+    Support(
+        "Add, Sub, Mul, Div, Max, Min",
+        "Q/DQ groups that onnxruntime leaves in float",
+        "vector",
+        "two operands, quantised or constant; one float32 operation",
+    ),
     Support("QuantizeLinear", "QuantizeLinear", "vector", "float32 to 8- or 16-bit codes with one scale", (1,)),
     Support("DequantizeLinear", "DequantizeLinear", "vector", "8-, 16- or 32-bit codes with one scale", (1,)),
     Support(
@@ -111,7 +132,7 @@ OPERATORS: tuple[Support, ...] = (
     Support("Split", "Split", "dma", "constant sizes"),
     Support("Gather", "Gather", "dma", "constant indices"),
     Support("Concat", "Concat", "dma", "equal scales or plain data"),
-    Support("Pad", "Pad", "dma", "constant mode, constant widths"),
+    Support("Pad", "Pad, Q/DQ around Pad", "dma", "constant mode, constant widths"),
     Support(
         "(any other)",
         "every other onnxruntime operator without subgraphs",

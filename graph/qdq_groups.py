@@ -1,8 +1,8 @@
 """Groups that onnxruntime leaves in float although they are integer at heart: DQ -> float operator [-> clip] -> Q.
 
 The optimiser keeps DequantizeLinear, the float operator and QuantizeLinear as separate nodes when it has no integer
-kernel for them (16-bit activations, 4-bit weights, convolutions with a loose clip, most unary functions). Here such a group is
-found in the normalised graph, so that an importer can put it on the machine as one operator.
+kernel for them (16-bit activations, 4-bit weights, convolutions with a loose clip, most unary functions). Here such a
+group is found in the normalised graph, so that an importer can put it on the machine as one operator.
 """
 
 from __future__ import annotations

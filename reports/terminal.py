@@ -176,7 +176,7 @@ def check_lines(check: CheckResult) -> list[Text]:
         lines.append(Text(f"         of layer  '{short_name(first.layer, 70)}'", style=style))
     if check.float_reference:
         worst = max(check.float_reference, key=lambda distance: (distance.max_lsb, distance.share))
-        text = f"         {len(check.float_reference)} tensors that onnxruntime computes in float: at most {worst.max_lsb} LSB"
+        text = f"         {len(check.float_reference)} tensors are float in onnxruntime: at most {worst.max_lsb} LSB"
         lines.append(Text(f"{text}, {worst.share:.4%} of elements ('{short_name(worst.tensor, 30)}')"))
     literal = check.literal_qdq
     if literal is not None:

@@ -25,7 +25,6 @@ EXACT = (
 )
 ALSO_EXACT = (
     "deeplabv3_mnv2_dm05_uint8",
-    "mobilenetv2_100_224_int8_nchw",
     "posenet_mobilenetv1_075_353x481_int8",
     "resnet8_cifar10_w4a8_qdq",
     "autoencoder_ad_w4blk32_qdq",

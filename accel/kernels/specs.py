@@ -95,6 +95,8 @@ class LoopSpec(NamedTuple):
     dynamic_second: int
     output_bytes: int
     parameter_bytes: int
+    input_bytes: int = 1
+    weight_bits: int = 8
 
 
 class StreamSpec(NamedTuple):

@@ -58,9 +58,9 @@ def image_span(loop, first, last):
 def first_operand_load(loop, group, packed, m0, m1, k0, k1, burst):
     """Return (bytes moved in bursts, useful bytes) of loading rows m0..m1-1 and depth k0..k1-1 of the first operand."""
     if not loop.image:
-        length = k1 - k0
-        address = (group * loop.m + m0) * loop.k + k0
-        return merged_bytes(address, m1 - m0, loop.k, length, burst), (m1 - m0) * length
+        length = (k1 - k0) * loop.input_bytes
+        address = ((group * loop.m + m0) * loop.k + k0) * loop.input_bytes
+        return merged_bytes(address, m1 - m0, loop.k * loop.input_bytes, length, burst), (m1 - m0) * length
     taps = loop.kernel_h * loop.kernel_w
     depth = loop.k // taps
     channel0, channel1 = (0, depth * packed) if packed > 1 else (k0 // taps, (k1 + taps - 1) // taps)
@@ -69,10 +69,10 @@ def first_operand_load(loop, group, packed, m0, m1, k0, k1, burst):
     for image in range(m0 // pixels, (m1 - 1) // pixels + 1):
         start, stop = image_span(loop, max(m0 - image * pixels, 0), min(m1 - image * pixels, pixels))
         channels = loop.groups * depth
-        base = (image * channels + group * depth + channel0) * plane + start
-        count = channel1 - channel0
-        moved += merged_bytes(base, count, plane, stop - start, burst)
-        useful += count * (stop - start)
+        base = ((image * channels + group * depth + channel0) * plane + start) * loop.input_bytes
+        count, length = channel1 - channel0, (stop - start) * loop.input_bytes
+        moved += merged_bytes(base, count, plane * loop.input_bytes, length, burst)
+        useful += count * length
     return moved, useful
 
 
@@ -81,9 +81,11 @@ def second_operand_load(loop, group, packed, n0, n1, k0, k1, burst):
     """Return (bytes moved in bursts, useful bytes) of loading the second operand; weights lie packed tile by tile."""
     columns = (n1 - n0) * packed
     if loop.dynamic_second:
-        address = (group * loop.k + k0) * loop.n + n0
-        return merged_bytes(address, k1 - k0, loop.n, n1 - n0, burst), (k1 - k0) * (n1 - n0)
-    size = (k1 - k0) * columns + (columns * loop.parameter_bytes if k0 == 0 else 0)
+        address = ((group * loop.k + k0) * loop.n + n0) * loop.input_bytes
+        length = (n1 - n0) * loop.input_bytes
+        return merged_bytes(address, k1 - k0, loop.n * loop.input_bytes, length, burst), (k1 - k0) * length
+    size = ((k1 - k0) * columns * loop.weight_bits + 7) // 8
+    size += columns * loop.parameter_bytes if k0 == 0 else 0
     return merged_bytes(0, 1, 0, size, burst), size
 
 

@@ -811,15 +811,14 @@ def test_float_operators_between_quantisers_are_exact(kind: str) -> None:
         run_exactly(float_case(draw, kind), draw.machine(), f"{kind} {index}")
 
 
-@pytest.mark.parametrize("rank", [2, 3])
-def test_convolutions_that_the_array_does_not_take(rank: int) -> None:
-    """3-D convolutions and 16-bit activations run outside of the array and are exact."""
+def test_convolutions_that_the_array_does_not_take() -> None:
+    """3-D convolutions run outside of the array and are exact."""
     for index in range(4):
         draw = Draw((SEED, 6, index), ties=index % 2 == 1)
-        build, source = Builder(draw), draw.activation(np.dtype(np.uint16 if rank == 2 else np.uint8))
+        build, source = Builder(draw), draw.activation(np.dtype(np.uint8))
         weights = draw.weights(np.dtype(np.int8), 4)
-        inputs = [build.activation((1, 2, *[5] * rank), source), build.weight((4, 2, *[3] * rank), weights, 0)]
+        inputs = [build.activation((1, 2, 5, 5, 5), source), build.weight((4, 2, 3, 3, 3), weights, 0)]
         unit = float(source.scale) * weights.mean_scale
         case = build.finish(build.node("Conv", inputs), draw.result(source.dtype, unit, 30_000))
-        result = run_exactly(case, accelsim.Arch(), f"rank {rank} {index}")
+        result = run_exactly(case, accelsim.Arch(), str(index))
         assert "host" in {layer.placement for layer in result.layers}
