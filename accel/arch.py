@@ -46,7 +46,7 @@ SECTIONS: dict[str, dict[str, str]] = {
 }
 KEYS = {f"{section}.{key}": name for section, keys in SECTIONS.items() for key, name in keys.items()}
 
-Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+Side = Annotated[int, Field(strict=True, ge=1, le=MAX_SIDE)]
 
 
 class Arch(BaseModel):
@@ -66,30 +66,30 @@ class Arch(BaseModel):
     dataflow: Literal["ws", "os", "is"] = "ws"
     act_bits: Literal[8] = 8
     weight_bits: Literal[8] = 8
-    acc_bits: Annotated[int, Field(ge=8, le=64)] = 32
+    acc_bits: Annotated[int, Field(strict=True, ge=8, le=64)] = 32
     overflow: Literal["wrap", "saturate"] = "wrap"
     zp_mode: Literal["fold", "subtract"] = "fold"
     weight_double_buffer: bool = True
     drain_overlap: bool = True
     flush_between_tiles: bool = False
     weight_load: Literal["used", "full"] = "used"
-    x_gather_words_per_cycle: Annotated[int, Field(ge=1, le=MAX_SIDE)] | None = None
+    x_gather_words_per_cycle: Annotated[int, Field(strict=True, ge=1, le=MAX_SIDE)] | None = None
     sram_read_latency: Literal[1] = 1
     acc_write_latency: Literal[1] = 1
-    acc_rows: Annotated[int, Field(ge=1, le=1 << 20)] = 512
-    acc_banks: Annotated[int, Field(ge=1, le=8)] = 2
-    operand_buffers: Annotated[int, Field(ge=1, le=8)] = 2
-    output_buffers: Annotated[int, Field(ge=1, le=8)] = 2
+    acc_rows: Annotated[int, Field(strict=True, ge=1, le=1 << 20)] = 512
+    acc_banks: Annotated[int, Field(strict=True, ge=1, le=8)] = 2
+    operand_buffers: Annotated[int, Field(strict=True, ge=1, le=8)] = 2
+    output_buffers: Annotated[int, Field(strict=True, ge=1, le=8)] = 2
     spm_act: Annotated[ByteSize, Field(ge=1, le=1 << 34)] = ByteSize(192 * 1024)
     spm_weight: Annotated[ByteSize, Field(ge=1, le=1 << 34)] = ByteSize(64 * 1024)
     requant_mode: Literal["f32"] = "f32"
-    requant_lanes: Annotated[int, Field(ge=1, le=4096)] | None = None
-    requant_latency: Annotated[int, Field(ge=0, le=1000)] = 4
-    vector_lanes: Annotated[int, Field(ge=1, le=4096)] = 16
-    vector_latency: Annotated[int, Field(ge=0, le=1000)] = 4
-    dram_bytes_per_cycle: Annotated[int, Field(ge=1, le=1 << 16)] = 16
-    dram_latency: Annotated[int, Field(ge=0, le=1_000_000)] = 100
-    dram_burst: Annotated[int, Field(ge=1, le=1 << 16)] = 64
+    requant_lanes: Annotated[int, Field(strict=True, ge=1, le=4096)] | None = None
+    requant_latency: Annotated[int, Field(strict=True, ge=0, le=1000)] = 4
+    vector_lanes: Annotated[int, Field(strict=True, ge=1, le=4096)] = 16
+    vector_latency: Annotated[int, Field(strict=True, ge=0, le=1000)] = 4
+    dram_bytes_per_cycle: Annotated[int, Field(strict=True, ge=1, le=1 << 16)] = 16
+    dram_latency: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 100
+    dram_burst: Annotated[int, Field(strict=True, ge=1, le=1 << 16)] = 64
     clock_ghz: Annotated[float, Field(ge=1e-6, le=1000, allow_inf_nan=False)] = 1.0
 
     def __init__(self, **parameters: Any) -> None:
@@ -102,11 +102,16 @@ class Arch(BaseModel):
     @classmethod
     def _split_array(cls, values: Any) -> Any:
         """Turn `array=(rows, cols)` into its two parameters."""
-        if not isinstance(values, dict) or "array" not in values:
+        if not isinstance(values, dict):
             return values
-        values = dict(values)
+        words = ("dataflow", "overflow", "zp_mode", "weight_load", "requant_mode")
+        values = {n: v.lower() if n in words and isinstance(v, str) else v for n, v in values.items()}
+        if "array" not in values:
+            return values
+        if "rows" in values or "cols" in values:
+            raise UsageError("machine description: give either array or rows and cols, not both")
         rows, cols = parse_array(values.pop("array"))
-        return {"rows": rows, "cols": cols} | values
+        return values | {"rows": rows, "cols": cols}
 
     @property
     def array(self) -> tuple[int, int]:
@@ -127,8 +132,11 @@ class Arch(BaseModel):
         return Arch(**(self.model_dump() | changes))
 
     def to_sections(self) -> dict[str, dict[str, Any]]:
-        """Return every parameter under the section and key that TOML files and --set use."""
-        values = self.model_dump()
+        """Return every parameter under the section and key that TOML files and --set use, defaults resolved."""
+        values = self.model_dump() | {
+            "requant_lanes": self.requantiser_lanes,
+            "x_gather_words_per_cycle": self.x_gather_words_per_cycle or self.rows,
+        }
         return {s: {key: values[name] for key, name in keys.items()} for s, keys in SECTIONS.items()}
 
 

@@ -17,6 +17,8 @@ from accelsim.version import __version__
 
 if TYPE_CHECKING:
     from accelsim.arch import Arch
+    from accelsim.inputs import Array
+    from accelsim.model import Model
     from accelsim.result import Result
 
 EXIT_CODES = (
@@ -46,11 +48,16 @@ Overflow = Annotated[str | None, typer.Option("--overflow", metavar="wrap|satura
 ArchFile = Annotated[str | None, typer.Option("--arch", metavar="FILE|PRESET", help="Machine: TOML file or preset.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One parameter.")]
 InputFile = Annotated[str | None, typer.Option("--input", metavar="FILE.npz", help="Inputs by name; else random.")]
+ShapesFile = Annotated[
+    str | None,
+    typer.Option("--input", metavar="FILE.npz", help="Inputs whose shapes to take; else dynamic sizes are 1."),
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of random inputs.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Output = Annotated[str | None, typer.Option("-o", "--output", metavar="DIR", help="Write result.json and outputs.npz.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but the JSON asked for.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also accumulators per layer and energy by component.")]
+ExternalData = Annotated[bool, typer.Option("--external-data", help="Read weights from files beside the model.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -95,17 +102,26 @@ def _machine(
     )
 
 
-def _simulate(model: str, machine: Arch, input_file: str | None, seed: int, *, check: bool, quiet: bool) -> Result:
-    """Load and run a model, with progress on stderr when that is a terminal."""
+def _load(model: str, input_file: str | None, external_data: bool) -> tuple[Model, dict[str, Array] | None]:
+    """Load a model, and its inputs when a file with them is given."""
     from accelsim.inputs import check_inputs, read_npz
     from accelsim.model import load
+
+    arrays = read_npz(input_file) if input_file is not None else None
+    loaded = load(model, external_data=external_data)
+    if arrays is not None:
+        arrays = check_inputs(arrays, loaded.inputs(), printable(str(input_file)))
+    return loaded, arrays
+
+
+def _simulate(
+    model: str, machine: Arch, input_file: str | None, seed: int, *, check: bool, quiet: bool, external_data: bool
+) -> Result:
+    """Load and run a model, with progress on stderr when that is a terminal."""
     from accelsim.progress import layer_progress
     from accelsim.simulate import run as simulate
 
-    arrays = read_npz(input_file) if input_file is not None else None
-    loaded = load(model)
-    if arrays is not None:
-        arrays = check_inputs(arrays, loaded.inputs(), printable(str(input_file)))
+    loaded, arrays = _load(model, input_file, external_data)
     with layer_progress(loaded.name, quiet=quiet) as progress:
         return simulate(loaded, machine, arrays, seed=seed, check=check, progress=progress)
 
@@ -126,6 +142,7 @@ def run(
     output: Output = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
+    external_data: ExternalData = False,
     debug: Debug = False,
 ) -> None:
     """Run a model: outputs, cycles, energy, and the verdict against onnxruntime."""
@@ -133,7 +150,7 @@ def run(
 
     machine = _machine(array, dataflow, acc_bits, overflow, arch, settings)
     folder = None if output is None else check_folder(output)
-    result = _simulate(model, machine, input_file, seed, check=not no_check, quiet=quiet)
+    result = _simulate(model, machine, input_file, seed, check=not no_check, quiet=quiet, external_data=external_data)
     if folder is not None:
         write_result(result, folder)
     with _printing():
@@ -162,11 +179,12 @@ def check(
     seed: Seed = 0,
     json_output: Json = False,
     quiet: Quiet = False,
+    external_data: ExternalData = False,
     debug: Debug = False,
 ) -> None:
     """Compare every tensor of a model with onnxruntime, bit for bit; nothing else."""
     machine = _machine(array, dataflow, acc_bits, overflow, arch, settings)
-    result = _simulate(model, machine, input_file, seed, check=True, quiet=quiet)
+    result = _simulate(model, machine, input_file, seed, check=True, quiet=quiet, external_data=external_data)
     with _printing():
         if json_output:
             import json
@@ -190,15 +208,18 @@ def explain(
     overflow: Overflow = None,
     arch: ArchFile = None,
     settings: Settings = None,
+    input_file: ShapesFile = None,
     layer: Annotated[str | None, typer.Option("--layer", help="Only layers whose name contains this text.")] = None,
+    external_data: ExternalData = False,
     debug: Debug = False,
 ) -> None:
     """Show how each layer is lowered, tiled and timed, with the formula of its cycles filled in."""
     from accelsim.explain import explain_model
-    from accelsim.model import load
 
     machine = _machine(array, dataflow, acc_bits, overflow, arch, settings)
-    for block in explain_model(load(model), machine, layer):
+    loaded, arrays = _load(model, input_file, external_data)
+    shapes = None if arrays is None else {name: values.shape for name, values in arrays.items()}
+    for block in explain_model(loaded, machine, layer, shapes):
         typer.echo(block)
 
 

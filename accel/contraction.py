@@ -9,6 +9,7 @@ answer. (3) Otherwise the layer is run again in the narrow accumulator, step by 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from accelsim.kernels.elementwise import requantise_rows
 from accelsim.operators import CodeFormat, Convolution, Epilogue, MatrixMultiply, Requantise, Rescale, Weights
 
 IntArray = NDArray[np.generic]
-Operand = NDArray[np.int16] | NDArray[np.int32]
+Operand = NDArray[np.signedinteger[Any]]
 
 _PATCH_BYTES = 1 << 19  # a block of gathered patches should stay in the L2 cache
 _LONGEST_BLOCK = 2048
@@ -99,13 +100,16 @@ def _initial_bias(weights: Weights, zero_point: int, zp_mode: str) -> NDArray[np
 
 def _fits_int32(weights: Weights, bias: NDArray[np.int64], largest_operand: int) -> bool:
     """Prove from the constants that no partial sum leaves int32: |b| + sum |w| * max |x| < 2^31."""
-    reach = np.abs(bias) + np.abs(weights.values.astype(np.int64)).sum(axis=1) * largest_operand
+    values = weights.values
+    rows = max(1, _PATCH_BYTES // max(values.shape[1] * values.itemsize, 1))  # a block at a time, to bound memory
+    sums = [np.abs(values[row : row + rows]).sum(axis=1, dtype=np.int64) for row in range(0, len(values), rows)]
+    reach = np.abs(bias) + np.concatenate([np.zeros(0, np.int64), *sums]) * largest_operand
     return bool(reach.max(initial=0) < 2**31)
 
 
 def _operand(codes: IntArray, zero_point: int, zp_mode: str) -> tuple[Operand, int]:
     """Return codes as the signed operands that enter the array (one bit wider), and the value that padding feeds."""
-    wide: Operand = codes.astype(np.int16 if codes.dtype.itemsize == 1 else np.int32)
+    wide: Operand = codes.astype(np.int16) if codes.dtype.itemsize == 1 else codes.astype(np.int32)
     return (wide, zero_point) if zp_mode == "fold" else (wide - wide.dtype.type(zero_point), 0)
 
 

@@ -160,7 +160,7 @@ def _lookup(table: Array | None, codes: Array) -> Array:
     if table is None:
         return codes
     index = np.ascontiguousarray(codes).view(np.dtype(f"u{codes.dtype.itemsize}")).reshape(codes.shape)
-    return table[index]
+    return np.asarray(table[index])
 
 
 def _float_operand(operand: ops.FloatOperand, array: Array) -> NDArray[np.float32]:

@@ -25,7 +25,7 @@ _TABLE_BYTES = 256
 
 @dataclass(frozen=True)
 class UnitEnergy:
-    """Energy of one event: value in pJ, its source, and whether it was measured, interpolated or extrapolated."""
+    """Energy of one event in pJ, its source, and its basis: measured, midpoint, interpolated or extrapolated."""
 
     name: str
     value_pj: float
@@ -193,14 +193,14 @@ class _Units:
         """One operation of the vector unit."""
         if name == "table_read":
             return self.table.sram("table_read", _TABLE_BYTES, 8)
+        if name == "exponential_read":
+            return self.table.sram("exponential_read", 4 * _TABLE_BYTES, 32)
         if name == "int16_multiply":
             return self.table.multiplier(16, 16)
         return self.table.operation(name)
 
 
-def price_layer(
-    layer: Layer, timing: LayerTiming, arch: Arch, table: EnergyTable, multiplies: int | None = None
-) -> LayerEnergy:
+def price_layer(layer: Layer, timing: LayerTiming, arch: Arch, table: EnergyTable) -> LayerEnergy:
     """Return the bill of a layer.
 
     Args:
@@ -208,12 +208,11 @@ def price_layer(
         timing: its event counts.
         arch: the machine.
         table: unit energies.
-        multiplies: multiplications that really happen, if fewer than the MACs counted; None means all.
     """
     units = _Units(table, arch)
     charges = _traffic(timing, units)
     if isinstance(layer.work, ContractionWork):
-        charges += _array(timing, units, layer, layer.work, multiplies)
+        charges += _array(timing, units, layer, layer.work)
     else:
         charges += _vector(timing, units)
     return LayerEnergy(tuple(charge for charge in charges if charge.count))
@@ -243,12 +242,10 @@ def _weight_operand_bits(layer: Layer, work: ContractionWork) -> int:
     return int(weights.bits if inside else weights.bits + 1)
 
 
-def _array(
-    timing: LayerTiming, units: _Units, layer: Layer, work: ContractionWork, multiplies: int | None
-) -> list[Charge]:
+def _array(timing: LayerTiming, units: _Units, layer: Layer, work: ContractionWork) -> list[Charge]:
     """Array, its memories and the requantiser (contract, section 6)."""
     event, arch = timing.event, units.arch
-    macs = event("macs") if multiplies is None else multiplies
+    macs = event("macs")
     activation_bits = 8 * work.input_bytes
     weight_bits = activation_bits if work.dynamic_second else work.weight_bits
     byte, weight_byte, accumulator = units.activation(8), units.weight(8), units.accumulator()
@@ -256,6 +253,11 @@ def _array(
     return [
         Charge("mac", macs, units.table.multiplier(activation_bits + 1, _weight_operand_bits(layer, work))),
         Charge("mac", macs, units.table.adder(arch.acc_bits)),
+        Charge(
+            "mac",
+            event("activation_reads") if arch.zp_mode == "subtract" else 0,
+            units.table.adder(activation_bits + 1),
+        ),
         Charge("activation_sram", event("activation_reads"), units.activation(activation_bits)),
         Charge("activation_sram", event("activation_fill_bytes") + 2 * elements * size, byte),
         Charge("weight_sram", event("weight_reads"), units.weight(weight_bits)),

@@ -7,38 +7,52 @@ from collections.abc import Iterator
 from accelsim.arch import Arch
 from accelsim.errors import UsageError, printable
 from accelsim.graph.lower import lower
-from accelsim.model import Model
-from accelsim.plan import ContractionPlan
+from accelsim.model import Model, Shapes
+from accelsim.plan import ContractionPlan, StreamPlan
 from accelsim.program import Layer
-from accelsim.timing import LayerTiming, time_layer
+from accelsim.timing import LayerTiming, time_program
 from accelsim.work import ContractionWork, StreamWork
 
-_FORMULAS = {
-    "ws": "sum over tiles of max(streamed rows, weight push) + exposed waits + R + C",
-    "is": "sum over tiles of max(streamed columns, input push) + exposed waits + R + C",
-    "os": "sum over tiles of (K + max(0, R + 1 - K)) + exposed waits + R drain + R + C",
+# What the cycles of a class wait for.
+_BINDS = {
+    "stream": "the array, which issues MAC steps",
+    "push": "pushing the stationary operand into the array",
+    "shift": "draining the sums out of the array",
+    "flush": "flushing the array between tiles",
+    "wait_w": "loading the stationary operand from DRAM",
+    "hazard": "accumulators that the k-fold before is still producing",
+    "wait_x_load": "loading operands from DRAM",
+    "wait_x_bank": "an accumulator bank that the requantiser still reads",
+    "tail": "the way through the array, R+C",
+    "requant": "the requantiser, after the last tile",
+    "vector": "the vector unit",
+    "wait_load": "loading operands from DRAM",
+    "wait_store": "output buffers that are still being stored",
+    "store": "storing to DRAM, after the last result",
 }
+_WAITS = ("wait_w", "wait_x_load", "wait_x_bank")
 
 
-def explain_model(model: Model, arch: Arch, only: str | None = None) -> Iterator[str]:
+def explain_model(model: Model, arch: Arch, only: str | None = None, shapes: Shapes | None = None) -> Iterator[str]:
     """Yield one block of text per layer.
 
     Args:
-        model: the model, its dynamic dimensions taken as 1.
+        model: the model.
         arch: the machine.
         only: text that a layer's name must contain.
+        shapes: shape of every input; None takes dynamic dimensions as 1.
 
     Raises:
-        UsageError: no layer has that text in its name, or a scratchpad is too small.
+        UsageError: no layer has that text in its name, a shape does not fit, or a scratchpad is too small.
     """
-    program = lower(model.bind().graph, arch)
-    chosen = [layer for layer in program.layers if only is None or only in layer.name]
+    program = lower(model.bind(shapes).graph, arch)
+    timings = time_program(program, arch)
+    chosen = [pair for pair in zip(program.layers, timings, strict=True) if only is None or only in pair[0].name]
     if not chosen:
         wanted = printable(str(only))
         raise UsageError(f"no layer of {model.name} has '{wanted}' in its name: leave --layer out")
-    total = sum(time_layer(layer.work, layer.plan, arch).cycles for layer in program.layers)
-    for layer in chosen:
-        timing = time_layer(layer.work, layer.plan, arch)
+    total = sum(timing.cycles for timing in timings)
+    for layer, timing in chosen:
         yield "\n".join(_explain_layer(layer, timing, arch, total))
 
 
@@ -51,11 +65,11 @@ def _explain_layer(layer: Layer, timing: LayerTiming, arch: Arch, total: int) ->
     lines = [head, f"    tensors   {shapes} -> {results}"]
     if isinstance(layer.work, ContractionWork) and isinstance(layer.plan, ContractionPlan):
         lines += _explain_contraction(layer.work, layer.plan, timing, arch)
-    elif isinstance(layer.work, StreamWork):
-        lines.append(f"    runs on   {_placement(layer.work)}")
+    elif isinstance(layer.work, StreamWork) and isinstance(layer.plan, StreamPlan):
+        lines += _explain_stream(layer.work, layer.plan, arch)
     if timing.classes:
         parts = " + ".join(f"{cycles:,} {name}" for name, cycles in timing.classes)
-        lines.append(f"    cycles    {timing.cycles:,} = {parts}")
+        lines += [f"    cycles    {timing.cycles:,} = {parts}", f"    bound by  {_binding(timing)}"]
     if timing.dram_bytes:
         read, written = timing.event("dram_read_bytes"), timing.event("dram_write_bytes")
         useful = timing.event("useful_read_bytes") + timing.event("useful_write_bytes")
@@ -64,31 +78,170 @@ def _explain_layer(layer: Layer, timing: LayerTiming, arch: Arch, total: int) ->
     return lines
 
 
-def _placement(work: StreamWork) -> str:
-    """Say in words which unit executes a layer without the array."""
-    return {
-        "vector": f"the vector unit, {work.lane_operations:,} lane operations",
+def _binding(timing: LayerTiming) -> str:
+    """Say which resource takes most cycles, and behind working cycles also the largest stall."""
+    ordered = sorted(timing.classes, key=lambda item: -item[1])
+    name, cycles = ordered[0]
+    text = f"{_BINDS[name]}: {cycles / timing.cycles:.0%} of the cycles"
+    if name in ("stream", "vector") and len(ordered) > 1:
+        stall, lost = ordered[1]
+        text += f"; largest stall: {_BINDS[stall]}, {lost / timing.cycles:.0%}"
+    return text
+
+
+def _explain_stream(work: StreamWork, plan: StreamPlan, arch: Arch) -> list[str]:
+    """Return where a layer without the array runs, and the formula of the vector unit."""
+    operations = work.lane_operations
+    place = {
+        "vector": f"the vector unit, {operations:,} lane operations",
         "dma": "the DMA engine, as a copy",
         "host": "the host: outside of the machine, its tensors cross the DMA engine",
         "none": "nothing: the same bytes under another shape",
     }[work.placement]
+    lines = [f"    runs on   {place}"]
+    if work.placement == "none":
+        return lines
+    blocks = "1 block" if plan.blocks == 1 else f"{plan.blocks} blocks, loads and stores of the others overlap"
+    if not operations:
+        return [*lines, f"    loops     {blocks}"]
+    lanes, latency = arch.vector_lanes, arch.vector_latency
+    largest = -(-operations // plan.blocks)
+    cycles = -(-largest // lanes) + latency
+    each = "" if plan.blocks == 1 else " per block" if operations % plan.blocks == 0 else " for the largest block"
+    text = f"ceil(operations={largest:,} / V={lanes}) + latency {latency} = {cycles:,}{each}"
+    return [*lines, f"    loops     {blocks}", f"    formula   {text}; + exposed loads and stores"]
+
+
+def _utilisation(work: ContractionWork, timing: LayerTiming, arch: Arch) -> float:
+    """Return the share of MAC slots that are used (contract, section 4.3)."""
+    return work.macs / (arch.rows * arch.cols * timing.cycles) if timing.cycles else 0.0
 
 
 def _explain_contraction(work: ContractionWork, plan: ContractionPlan, timing: LayerTiming, arch: Arch) -> list[str]:
-    """Return the loop nest and the formula of a layer on the array."""
-    outer, inner = ("n", "m") if arch.dataflow != "is" else ("m", "n")
-    extents = {"m": (work.m, plan.block_m), "n": (work.n, plan.block_n)}
-    groups = f"for group in {-(-work.groups // plan.pack)} x {plan.pack} packed: " if work.groups > 1 else ""
-    nest = groups + " ".join(f"for {axis} in {extents[axis][0]} by {extents[axis][1]}:" for axis in (outer, inner))
-    chunks = f" for k in {work.k} by {plan.chunk_k}:" if plan.chunk_k < work.k else ""
-    held = {"m": "activations", "n": "weights"}
-    resident = f"{held[inner]} loaded once" if plan.resident else f"{held[inner]} loaded again for every {outer} block"
-    reloaded = "" if plan.chunk_k >= work.k else f", {held[outer]} loaded again for every {inner} block"
-    utilisation = work.macs / (arch.rows * arch.cols * timing.cycles) if timing.cycles else 0.0
+    """Return the loop nest, what is resident and the formula of a layer on the array."""
+    formula = output_stationary_formula if arch.dataflow == "os" else stationary_formula
+    tile, cycles = formula(work, plan, arch)
+    groups = f" groups={work.groups}" if work.groups > 1 else ""
     return [
-        f"    GEMM      M={work.m} K={work.k} N={work.n} groups={work.groups}, {work.macs:,} MACs, "
-        f"utilisation {utilisation:.1%}",
-        f"    loops     {nest}{chunks} fold k by {arch.rows} rows ({timing.event('tiles'):,} tiles)",
-        f"    resident  {resident}{reloaded}",
-        f"    formula   {_FORMULAS[arch.dataflow]}, R={arch.rows} C={arch.cols}",
+        f"    GEMM      M={work.m} K={work.k} N={work.n}{groups}, {work.macs:,} MACs, "
+        f"utilisation {_utilisation(work, timing, arch):.1%}",
+        f"    loops     {_loops(work, plan, arch)}",
+        f"    resident  {_resident(work, plan, arch)}",
+        f"    formula   per full tile {tile} = {cycles:,}",
+        f"              {_total(timing, arch)}",
     ]
+
+
+def _loops(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> str:
+    """Return the loop nest on one line, outermost first (contract, section 4.4)."""
+    axes = {"m": (work.m, plan.block_m), "n": (work.n, plan.block_n), "k": (work.k, plan.chunk_k)}
+    order = ["m", "n"] if arch.dataflow == "is" else ["n", "m"]
+    nest = [f"for {axis} in {axes[axis][0]} by {axes[axis][1]}:" for axis in [*order, "k"][: 2 + _cut(work, plan)]]
+    if work.groups > 1:
+        packed = " (block-diagonal)" if plan.pack > 1 else ""
+        nest.insert(0, f"for group in {work.groups} by {plan.pack}{packed}:")
+    depth = min(plan.chunk_k, work.k) * plan.pack
+    if arch.dataflow == "os":
+        nest.append(f"for tile in {plan.block_m} by {min(arch.rows, plan.block_m)} rows: stream {depth} of k")
+    else:
+        streamed = f"{plan.block_m} of m" if arch.dataflow == "ws" else f"{plan.block_n} of n"
+        nest.append(f"for k-fold in {depth} by {min(arch.rows, depth)}: push, stream {streamed}")
+    return " ".join(nest)
+
+
+def _cut(work: ContractionWork, plan: ContractionPlan) -> bool:
+    """Say whether the depth is loaded in chunks."""
+    return plan.chunk_k < work.k
+
+
+def _resident(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> str:
+    """Say what stays in the array and how often each operand is loaded (contract, sections 4.4 and 5.7)."""
+    second = "second operand" if work.dynamic_second else "weights"
+    names = {"m": "activations", "n": second}
+    blocks = {"m": -(-work.m // plan.block_m), "n": -(-work.n // plan.block_n)}
+    outer, inner = ("m", "n") if arch.dataflow == "is" else ("n", "m")
+    once = "once per group" if work.groups > 1 else "once"
+    if plan.resident or blocks[outer] == 1:
+        first = f"{names[inner]} loaded {once}"
+    else:
+        first = f"{names[inner]} loaded {blocks[outer]} times, for every {outer} block"
+    if plan.preload or not _cut(work, plan) or blocks[inner] == 1:
+        other = f"{names[outer]} loaded {once}"
+    else:
+        other = f"{names[outer]} loaded {blocks[inner]} times, for every {inner} block"
+    held = {"ws": second, "is": names["m"], "os": "sums"}[arch.dataflow]
+    return f"{held} stationary in the array; {first}; {other}"
+
+
+def stationary_formula(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> tuple[str, int]:
+    """Return the steady interval between full tiles on WS or IS, in words and in cycles (contract, section 4.1).
+
+    Args:
+        work: the layer's work.
+        plan: its blocking.
+        arch: the machine.
+    """
+    depth = min(plan.chunk_k * plan.pack, arch.rows)
+    if arch.dataflow == "ws":
+        name, steps, gather = "Mt", plan.block_m, arch.gather_cycles(depth)
+        slow = 1
+    else:
+        name, steps, gather = "Nt", plan.block_n, 1
+        slow = arch.gather_cycles(plan.block_m)
+    length, push = ("R", arch.rows) if arch.weight_load == "full" else ("Kt", depth)
+    stream, load = steps * gather, push * slow
+    left = f"{name}={steps}" + (f" x {gather} gathers" if gather > 1 else "")
+    right = f"L={length}={push}" + (f" x {slow} gathers" if slow > 1 else "")
+    if arch.flush_between_tiles:
+        through = arch.rows + arch.cols
+        return f"{right} + {left} + R+C={through} (flushed between tiles)", load + stream + through
+    hazard = arch.rows + 2 if work.k > arch.rows else 0
+    again = f", next k-fold not before R+2={hazard}" if hazard else ""
+    if arch.weight_double_buffer:
+        return f"max({left}, {right}{again}) (double buffered)", max(stream, load, hazard)
+    text = f"{left} + {right}"
+    text = f"max({text}{again})" if again else text
+    return f"{text} (single buffered)", max(stream + load, hazard)
+
+
+def output_stationary_formula(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> tuple[str, int]:
+    """Return the steady interval between full tiles on OS, in words and in cycles (contract, section 4.2).
+
+    Args:
+        work: the layer's work.
+        plan: its blocking.
+        arch: the machine.
+    """
+    gather = arch.gather_cycles(min(arch.rows, plan.block_m))
+    depth = work.k * plan.pack
+    steps = depth * gather
+    packed = f"{work.k} x {plan.pack} packed" if plan.pack > 1 else f"{work.k}"
+    name = f"K={packed}" + (f" x {gather} gathers" if gather > 1 else "")
+    if arch.flush_between_tiles:
+        gap = 2 * arch.rows + arch.cols
+        return f"{name} + 2R+C={gap} (flushed between tiles)", steps + gap
+    if not arch.drain_overlap:
+        return f"{name} + drain R={arch.rows} (not overlapped)", steps + arch.rows
+    gap = max(0, arch.rows + 1 - steps)
+    return f"{name} + max(0, R+1-K)={gap} (drain overlapped with the next tile)", steps + gap
+
+
+def _total(timing: LayerTiming, arch: Arch) -> str:
+    """Return the sum that gives the cycles of a layer on the array, grouped as the formula is."""
+    waits = sum(timing.cycle_class(name) for name in _WAITS)
+    last = arch.rows if arch.dataflow == "os" else 0
+    behind = timing.cycle_class("requant") + timing.cycle_class("store")
+    between = [(name, timing.cycle_class(name)) for name in ("push", "shift", "flush", "hazard")]
+    parts = [f"{_count(timing.event('tiles'), 'tile')} {timing.cycle_class('stream'):,}"]
+    for name, cycles in between:
+        shown = cycles - last if name == "shift" else cycles
+        parts += [f"exposed {name} {shown:,}"] if shown else []
+    parts.append(f"waits {waits:,}")
+    parts += [f"last drain R={last}"] if last else []
+    parts += [f"R+C={timing.cycle_class('tail')}", f"requantise, store {behind:,}"]
+    return f"total = {' + '.join(parts)}"
+
+
+def _count(number: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

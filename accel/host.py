@@ -18,12 +18,18 @@ from accelsim.operators import HostOperator
 
 
 def open_session(
-    model: bytes, *, optimise: str = "none", entries: tuple[tuple[str, str], ...] = (), save: str = ""
+    model: bytes,
+    *,
+    weights: Mapping[str, NDArray[np.generic]] | None = None,
+    optimise: str = "none",
+    entries: tuple[tuple[str, str], ...] = (),
+    save: str = "",
 ) -> Any:
     """Open an onnxruntime CPU session with one thread on model bytes (never on a path).
 
     Args:
         model: serialised ModelProto.
+        weights: data of the constants that the model declares as external, used where it lies: keep it alive.
         optimise: "none", "extended" or "all".
         entries: session configuration entries.
         save: where to write the optimised model, or "".
@@ -40,6 +46,13 @@ def open_session(
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    options.enable_cpu_mem_arena = False  # the arena grows by doubling and never shrinks
+    if weights:
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+        options.add_external_initializers(list(weights), values)
+        if optimise == "none":  # nothing rewrites the constants, so that the session need not copy them either
+            for weight, value in zip(weights, values, strict=True):
+                options.add_initializer(weight, value)
     for key, value in entries:
         options.add_session_config_entry(key, value)
     if save:

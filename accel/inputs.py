@@ -82,6 +82,8 @@ def check_inputs(
     Raises:
         UsageError: a missing or unknown name, a wrong dtype, or NaN.
     """
+    if not isinstance(arrays, Mapping):
+        raise UsageError(f"{source}: give a mapping from input name to array, not {type(arrays).__name__}")
     unknown = [name for name in arrays if name not in declared]
     if unknown:
         raise UsageError(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from accelsim.errors import UsageError
 from accelsim.graph.importer import import_graph
 from accelsim.graph.ir import Graph
 from accelsim.graph.limits import Limits
@@ -55,20 +56,25 @@ class Model:
         if key not in self._bound:
             normalised = normalise(self.checked, chosen, self.limits)
             self._bound.clear()
-            self._bound[key] = Bound(normalised, import_graph(normalised))
+            graph = import_graph(normalised)
+            self._bound[key] = Bound(normalised.without_weights(), graph)
         return self._bound[key]
 
 
-def load(source: str | Path | bytes, limits: Limits | None = None) -> Model:
+def load(source: str | Path | bytes, limits: Limits | None = None, *, external_data: bool = False) -> Model:
     """Load and check a model.
 
     Args:
         source: path of an .onnx file, or its bytes.
         limits: budgets; None takes the defaults.
+        external_data: read tensors from other files, which must lie in the model's folder; refused otherwise.
 
     Raises:
         AccelSimError: the file cannot be read, is broken, hostile, too large or not supported.
     """
     limits = limits or Limits()
-    checked = load_bytes(source, limits=limits) if isinstance(source, bytes) else load_model(source, limits)
-    return Model(checked, limits)
+    if isinstance(source, bytes):
+        return Model(load_bytes(source, limits=limits), limits)
+    if not isinstance(source, str | Path):
+        raise UsageError(f"a model is a path or bytes, not {type(source).__name__}: give the path of a .onnx file")
+    return Model(load_model(source, limits, external_data=external_data), limits)

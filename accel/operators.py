@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.tensors import TensorType
+
 IntArray = NDArray[np.generic]
 FloatArray = NDArray[np.float32]
 
@@ -195,10 +197,10 @@ class Softmax:
 
 @dataclass(frozen=True)
 class FloatOperand:
-    """An operand of a float32 operation: quantised (format and scale), or float as it is (both None)."""
+    """An operand of a float32 operation: quantised (format and scale), or float as it is (no format)."""
 
     code: CodeFormat | None
-    scale: np.float32 | None
+    scale: np.float32
 
 
 @dataclass(frozen=True)
@@ -294,13 +296,15 @@ class HostOperator:
     """A node outside the integer machine, executed alone by onnxruntime.
 
     model: the serialised one-node model; onnxruntime is opened with all optimisations off and one thread.
-    kind: the ONNX operator, for prices and reports; inputs/outputs: tensor names inside that model.
+    kind: the ONNX operator, for prices and reports; inputs/outputs: tensor names inside that model; constants: types of
+    the initialisers, which have to be read as well.
     """
 
     kind: str
     model: bytes = field(repr=False)
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    constants: tuple[TensorType, ...] = ()
 
 
 Contraction = Convolution | MatrixMultiply

@@ -15,7 +15,8 @@ class ContractionPlan:
 
     block_m, block_n: extents of one output block (on OS several tiles of R rows, unless the depth is cut);
     chunk_k: depth loaded at a time; pack: groups sharing a tile,
-    block-diagonal (contract 4.6); resident: the operand of the inner loop stays in its scratchpad.
+    block-diagonal (contract 4.6); resident: the operand of the inner loop stays in its scratchpad; preload: on IS
+    the activations, too, are loaded whole once per group.
     """
 
     block_m: int
@@ -23,6 +24,7 @@ class ContractionPlan:
     chunk_k: int
     pack: int
     resident: bool
+    preload: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,10 @@ def plan_stream(name: str, work: StreamWork, arch: Arch) -> StreamPlan:
     copies = max(arch.operand_buffers, arch.output_buffers)
     room = arch.spm_act // copies
     needed = work.bytes_per_unit
+    if not needed or work.placement == "host":  # what goes to the host only passes through
+        return StreamPlan(min(work.units, _OVERLAPPED_BLOCKS) if needed else 1)
     if needed > room:
         raise UsageError(_too_small("activation", "buffers.activation", name, needed * copies, arch.spm_act))
-    if not needed:
-        return StreamPlan(1)
     fitting = -(-work.units // (room // needed))
     hiding = max(arch.dram_latency * arch.dram_bytes_per_cycle, arch.dram_burst)
     return StreamPlan(max(fitting, min(work.units, _OVERLAPPED_BLOCKS, work.units * needed // hiding), 1))
@@ -112,11 +114,12 @@ def _candidates(work: ContractionWork, arch: Arch, pack: int) -> list[tuple[int,
 
 @dataclass(frozen=True)
 class _Needs:
-    """Scratchpad bytes of one blocking; resident: the inner operand is kept whole."""
+    """Scratchpad bytes of one blocking; resident: the inner operand is kept whole; preload: see ContractionPlan."""
 
     activation: int
     weight: int
     resident: bool
+    preload: bool = False
 
 
 def _needs(work: ContractionWork, arch: Arch, block: tuple[int, int], chunk: int, pack: int) -> _Needs:
@@ -132,7 +135,9 @@ def _needs(work: ContractionWork, arch: Arch, block: tuple[int, int], chunk: int
     if arch.dataflow == "is":
         whole = _second_bytes(work, work.n, work.k) * pack * ahead
         resident = whole <= max(arch.spm_weight, second)
-        return _Needs(first + outputs, whole if resident else second, resident)
+        map_bytes = _first_bytes(work, work.m, work.k) * pack * ahead
+        preload = map_bytes <= max(arch.spm_act - outputs, first)
+        return _Needs((map_bytes if preload else first) + outputs, whole if resident else second, resident, preload)
     whole = _first_bytes(work, work.m, work.k) * pack * ahead
     resident = whole <= max(arch.spm_act - outputs, first)
     return _Needs((whole if resident else first) + outputs, second, resident)
@@ -145,7 +150,7 @@ def _fit(work: ContractionWork, arch: Arch, block_m: int, block_n: int, pack: in
         needs = _needs(work, arch, (block_m, block_n), chunk, pack)
         one_tile = arch.dataflow != "os" or block_m <= arch.rows or chunk >= work.k
         if one_tile and needs.activation <= arch.spm_act and needs.weight <= arch.spm_weight:
-            return ContractionPlan(block_m, block_n, chunk, pack, needs.resident)
+            return ContractionPlan(block_m, block_n, chunk, pack, needs.resident, needs.preload)
         if chunk <= arch.rows:
             return None
         tiles = -(-chunk // arch.rows)

@@ -154,6 +154,7 @@ class CheckResult:
     first_mismatch: FirstMismatch | None = None
     literal_qdq: LiteralDistance | None = None
     float_reference: tuple[FloatReference, ...] = ()
+    host_elements: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict as plain data."""

@@ -14,6 +14,7 @@ from accelsim.check import Checker
 from accelsim.contraction import AccumulatorFormat
 from accelsim.datapath import run_program
 from accelsim.energy import load_table, price_layer
+from accelsim.errors import UsageError
 from accelsim.graph.lower import lower
 from accelsim.inputs import check_inputs, draw_inputs
 from accelsim.model import Bound, Model, load
@@ -51,6 +52,8 @@ def run(
     """
     model = model if isinstance(model, Model) else load(model)
     arch = arch or Arch()
+    if seed < 0:
+        raise UsageError(f"the seed must not be negative, got {seed}")
     given = None if inputs is None else check_inputs(inputs, model.inputs())
     bound = model.bind(None if given is None else {name: array.shape for name, array in given.items()})
     program = lower(bound.graph, arch)

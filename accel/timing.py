@@ -20,7 +20,8 @@ DATAFLOWS = {"ws": timeline.WS, "os": timeline.OS, "is": timeline.IS}
 class LayerTiming:
     """Cycles of one layer by class (they sum to the cycles), and what happened in it.
 
-    classes: see docs/timing.md; events: counts of timing contract section 6, bytes, and arithmetic of the vector unit.
+    classes: see docs/timing_contract.md, sections 4.3 and 5.7.
+    events: counts of timing contract section 6, bytes, and arithmetic of the vector unit.
     """
 
     cycles: int
@@ -90,7 +91,7 @@ def loop_spec(work: ContractionWork, plan: ContractionPlan) -> timeline.LoopSpec
     return timeline.LoopSpec(  # type: ignore[call-arg] # the unpacked part has exactly the middle fields
         work.m, work.k, work.n, work.groups, plan.pack, plan.block_m, plan.block_n, plan.chunk_k, int(plan.resident),
         *geometry, int(work.dynamic_second), work.output_bytes, work.parameter_bytes,
-        work.input_bytes, work.weight_bits,
+        work.input_bytes, work.weight_bits, int(plan.preload),
     )  # fmt: skip
 
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+import numpy as np
+from numpy.typing import NDArray
+
 from accelsim import operators as ops
 from accelsim.tensors import TensorType
 
@@ -124,8 +127,10 @@ def describe_work(op: ops.Operator, inputs: Types, outputs: Types) -> Work:
 
 
 def _parameter_bytes(epilogue: ops.Epilogue) -> int:
-    """Bytes per output column that travel with the weights: int32 bias and float32 multiplier."""
-    return 4 if isinstance(epilogue, ops.Raw) else 8
+    """Bytes per output column that travel with the weights: int32 bias, float32 multiplier, float bias if any."""
+    if isinstance(epilogue, ops.Raw):
+        return 4
+    return 12 if isinstance(epilogue, ops.Rescale) and epilogue.bias is not None else 8
 
 
 def _convolution(op: ops.Convolution, source: TensorType, target: TensorType) -> ContractionWork:
@@ -228,13 +233,29 @@ def _vector(op: ops.Operator, inputs: Types, outputs: Types) -> StreamWork:
     if isinstance(op, ops.GlobalAveragePool):  # contract 5.3: the sums are requantised in the same lanes
         events += (("requantisation", outputs[0].elements),)
         lane_operations += outputs[0].elements
-    return StreamWork("vector", _contiguous(inputs), _contiguous(outputs), lane_operations, events, _units(op, outputs))
+    reads = (*_contiguous(inputs), *((1, table.nbytes) for table in _tables(op)))
+    return StreamWork("vector", reads, _contiguous(outputs), lane_operations, events, _units(op, outputs))
+
+
+def _tables(op: ops.Operator) -> list[NDArray[np.generic]]:
+    """Return the tables that an operator looks things up in, which have to be loaded first."""
+    if isinstance(op, ops.TableLookup):
+        return [op.table]
+    if isinstance(op, ops.Softmax):
+        return [op.exponentials]
+    if isinstance(op, ops.Concatenate):
+        return [table for table in op.tables if table is not None]
+    return []
 
 
 def _host(op: ops.HostOperator, inputs: Types, outputs: Types) -> StreamWork:
-    """Element-wise float operators run on the vector unit; anything else leaves the machine and comes back by DMA."""
+    """Element-wise float operators run on the vector unit; anything else leaves the machine and comes back by DMA.
+
+    Constants are read like any other operand; a Gather reads only the rows that it selects.
+    """
     cost = vector_costs()[1].get(op.kind)
-    reads, writes = _contiguous(inputs), _contiguous(outputs)
+    constants = outputs if op.kind == "Gather" else op.constants
+    reads, writes = _contiguous((*inputs, *constants)), _contiguous(outputs)
     produced = max(sum(kind.elements for kind in outputs), 1)
     if cost is None or not outputs:
         return StreamWork("host", reads, writes, 0, (), produced)

@@ -107,8 +107,8 @@ OPERATORS: tuple[Support, ...] = (
         "activations (MatMul)",
     ),
     Support(
-        "Sigmoid, Tanh, Erf, Exp, Sqrt, Gelu, QuickGelu, Relu, Clip, Abs, HardSigmoid, HardSwish, Reciprocal, Neg, Floor, "
-        "Ceil, Round, Softsign, LeakyRelu",
+        "Sigmoid, Tanh, Erf, Exp, Sqrt, Gelu, QuickGelu, Relu, Clip, Abs, HardSigmoid, HardSwish, Reciprocal, Neg, "
+        "Floor, Ceil, Round, Softsign, LeakyRelu",
         "Q/DQ around the function",
         "vector",
         "table of all codes, 8 or 16 bits",

@@ -92,10 +92,6 @@ class Context:
             raise NotOnTheMachineError(f"'{name}' does not hold 8-bit codes")
         return CodeFormat(dtype, zero_point)
 
-    def dynamic(self, *names: str) -> tuple[str, ...]:
-        """Return names as run-time inputs (constants among them are read as constant tensors)."""
-        return names
-
 
 def attributes(node: NodeProto) -> dict[str, Any]:
     """Return the attributes of a node by name."""

@@ -39,7 +39,8 @@ def make_weights(codes: IntArray, zero_points: IntArray | None, bias: IntArray |
         raise NotOnTheMachineError("zero points of the weights are neither one nor one per output channel")
     if bias is not None and (bias.dtype != np.int32 or bias.size != codes.shape[0]):
         raise NotOnTheMachineError("the bias is not one int32 per output channel")
-    values = np.ascontiguousarray(codes.astype(np.int16) - shift[:, None])
+    values = np.empty(codes.shape, np.int16)
+    np.subtract(codes, shift[:, None], out=values, dtype=np.int16)  # without a second copy in memory
     start = np.zeros(codes.shape[0], np.int32) if bias is None else bias.reshape(-1).astype(np.int32)
     return Weights(values, start)
 
@@ -94,8 +95,6 @@ def _product(
     ranks = len(context.types[left].shape), len(context.types[right].shape)
     if min(ranks) < 2:
         raise NotOnTheMachineError("a vector operand")
-    if left in context.constants:
-        raise NotOnTheMachineError("the first operand is constant")
     if right in context.constants and ranks[1] == 2:
         codes = context.constants[right].T
         weights = make_weights(codes, context.optional(node, zero_points[1]), None)

@@ -237,7 +237,7 @@ def _binary(context: Context, group: Group) -> GroupImport:
         if source is None and name not in context.constants:
             raise NotOnTheMachineError("an operand that is neither quantised nor constant")
         if source is None:
-            operands.append(FloatOperand(None, None))
+            operands.append(FloatOperand(None, np.float32(1)))
             names.append(name)
         else:
             code = CodeFormat(context.types[source.name].dtype, int(source.zero_points[0]))

@@ -29,5 +29,6 @@ def import_host(context: Context, node: NodeProto) -> Imported:
     model = helper.make_model(
         graph, opset_imports=context.proto.opset_import, ir_version=min(context.proto.ir_version, 10)
     )
-    operator = HostOperator(node.op_type, model.SerializeToString(), tuple(dynamic), tuple(outputs))
+    constants = tuple(context.types[name] for name in names if name in context.constants)
+    operator = HostOperator(node.op_type, model.SerializeToString(), tuple(dynamic), tuple(outputs), constants)
     return Imported(operator, tuple(dynamic))

@@ -37,6 +37,8 @@ def import_slice(context: Context, node: NodeProto) -> Imported:
 
 def import_split(context: Context, node: NodeProto) -> Imported:
     """Split into pieces whose sizes are those of the inferred output types."""
+    if not all(node.output):
+        raise NotOnTheMachineError("a piece that is left out")
     axis = int(attributes(node).get("axis", 0)) % len(context.types[node.input[0]].shape)
     sizes = tuple(context.types[name].shape[axis] for name in node.output)
     return Imported(Split(axis, sizes), (node.input[0],))

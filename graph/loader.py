@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
-from onnx import GraphProto, ModelProto, ValueInfoProto
+from google.protobuf.message import DecodeError, Message
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 from accelsim.errors import (
     Finding,
@@ -21,24 +23,32 @@ from accelsim.errors import (
     reason_of,
 )
 from accelsim.graph.constraints import OPSET_WINDOW, float_model_error, node_findings, opset_finding, value_findings
-from accelsim.graph.element_types import constant_tensors, size_bytes
+from accelsim.graph.element_types import INPUT_TYPES, constant_tensors, size_bytes
+from accelsim.graph.external_data import embed_external_data
 from accelsim.graph.limits import Limits
 from accelsim.graph.operator_checks import Shape, check_operator
 from accelsim.graph.structure_checks import check_dataflow, check_live_elements, check_text, rename_duplicate_nodes
 from accelsim.graph.tensor_checks import check_quantisation_parameters, check_tensor
 
+Weights = Mapping[str, NDArray[np.generic]]
+
 _SHAPE_DATA_BYTES = 1024  # constants up to this size may decide shapes
+_LARGE_BYTES = 1 << 20  # constants from this size on are kept once, outside of the messages that are copied around
 
 PARSER_REJECTS = "is not an ONNX model (the file cannot be parsed): give a .onnx file"
 
 
 @dataclass(frozen=True, eq=False)
 class CheckedModel:
-    """A model that has passed every check of the loader."""
+    """A model that has passed every check of the loader.
+
+    proto: the model, its large constants declared as external; weights: the data of those constants.
+    """
 
     name: str
     sha256: str
     proto: ModelProto
+    weights: Weights = field(default_factory=dict)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -52,12 +62,13 @@ class CheckedModel:
         return sum(size_bytes(tensor) for tensor in self.proto.graph.initializer)
 
 
-def load_model(path: str | Path, limits: Limits | None = None) -> CheckedModel:
+def load_model(path: str | Path, limits: Limits | None = None, *, external_data: bool = False) -> CheckedModel:
     """Read and check a model file.
 
     Args:
         path: the .onnx file.
         limits: budgets; None takes the defaults.
+        external_data: read tensors from other files, which must lie in the model's folder.
 
     Raises:
         UsageError: there is no such file.
@@ -71,15 +82,25 @@ def load_model(path: str | Path, limits: Limits | None = None) -> CheckedModel:
         if Path(path).is_dir():
             raise UsageError(f"{shown} is a directory: give the path of a .onnx file")
         with Path(path).open("rb") as file:
-            data = file.read(limits.file_bytes + 1)
+            content = [file.read(limits.file_bytes + 1)]
     except (OSError, ValueError) as error:  # ValueError: a zero character in the path
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot read {shown}: {reason}: give the path of a .onnx file") from None
-    return load_bytes(data, Path(path).name, limits)
+    folder = Path(path).parent if external_data else None
+    return load_bytes(content.pop(), Path(path).name, limits, folder)  # popped, so that the callee can free it
 
 
-def load_bytes(data: bytes, name: str = "model", limits: Limits | None = None) -> CheckedModel:
-    """Check a model given as bytes; arguments and errors as for `load_model`."""
+def load_bytes(
+    data: bytes, name: str = "model", limits: Limits | None = None, external_folder: Path | None = None
+) -> CheckedModel:
+    """Check a model given as bytes; arguments and errors as for `load_model`.
+
+    Args:
+        data: the content of an .onnx file.
+        name: its name, for messages.
+        limits: budgets; None takes the defaults.
+        external_folder: where external data may be read from; None refuses it.
+    """
     limits = limits or Limits()
     name = printable(name)
     if len(data) > limits.file_bytes:
@@ -91,6 +112,8 @@ def load_bytes(data: bytes, name: str = "model", limits: Limits | None = None) -
         proto = ModelProto.FromString(data)
     except DecodeError:
         raise InvalidModelError(f"{name} {PARSER_REJECTS}") from None
+    sha256 = hashlib.sha256(data).hexdigest()
+    del data  # as large as the weights
     if not proto.graph.node:
         known = proto.ir_version or proto.HasField("graph")
         raise InvalidModelError(
@@ -98,6 +121,8 @@ def load_bytes(data: bytes, name: str = "model", limits: Limits | None = None) -
             if known
             else f"{name} {PARSER_REJECTS}"
         )
+    if external_folder is not None:
+        embed_external_data(proto, external_folder, limits)
     check_text(proto, limits)
     _check_sizes(proto, name, limits)
     _check_support(proto, name)
@@ -106,7 +131,7 @@ def load_bytes(data: bytes, name: str = "model", limits: Limits | None = None) -
     rename_duplicate_nodes(proto.graph)
     check_quantisation_parameters(proto)
     _check_inferred_shapes(proto, limits)
-    return CheckedModel(name, hashlib.sha256(data).hexdigest(), proto)
+    return CheckedModel(name, sha256, without_weights(proto), _weights(proto))
 
 
 def _check_sizes(proto: ModelProto, name: str, limits: Limits) -> None:
@@ -155,18 +180,20 @@ def _function_findings(proto: ModelProto) -> Iterator[Finding]:
 def _check_with_onnx(proto: ModelProto, name: str) -> None:
     """Let onnx.checker look for malformed attributes, types and operators."""
     try:
-        onnx.checker.check_model(_with_output_shapes(proto))
+        onnx.checker.check_model(_for_checker(proto))
     except Exception as error:  # the checker raises several unrelated types
         raise InvalidModelError(f"{name} is not a valid ONNX model: {reason_of(error)}: export it again") from None
 
 
-def _with_output_shapes(proto: ModelProto) -> ModelProto:
-    """Return the model with a shape for every output: the checker wants one, though it can be inferred."""
-    bare = [value.name for value in proto.graph.output if not value.type.tensor_type.HasField("shape")]
-    if not bare:
+def _for_checker(proto: ModelProto) -> ModelProto:
+    """Return the model without its large constants, whose data is checked, and with a shape for every output.
+
+    The checker wants a shape there, though it can be inferred.
+    """
+    bare = any(not value.type.tensor_type.HasField("shape") for value in proto.graph.output)
+    if not bare and not any(map(_is_large, proto.graph.initializer)):
         return proto
-    copy = ModelProto()
-    copy.CopyFrom(proto)
+    copy = copy_model(proto, lambda tensor: _emptied(tensor) if _is_large(tensor) else tensor)
     for value in copy.graph.output:
         value.type.tensor_type.shape.SetInParent()
     return copy
@@ -207,18 +234,12 @@ def _shape_of(value: ValueInfoProto) -> Shape:
 
 def _skeleton(proto: ModelProto) -> ModelProto:
     """Copy the model without the data of large weights, and without the shapes that the file claims for results."""
-    copy = ModelProto()
-    copy.CopyFrom(proto)
+    copy = copy_model(proto, lambda tensor: tensor if _may_decide_shapes(tensor) else None)
     declared = {value.name for value in copy.graph.input}
-    kept = []
-    for tensor in copy.graph.initializer:
-        if len(tensor.raw_data) <= _SHAPE_DATA_BYTES:
-            kept.append(tensor)
-        elif tensor.name not in declared:
-            value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+    for tensor in proto.graph.initializer:
+        if not _may_decide_shapes(tensor) and tensor.name not in declared:
+            value = helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
             copy.graph.input.append(value)
-    del copy.graph.initializer[:]
-    copy.graph.initializer.extend(kept)
     del copy.graph.value_info[:]
     for value in copy.graph.input:
         for dim in value.type.tensor_type.shape.dim:
@@ -227,3 +248,79 @@ def _skeleton(proto: ModelProto) -> ModelProto:
     for value in copy.graph.output:
         value.type.tensor_type.ClearField("shape")
     return copy
+
+
+def _may_decide_shapes(tensor: TensorProto) -> bool:
+    """Tell whether a constant is small enough to hold sizes, axes or the like."""
+    return not tensor.HasField("raw_data") or size_bytes(tensor) <= _SHAPE_DATA_BYTES
+
+
+def _is_large(tensor: TensorProto) -> bool:
+    """Tell whether a constant is kept outside of the messages: plain data of a type that numpy has."""
+    return tensor.HasField("raw_data") and tensor.data_type in INPUT_TYPES and size_bytes(tensor) >= _LARGE_BYTES
+
+
+def _emptied(tensor: TensorProto) -> TensorProto:
+    """Return name and type of a tensor, with no elements."""
+    return TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0])
+
+
+def _external(tensor: TensorProto) -> TensorProto:
+    """Return name, type and shape of a tensor, its data declared as external: a session is given it by name."""
+    stub = TensorProto(
+        name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, data_location=TensorProto.EXTERNAL
+    )
+    for key, value in (("location", "weights"), ("offset", "0"), ("length", str(size_bytes(tensor)))):
+        stub.external_data.add(key=key, value=value)
+    return stub
+
+
+def without_weights(proto: ModelProto) -> ModelProto:
+    """Return the model with its large constants declared as external; without any it is the same message."""
+    apart = _kept_apart(proto.graph)
+    return copy_model(proto, lambda tensor: _external(tensor) if tensor.name in apart else tensor) if apart else proto
+
+
+def _weights(proto: ModelProto) -> dict[str, NDArray[np.generic]]:
+    """Return the data of the large constants by name."""
+    apart = _kept_apart(proto.graph)
+    return {
+        tensor.name: array_of(tensor, tensor.raw_data) for tensor in proto.graph.initializer if tensor.name in apart
+    }
+
+
+def _kept_apart(graph: GraphProto) -> set[str]:
+    """Return the names of the large constants that something reads; onnxruntime drops others before it takes data."""
+    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    return {tensor.name for tensor in graph.initializer if _is_large(tensor)} & read
+
+
+def array_of(tensor: TensorProto, data: bytes) -> NDArray[np.generic]:
+    """View bytes as the values of a tensor whose type is one of INPUT_TYPES."""
+    return np.frombuffer(data, helper.tensor_dtype_to_np_dtype(tensor.data_type)).reshape(tensor.dims)
+
+
+def copy_model(proto: ModelProto, change: Callable[[TensorProto], TensorProto | None]) -> ModelProto:
+    """Copy a model, each initialiser as a function gives it back: large ones are not copied on the way.
+
+    Args:
+        proto: the model.
+        change: takes an initialiser; returns what stands for it, or None to leave it out.
+    """
+    copy = ModelProto()
+    _merge_fields(copy, proto, without="graph")
+    _merge_fields(copy.graph, proto.graph, without="initializer")
+    changed = map(change, proto.graph.initializer)
+    copy.graph.initializer.extend(tensor for tensor in changed if tensor is not None)
+    return copy
+
+
+def _merge_fields(target: Message, source: Message, without: str) -> None:
+    """Copy all fields of a message but one."""
+    for descriptor, value in source.ListFields():
+        if descriptor.name == without:
+            continue
+        if hasattr(value, "MergeFrom"):  # a message, or repeated
+            getattr(target, descriptor.name).MergeFrom(value)
+        else:
+            setattr(target, descriptor.name, value)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, helper
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper
 
 from accelsim.errors import (
     AccelSimError,
@@ -20,8 +21,9 @@ from accelsim.errors import (
     printable,
     reason_of,
 )
+from accelsim.graph.element_types import INPUT_TYPES
 from accelsim.graph.limits import Limits
-from accelsim.graph.loader import CheckedModel
+from accelsim.graph.loader import CheckedModel, Weights, array_of, copy_model, without_weights
 from accelsim.graph.reference import Reference, choose_reference
 from accelsim.graph.tensor_checks import check_quantisation_parameters
 from accelsim.host import open_session, run_session
@@ -34,23 +36,54 @@ ORT_DTYPES: dict[str, str] = {
 }  # fmt: skip
 
 
+_WEIGHTS_FILE = "weights"
+
+
+@dataclass(eq=False)
+class ExposedSession:
+    """onnxruntime on the optimised graph with every tensor as an output; opened when needed, closed to free memory."""
+
+    data: bytes
+    weights: Weights
+    name: str
+    reference: Reference
+    _session: Any = field(default=None, repr=False)
+
+    @property
+    def session(self) -> Any:
+        """The open session."""
+        if self._session is None:
+            self._session = _open(self.data, self.name, self.reference, weights=self.weights)
+        return self._session
+
+    def close(self) -> None:
+        """Free a session that holds its own copy of large weights; others are cheaper to keep than to open again."""
+        if self.weights:
+            self._session = None
+
+
 @dataclass(frozen=True, eq=False)
 class NormalisedModel:
     """The graph that onnxruntime executes for fixed input shapes, with the type of every tensor in it.
 
-    source: the checked model with its dynamic dimensions bound; proto: the optimised graph; inputs: types of the graph
-    inputs; types: types of all tensors that nodes produce; exposed_session: onnxruntime on that graph with every tensor
-    as an output.
+    source: the checked model with its dynamic dimensions bound, its large constants declared as external; weights:
+    the data of those constants; proto: the optimised graph; inputs: types of the graph inputs; types: types of all
+    tensors that nodes produce; exposed: onnxruntime on that graph with every tensor as an output.
     """
 
     name: str
     sha256: str
     source: ModelProto
+    weights: Weights
     proto: ModelProto
     reference: Reference
     inputs: Mapping[str, TensorType]
     types: Mapping[str, TensorType]
-    exposed_session: Any
+    exposed: ExposedSession
+
+    def without_weights(self) -> NormalisedModel:
+        """Return the same without the data of large constants in proto, which only the import needs."""
+        return replace(self, proto=without_weights(self.proto))
 
 
 def input_types(model: CheckedModel, batch: int = 1) -> dict[str, TensorType]:
@@ -129,26 +162,80 @@ def normalise(
     shapes = shapes or {name: kind.shape for name, kind in input_types(model).items()}
     source = bind_shapes(model, shapes)
     reference = choose_reference(model.proto)
-    proto = _optimise(source, model.name, reference)
-    session = _open(_expose(proto), model.name, reference)
-    types = {value.name: _type_of(value, limits or Limits()) for value in session.get_outputs()}
-    declared = {value.name: _type_of(value, limits or Limits()) for value in session.get_inputs()}
-    if _rounds_up(proto):
-        types = _observed_types(session, declared)
-    return NormalisedModel(model.name, model.sha256, source, proto, reference, declared, types, session)
+    bare, weights = _optimise(source, model, reference)
+    exposed = ExposedSession(_expose(bare), weights, model.name, reference)
+    types = {value.name: _type_of(value, limits or Limits()) for value in exposed.session.get_outputs()}
+    declared = {value.name: _type_of(value, limits or Limits()) for value in exposed.session.get_inputs()}
+    if _rounds_up(bare):
+        types = _observed_types(exposed.session, declared)
+    exposed.close()
+    proto = _with_weights(bare, weights)
+    check_quantisation_parameters(proto)  # folding constants may have made scales out of other ones
+    return NormalisedModel(model.name, model.sha256, source, model.weights, proto, reference, declared, types, exposed)
 
 
-def _optimise(source: ModelProto, name: str, reference: Reference) -> ModelProto:
-    """Run onnxruntime's optimiser at ORT_ENABLE_EXTENDED and read the graph it writes."""
+def _optimise(source: ModelProto, model: CheckedModel, reference: Reference) -> tuple[ModelProto, Weights]:
+    """Run onnxruntime's optimiser at ORT_ENABLE_EXTENDED and read the graph it writes, large constants apart."""
+    entries = reference.entries
+    if model.weights:
+        smallest = str(min(array.nbytes for array in model.weights.values()))
+        entries += (
+            ("session.optimized_model_external_initializers_file_name", _WEIGHTS_FILE),
+            ("session.optimized_model_external_initializers_min_size_in_bytes", smallest),
+        )
     with tempfile.TemporaryDirectory(prefix="accel-sim-") as folder:
         path = Path(folder) / "normalised.onnx"
-        _open(source.SerializeToString(), name, reference, optimise="extended", save=str(path))
+        settings, data = replace(reference, entries=entries), source.SerializeToString()
+        _open(data, model.name, settings, weights=model.weights, optimise="extended", save=str(path))
         optimised = ModelProto.FromString(path.read_bytes())
-    check_quantisation_parameters(optimised)  # folding constants may have made scales out of other ones
-    return optimised
+        weights = _read_weights(optimised, path.with_name(_WEIGHTS_FILE), model.weights)
+    return optimised, weights
 
 
-def _open(data: bytes, name: str, reference: Reference, **options: str) -> Any:
+def _read_weights(optimised: ModelProto, path: Path, known: Weights) -> Weights:
+    """Read the constants that onnxruntime wrote apart; those that it left alone share the memory of the source."""
+    weights: dict[str, NDArray[np.generic]] = {}
+    for tensor in optimised.graph.initializer:
+        if tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        with path.open("rb") as file:
+            file.seek(int(place.get("offset", 0)))
+            data = file.read(int(place["length"]))
+        if tensor.data_type in INPUT_TYPES:
+            weights[tensor.name] = _shared(known.get(tensor.name), array_of(tensor, data))
+        else:  # a type that numpy lacks stays in the message
+            _fill(tensor, data)
+    return weights
+
+
+def _shared(known: NDArray[np.generic] | None, array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return the known array when it is the same to the bit, so that the other one can be freed."""
+    if known is None or (known.dtype, known.shape) != (array.dtype, array.shape):
+        return array
+    return known if known.tobytes() == array.tobytes() else array
+
+
+def _fill(tensor: TensorProto, data: bytes) -> TensorProto:
+    """Put data into a tensor that was declared as external."""
+    tensor.raw_data = data
+    tensor.ClearField("external_data")
+    tensor.ClearField("data_location")
+    return tensor
+
+
+def _with_weights(proto: ModelProto, weights: Weights) -> ModelProto:
+    """Return the model with the data of its large constants; without any it is the same message."""
+    if not weights:
+        return proto
+    copy = copy_model(proto, lambda tensor: tensor)
+    for tensor in copy.graph.initializer:
+        if tensor.name in weights:
+            _fill(tensor, weights[tensor.name].tobytes())
+    return copy
+
+
+def _open(data: bytes, name: str, reference: Reference, **options: Any) -> Any:
     """Open a session, turning onnxruntime's refusal into one sentence."""
     try:
         return open_session(data, entries=reference.entries, **options)

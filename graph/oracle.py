@@ -49,20 +49,22 @@ class ReferenceTensors:
         return chosen
 
     def _run(self, names: list[str]) -> dict[str, Array]:
-        return dict(zip(names, run_session(self._model.exposed_session, names, self._inputs), strict=True))
+        return dict(zip(names, run_session(self._model.exposed.session, names, self._inputs), strict=True))
 
 
 def final_outputs(model: NormalisedModel, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Run the original model in the reference configuration (ORT_ENABLE_ALL)."""
-    session = open_session(model.source.SerializeToString(), optimise="all", entries=model.reference.entries)
-    return _outputs(session, inputs)
+    return _outputs(model, inputs, optimise="all", entries=model.reference.entries)
 
 
 def literal_outputs(model: NormalisedModel, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Run the original model literally: DequantizeLinear, float operator, QuantizeLinear (ORT_DISABLE_ALL)."""
-    return _outputs(open_session(model.source.SerializeToString()), inputs)
+    return _outputs(model, inputs)
 
 
-def _outputs(session: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
+def _outputs(model: NormalisedModel, inputs: Mapping[str, Array], **options: Any) -> dict[str, Array]:
+    """Run the original model once; no other session with large weights stays open beside it."""
+    model.exposed.close()
+    session = open_session(model.source.SerializeToString(), weights=model.weights, **options)
     names = [value.name for value in session.get_outputs()]
     return dict(zip(names, run_session(session, names, inputs), strict=True))

@@ -136,7 +136,7 @@ def _source(context: Context, node: NodeProto | None) -> Source | None:
     if zero is None or scales.ndim > 1 or scales.dtype != np.float32:
         return None
     axis = int(attributes(node).get("axis", 1))
-    return Source(node.input[0], scales.reshape(-1), zero.reshape(-1).astype(np.int64), axis)
+    return Source(node.input[0], scales.reshape(-1).astype(np.float32), zero.reshape(-1).astype(np.int64), axis)
 
 
 def _output(context: Context, node: NodeProto) -> tuple[CodeFormat, np.float32] | None:

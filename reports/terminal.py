@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -40,6 +44,15 @@ _SHORT = {
     "DequantizeLinear": "Dequant",
 }
 
+# Parts of a path that are looked at, from its end.
+_PARTS = 6
+
+# Widths of the column of names; wider than needed helps nobody, narrower ones first close the gaps between columns.
+_NARROWEST, _WIDEST = 12, 26
+
+# Cycles from here on are shown as a quantity.
+_MANY = 10_000_000
+
 VERDICT_STYLES = {"exact": "green", "mismatch": "bold red", "drifted": "yellow", "float-ref": "cyan", "skipped": "dim"}
 
 
@@ -50,23 +63,83 @@ def make_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, width=max(width, 60), emoji=False, markup=False)
 
 
+def _parts(name: str) -> list[str]:
+    """Return the last parts of a name's first path, printable; names are often paths, joined by semicolons."""
+    first = next((part for part in name.split(";") if part), name)
+    return [printable(part, 200) for part in first.split("/") if part][-_PARTS:] or [printable(name, 200)]
+
+
+def _cut(text: str, limit: int, head: float) -> str:
+    """Return a text of at most `limit` characters: its longest part is cut in the middle, or else all of it.
+
+    Args:
+        text: printable text.
+        limit: largest length, at least 1.
+        head: share of what stays that is taken from the front.
+    """
+    if len(text) <= limit:
+        return text
+    parts = text.split("/")
+    longest = max(parts, key=len)
+    kept = len(longest) - (len(text) - limit) - 1
+    if len(parts) > 1 and kept >= 4:
+        at = parts.index(longest)
+        return "/".join([*parts[:at], _cut(longest, kept + 1, head), *parts[at + 1 :]])
+    front = round((limit - 1) * head)
+    return f"{text[:front]}…{text[len(text) - (limit - 1 - front) :]}"
+
+
 def short_name(name: str, limit: int = 22) -> str:
-    """Return a layer's name short enough for a column: the last part of its first path, cut in the middle.
+    """Return a name short enough for a line: the last parts of its first path, cut in the middle.
 
     Args:
         name: the name in the model, often a path, sometimes several joined by semicolons.
         limit: largest length.
     """
-    first = next((part for part in name.split(";") if part), name)
-    parts = [part for part in first.split("/") if part]
-    kept = "/".join(parts[-2:])
-    if len(kept) > limit and len(parts) > 1 and len(parts[-1]) >= limit // 2:
-        kept = parts[-1]
-    kept = printable(kept)
-    if len(kept) <= limit:
-        return kept
-    head = (limit - 1) // 2
-    return f"{kept[:head]}…{kept[-(limit - 1 - head) :]}"
+    parts = _parts(name)
+    whole = "/".join(parts[-2:])
+    return _cut(whole if len(whole) <= limit or len(parts[-1]) < limit // 2 else parts[-1], limit, 0.5)
+
+
+def _distinct_parts(paths: Sequence[Sequence[str]], limit: int) -> list[str]:
+    """Return for each path the parts that no other path has: its end if that fits, else the shortest choice of parts.
+
+    Paths without such parts, as those of layers with one and the same name, keep their last two.
+    """
+    choices = [{chosen for size in (1, 2, 3) for chosen in combinations(path, size)} for path in paths]
+    counts = Counter(chosen for options in choices for chosen in options)
+    texts = []
+    for path, options in zip(paths, choices, strict=True):
+        ends = [tuple(path[-size:]) for size in (2, 1, 3)]
+        alone = [chosen for chosen in (*ends, *sorted(options)) if counts[chosen] == 1]
+        fitting = [chosen for chosen in alone[:3] if chosen in ends and len("/".join(chosen)) <= limit]
+        shortest = min(alone, key=lambda chosen: len("/".join(chosen)), default=ends[0])
+        texts.append("/".join(fitting[0] if fitting else shortest))
+    return texts
+
+
+def short_names(names: Sequence[str], limit: int) -> list[str]:
+    """Return names of at most `limit` characters that can be told apart; a row number such as #12 is the last resort.
+
+    Args:
+        names: names of all layers, in the order of the rows.
+        limit: largest length.
+    """
+    texts = _distinct_parts([_parts(name) for name in names], limit)
+    labels: list[str | None] = [None] * len(texts)
+    for head in (0.5, 0.3, 0.7, 0.0, 1.0):
+        cuts = [_cut(text, limit, head) for text in texts]
+        counts = Counter(cuts)
+        for row, cut in enumerate(cuts):
+            if labels[row] is None and counts[cut] == 1 and cut not in labels:
+                labels[row] = cut
+    return [_numbered(texts[row], row + 1, limit) if label is None else label for row, label in enumerate(labels)]
+
+
+def _numbered(text: str, row: int, limit: int) -> str:
+    """Return a cut text with the number of its row behind it."""
+    number = f"#{row}"
+    return _cut(text, limit - len(number), 0.5) + number
 
 
 def quantity(value: float, unit: str, digits: int = 3) -> str:
@@ -99,25 +172,59 @@ def energy_text(energy_pj: float) -> str:
     return quantity(energy_pj * 1e-12, "J")
 
 
-def run_table(result: Result) -> Table:
-    """Return the table of layers with a row of totals."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, show_footer=True)
-    verdict = Text(result.check.verdict, style=VERDICT_STYLES.get(result.check.verdict, ""))
-    for title, footer, justify in (
-        ("layer", "total", "left"),
-        ("operator", "", "left"),
-        ("M x K x N", "", "left"),
-        ("cycles", f"{result.cycles:,}", "right"),
-        ("util", _percent(result.utilisation), "right"),
-        ("largest stall", "", "left"),
-        ("energy", energy_text(result.energy_pj), "right"),
-        ("DRAM", quantity(result.dram_bytes, "B"), "right"),
-        ("check", verdict, "left"),
-    ):
-        table.add_column(title, footer, justify="right" if justify == "right" else "left", no_wrap=True)
-    for layer in result.layers:
-        table.add_row(*_row(layer))
+def run_table(result: Result, width: int = WIDTH) -> Table:
+    """Return the table of layers with a row of totals; nothing but names is ever cut.
+
+    Args:
+        result: what to show.
+        width: columns of the terminal; where they are too few, whole columns are left out.
+    """
+    rows = [_row(layer) for layer in result.layers]
+    columns: Sequence[str] = _COLUMNS
+    footers = _footers(result)
+    gap, room = _layout(columns, rows, footers, width)
+    for dropped in _DROPPED_FIRST:
+        if room >= _NARROWEST:
+            break
+        columns = tuple(title for title in columns if title != dropped)
+        gap, room = _layout(columns, rows, footers, width)
+    names = short_names([layer.name for layer in result.layers], min(max(room, 6), _WIDEST))
+    padding = (0, gap - 1, 0, 0)
+    table = Table(box=box.SIMPLE_HEAD, padding=padding, pad_edge=False, show_edge=False, show_footer=True)
+    table.add_column("layer", "total", no_wrap=True, max_width=max(room, 6))
+    for title in columns:
+        table.add_column(title, footers[title], justify="right" if title in _NUMERIC else "left", no_wrap=True)
+    for name, row in zip(names, rows, strict=True):
+        table.add_row(Text(name), *(row[title] for title in columns))
     return table
+
+
+_COLUMNS = ("operator", "M x K x N", "cycles", "util", "largest stall", "energy", "DRAM", "check")
+_NUMERIC = ("cycles", "util", "energy", "DRAM")
+_DROPPED_FIRST = ("operator", "M x K x N", "DRAM", "largest stall")
+
+
+def _layout(
+    columns: Sequence[str], rows: Sequence[dict[str, Text]], footers: dict[str, Text], width: int
+) -> tuple[int, int]:
+    """Return the gap between columns, two where names have room, and the width left for the column of names."""
+    taken = sum(max(cell_len(title), *(row[title].cell_len for row in (*rows, footers))) for title in columns)
+    wide = width - taken - 2 * len(columns)
+    return (2, wide) if wide >= _WIDEST - 8 else (1, wide + len(columns))
+
+
+def _footers(result: Result) -> dict[str, Text]:
+    """Return the row of totals."""
+    verdict = result.check.verdict
+    cells = dict.fromkeys(_COLUMNS, Text(""))
+    cells |= {"cycles": Text(_cycles(result.cycles)), "util": Text(_percent(result.utilisation))}
+    cells |= {"energy": Text(energy_text(result.energy_pj)), "DRAM": Text(quantity(result.dram_bytes, "B"))}
+    return cells | {"check": Text(verdict, style=VERDICT_STYLES.get(verdict, ""))}
+
+
+def _cycles(cycles: int) -> str:
+    """Return cycles in at most nine characters."""
+    return f"{cycles:,}" if cycles < _MANY else quantity(cycles, "")
 
 
 def _percent(share: float) -> str:
@@ -130,8 +237,8 @@ def short_operator(name: str) -> str:
     return _SHORT.get(name) or printable(re.sub("^QLinear", "Q", name), 9)
 
 
-def _row(layer: LayerResult) -> list[Text | str]:
-    """Return the cells of one layer."""
+def _row(layer: LayerResult) -> dict[str, Text]:
+    """Return the cells of one layer by the title of their column."""
     shape = layer.placement
     if layer.m is not None:
         groups = f" x{layer.groups}" if layer.groups and layer.groups > 1 else ""
@@ -139,17 +246,18 @@ def _row(layer: LayerResult) -> list[Text | str]:
     stall = layer.largest_stall
     check = "-" if layer.check is None else layer.check.verdict
     overflow = layer.acc is not None and layer.acc.overflows > 0
-    return [
-        short_name(layer.name, 16),
-        short_operator(layer.op),
-        shape,
-        f"{layer.cycles:,}",
-        "-" if layer.utilisation is None else _percent(layer.utilisation),
-        "-" if stall is None else f"{STALLS.get(stall[0], stall[0])} {stall[1] / layer.cycles:.0%}",
-        energy_text(sum(layer.energy_pj.values())),
-        quantity(layer.dram_bytes, "B"),
-        Text(check + ("!" if overflow else ""), style=VERDICT_STYLES.get(check, "")),
-    ]
+    return {
+        "operator": Text(short_operator(layer.op)),
+        "M x K x N": Text(shape),
+        "cycles": Text(_cycles(layer.cycles)),
+        "util": Text("-" if layer.utilisation is None else _percent(layer.utilisation)),
+        "largest stall": Text(
+            "-" if stall is None else f"{STALLS.get(stall[0], stall[0])} {stall[1] / layer.cycles:.0%}"
+        ),
+        "energy": Text(energy_text(sum(layer.energy_pj.values()))),
+        "DRAM": Text(quantity(layer.dram_bytes, "B")),
+        "check": Text(check + ("!" if overflow else ""), style=VERDICT_STYLES.get(check, "")),
+    }
 
 
 def check_lines(check: CheckResult) -> list[Text]:
@@ -174,10 +282,20 @@ def check_lines(check: CheckResult) -> list[Text]:
         )
         lines.append(Text(f"         in tensor '{short_name(first.tensor, 70)}'", style=style))
         lines.append(Text(f"         of layer  '{short_name(first.layer, 70)}'", style=style))
+    if check.output_mismatched and check.verdict == "exact":
+        lines.append(Text("         differing outputs depend on layers that are float in onnxruntime"))
     if check.float_reference:
         worst = max(check.float_reference, key=lambda distance: (distance.max_lsb, distance.share))
         text = f"         {len(check.float_reference)} tensors are float in onnxruntime: at most {worst.max_lsb} LSB"
-        lines.append(Text(f"{text}, {worst.share:.4%} of elements ('{short_name(worst.tensor, 30)}')"))
+        lines.append(Text(f"{text}, {worst.share:.4%} of elements"))
+        lines.append(Text(f"         farthest: '{short_name(worst.tensor, 70)}'"))
+    if check.host_elements:
+        share = check.host_elements / max(check.elements, 1)
+        lines.append(
+            Text(
+                f"         {check.host_elements:,} elements ({share:.1%}) come from onnxruntime itself (host operators)"
+            )
+        )
     literal = check.literal_qdq
     if literal is not None:
         distance = f"{literal.max_lsb:g} LSB" if literal.max_lsb is not None else f"{literal.max_abs:.3g}"
@@ -219,7 +337,7 @@ def summary_lines(result: Result) -> list[Text]:
 
 def print_run(result: Result, console: Console) -> None:
     """Print the table of layers and the summary."""
-    console.print(run_table(result))
+    console.print(run_table(result, console.width))
     for line in summary_lines(result):
         console.print(line)
 
@@ -235,12 +353,11 @@ def print_verbose(result: Result, console: Console) -> None:
         ("overflows", "right"),
     ):
         table.add_column(title, justify="right" if justify == "right" else "left", no_wrap=True)
-    for layer in result.layers:
+    names = short_names([layer.name for layer in result.layers], 40)
+    for name, layer in zip(names, result.layers, strict=True):
         if layer.acc is not None:
             acc = layer.acc
-            table.add_row(
-                short_name(layer.name, 40), str(acc.bits), f"{acc.peak:,}", str(acc.min_safe_bits), f"{acc.overflows:,}"
-            )
+            table.add_row(Text(name), str(acc.bits), f"{acc.peak:,}", str(acc.min_safe_bits), f"{acc.overflows:,}")
     console.print(table)
     total = result.energy_pj or 1.0
     for name, value in sorted(result.energy_components_pj.items(), key=lambda item: -item[1]):

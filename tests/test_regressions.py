@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import accelsim
 from accelsim.arch import load_arch, parse_array
+from accelsim.check import differing
 from accelsim.contraction import AccumulatorUse
 from accelsim.graph.windows import window_geometry
-from accelsim.result import _finite
+from accelsim.operators import ConvolutionGeometry
+from accelsim.plan import make_plan
+from accelsim.result import LayerResult, _finite
+from accelsim.timing import time_layer
+from accelsim.work import ContractionWork, ImageLayout
 
 
 def test_a_window_larger_than_its_input_is_invalid() -> None:
@@ -43,3 +50,79 @@ def test_absurd_settings_are_usage_errors(setting: str) -> None:
     """Settings that make a TOML parser stumble end in one sentence."""
     with pytest.raises(accelsim.UsageError):
         load_arch(settings=(setting,))
+
+
+def gemm_model(bias_scale: float) -> bytes:
+    """Build a Gemm whose three operands are quantised, the bias with a scale of its own."""
+    constants = {
+        "s": np.float32(0.1), "z": np.uint8(0), "ws": np.float32(0.2), "wz": np.int8(0), "bs": np.float32(bias_scale),
+        "bz": np.int32(0), "w": np.ones((4, 3), np.int8), "b": np.ones(3, np.int32),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("DequantizeLinear", ["x", "s", "z"], ["xr"]),
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wr"]),
+        helper.make_node("DequantizeLinear", ["b", "bs", "bz"], ["br"]),
+        helper.make_node("Gemm", ["xr", "wr", "br"], ["yr"], name="dense"),
+        helper.make_node("QuantizeLinear", ["yr", "s", "z"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "gemm",
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, [2, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.UINT8, [2, 3])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    data: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8
+    ).SerializeToString()
+    return data
+
+
+def test_a_gemm_bias_in_other_units_is_refused() -> None:
+    """Onnxruntime's QGemm ignores the scale of the bias, so a wrong one must not pass as exact."""
+    assert accelsim.run(accelsim.load(gemm_model(0.1 * 0.2))).check.verdict == "exact"
+    with pytest.raises(accelsim.InvalidModelError, match=r"dense.*scale of its bias"):
+        accelsim.load(gemm_model(0.4))
+
+
+def test_scalars_are_compared_as_scalars() -> None:
+    """A difference in a tensor without axes has the index ()."""
+    assert differing(np.float32(1.0)[()], np.float32(2.0)[()]).shape == ()
+
+
+def host_layer(kind: str, constant: np.ndarray) -> LayerResult:
+    """Run DQ -> operator with a constant -> Q and return the layer of the operator."""
+    scales = {"s": np.float32(0.1), "z": np.uint8(0), "c": constant}
+    nodes = [
+        helper.make_node("DequantizeLinear", ["x", "s", "z"], ["r"]),
+        helper.make_node(kind, ["r", "c"], ["t"], name="middle"),
+        helper.make_node("QuantizeLinear", ["t", "s", "z"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "host",
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, [2, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.UINT8, None)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in scales.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+    return next(layer for layer in accelsim.run(accelsim.load(model)).layers if layer.name == "middle")
+
+
+def test_constants_of_host_operators_are_read() -> None:
+    """The weights of a float product that stays on the host cross the DMA engine like its activations."""
+    layer = host_layer("MatMul", np.ones((64, 256), np.float32))
+    assert layer.placement == "host"
+    assert layer.dram_bytes >= 64 * 256 * 4
+
+
+def test_walking_the_input_costs_the_stationary_dataflows_alike() -> None:
+    """Activations that fit are loaded once on IS as on WS: only burst rounding and outputs differ."""
+    work = ContractionWork(
+        1024, 144, 16, 1, ImageLayout(1, 32, 32, 32, 32, ConvolutionGeometry((3, 3), pads=(1, 1, 1, 1))), False, 1, 8
+    )
+    loaded = {}
+    for dataflow in ("ws", "is"):
+        arch = accelsim.Arch(dataflow=dataflow)
+        loaded[dataflow] = time_layer(work, make_plan("layer", work, arch), arch).event("activation_fill_bytes")
+    assert loaded["is"] == 16 * 32 * 32 <= loaded["ws"]

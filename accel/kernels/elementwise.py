@@ -14,6 +14,7 @@ from accelsim.kernels.numerics import (
     fused_multiply_add,
     quantise,
     round_then_clamp,
+    saturated_sum,
 )
 
 
@@ -106,20 +107,7 @@ def softmax_rows(codes, exponentials, inverse_scale, zero_point, lowest, highest
             total = np.float32(total + exponentials[np.int32(row[i]) + shift])
         for i in range(row.size):
             value = np.float32(np.float32(exponentials[np.int32(row[i]) + shift] * inverse_scale) / total)
-            out[r, i] = _saturated_sum(value, zero_point, lowest, highest)
-
-
-@kernel
-def _saturated_sum(value, zero_point, lowest, highest):
-    """Round to int32 (out of range or NaN gives INT_MIN, as x86 does), add the zero point with wrap, clamp.
-
-    For uint8 onnxruntime clamps from above only and keeps the low byte.
-    """
-    rounded = np.int32(np.rint(value)) if abs(value) < np.float32(2.0**31) else np.int32(-(2**31))
-    total = np.int32(rounded + zero_point)
-    if lowest == 0:
-        return min(total, highest) & 255
-    return min(max(total, lowest), highest)
+            out[r, i] = saturated_sum(value, zero_point, lowest, highest)
 
 
 @kernel

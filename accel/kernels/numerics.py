@@ -74,3 +74,16 @@ def quantise(value, scale, zero_point, lowest, highest):
 def dequantise(code, scale, zero_point):
     """DequantizeLinear of one code to float32."""
     return np.float32(np.float32(np.int32(code) - zero_point) * scale)
+
+
+@kernel
+def saturated_sum(value, zero_point, lowest, highest):
+    """Round to int32 (out of range or NaN gives INT_MIN, as x86 does), add the zero point with wrap, clamp.
+
+    For uint8 onnxruntime clamps from above only and keeps the low byte.
+    """
+    rounded = np.int32(np.rint(value)) if abs(value) < np.float32(2.0**31) else np.int32(-(2**31))
+    total = np.int32(rounded + zero_point)
+    if lowest == 0:
+        return min(total, highest) & 255
+    return min(max(total, lowest), highest)

@@ -67,7 +67,8 @@ class LoopSpec(NamedTuple):
 
     block_m, block_n: extents of one output block (for OS several tiles of R rows); chunk_k: depth of one operand load;
     pack: groups per tile; resident: the operand of the inner loop stays in its scratchpad for the whole group; image:
-    the first operand is a feature map [images, channels, height, width] gathered by im2col, else rows of k elements.
+    the first operand is a feature map [images, channels, height, width] gathered by im2col, else rows of k elements;
+    preload: on IS the first operand is loaded whole, once per group, before its first block.
     """
 
     m: int
@@ -97,6 +98,7 @@ class LoopSpec(NamedTuple):
     parameter_bytes: int
     input_bytes: int = 1
     weight_bits: int = 8
+    preload: int = 0
 
 
 class StreamSpec(NamedTuple):

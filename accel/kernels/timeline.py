@@ -92,12 +92,16 @@ def contraction_timeline(machine, loop, classes, events):
                 for k0 in range(0, loop.k, loop.chunk_k):
                     k1 = min(k0 + loop.chunk_k, loop.k)
                     need_outer = inner == 0 or not single_chunk
+                    if loop.preload:
+                        need_outer = outer == 0 and inner == 0 and k0 == 0
                     need_inner = outer == 0 or not loop.resident
                     slot = chunk % machine.operand_buffers
                     ready[:] = 0
                     for second in (outer_n, not outer_n):  # the stationary operand first
                         if need_outer if second == outer_n else need_inner:
                             where = (group, packed, m0, m1, n0, n1, k0, k1)
+                            if loop.preload and not second:
+                                where = (group, packed, 0, loop.m, n0, n1, 0, loop.k)
                             _load(machine, loop, second, where, chunk_end[slot], load_channel, ready, events)
                     wait = bank if k0 == 0 else 0
                     opening = issue_chunk(

@@ -20,8 +20,7 @@ import numpy as np
 import accelsim
 from accelsim.host import open_session
 
-ROOT = Path(__file__).resolve().parents[2]
-MODELS = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared" / "models"
+MODELS = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("ACCEL_SIM_MODELS", "models"))
 BIG, SMALL = "mobilenetv2_100_224_int8", "resnet8_cifar10_int8"
 REPEATS = 9
 

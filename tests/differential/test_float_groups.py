@@ -92,7 +92,7 @@ def contraction(draw: Draw, kind: str, activation: str, weight: str, clip: tuple
 @pytest.mark.parametrize("kind", ["Conv", "MatMul"])
 @pytest.mark.parametrize("activation", ["uint16", "int16"])
 def test_sixteen_bit_contractions_are_near_their_float_reference(kind: str, activation: str) -> None:
-    """16-bit activations run on the array in 64-bit accumulators; float32 sums are a few of 65,536 steps away at most."""
+    """16-bit activations run on the array in 64-bit accumulators; float32 sums are at most two steps away."""
     for index in range(6):
         draw = Draw((SEED, 2, index, zlib.crc32(kind.encode())), ties=index % 2 == 1)
         case = contraction(draw, kind, activation, "int8", None)
