@@ -85,6 +85,11 @@ class _Tally:
         """Tell whether nothing seen so far leaves the accumulator."""
         return bool(self.extremes[0] >= accumulator.lowest and self.extremes[1] <= accumulator.highest)
 
+    def add(self, use: AccumulatorUse) -> None:
+        """Take in what another part of the layer went through."""
+        self.extremes[:] = min(self.extremes[0], use.lowest), max(self.extremes[1], use.highest)
+        self.overflows += use.overflows
+
     def use(self, accumulator: AccumulatorFormat) -> AccumulatorUse:
         """Freeze the tally."""
         return AccumulatorUse(accumulator.bits, int(self.extremes[0]), int(self.extremes[1]), self.overflows)
@@ -280,13 +285,29 @@ def _multiply_constant(
     if rows.shape[0] >= 16:
         streamed = np.ascontiguousarray(rows.T)
         acc, use = accumulate(weights.values, streamed, start, accumulator, fits_int32=fits)
-    else:  # few rows: let the lanes be the output features, so that the inner loop stays long
-        streamed = np.ascontiguousarray(weights.values.T)
-        stationary, start = np.ascontiguousarray(rows), np.ascontiguousarray(start.T)
-        acc, use = accumulate(stationary, streamed, start, accumulator, fits_int32=fits)
-        acc = np.ascontiguousarray(acc.T)
+    else:
+        acc, use = _few_rows(rows, weights, start, accumulator, fits_int32=fits)
     result = apply_epilogue(_narrow_to_epilogue(acc, accumulator), op.epilogue)
     return np.ascontiguousarray(result.T).reshape(out_shape), use
+
+
+def _few_rows(
+    rows: Operand, weights: Weights, start: NDArray[np.int64], accumulator: AccumulatorFormat, *, fits_int32: bool
+) -> tuple[IntArray, AccumulatorUse]:
+    """Multiply few rows: the lanes are output features, so that the inner loop stays long.
+
+    Weights are transposed block by block, so that no second copy of all of them is made.
+    """
+    tally, parts = _Tally.empty(), []
+    stationary = np.ascontiguousarray(rows)
+    for first in range(0, weights.values.shape[0], _LONGEST_BLOCK):
+        block = slice(first, first + _LONGEST_BLOCK)
+        streamed: Operand = np.ascontiguousarray(weights.values[block].T)
+        begin = np.ascontiguousarray(start[block].T)
+        acc, use = accumulate(stationary, streamed, begin, accumulator, fits_int32=fits_int32)
+        tally.add(use)
+        parts.append(acc.T)
+    return np.ascontiguousarray(np.concatenate(parts)), tally.use(accumulator)
 
 
 def _multiply_dynamic(
@@ -311,7 +332,6 @@ def _multiply_dynamic(
         start = np.zeros((columns, rows), np.int64)
         stationary, streamed = np.ascontiguousarray(b.T), np.ascontiguousarray(a.T)
         acc, use = accumulate(stationary, streamed, start, accumulator, fits_int32=bound < 2**31)
-        tally.extremes[:] = min(tally.extremes[0], use.lowest), max(tally.extremes[1], use.highest)
-        tally.overflows += use.overflows
+        tally.add(use)
         outputs.append(apply_epilogue(_narrow_to_epilogue(acc, accumulator), op.epilogue).T)
     return np.stack(outputs).reshape(out_shape), tally.use(accumulator)
