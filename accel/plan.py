@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from accelsim.arch import Arch
@@ -72,21 +73,33 @@ def plan_stream(name: str, work: StreamWork, arch: Arch) -> StreamPlan:
 
 
 def plan_contraction(name: str, work: ContractionWork, arch: Arch) -> ContractionPlan:
-    """Choose output blocks as large as the accumulators allow, then the depth that the scratchpads allow.
+    """Return the blocking with the largest output blocks; see `contraction_plans`."""
+    return next(contraction_plans(name, work, arch))
 
-    The largest block whose whole depth fits is taken; where none does, the largest block that fits with at least one
-    tile's depth, its depth cut into chunks.
+
+def contraction_plans(name: str, work: ContractionWork, arch: Arch) -> Iterator[ContractionPlan]:
+    """Yield blockings of a layer that respect the scratchpads, output blocks from large to small.
+
+    Blocks whose whole depth fits come alone; where none does, the largest block that fits with at least one tile's
+    depth is the only one, its depth cut into chunks.
+
+    Args:
+        name: the layer's name, for messages.
+        work: the layer's work.
+        arch: the machine.
+
+    Raises:
+        UsageError: a scratchpad is too small for one tile; names the buffer, the layer and the minimum.
     """
     pack = _pack(work, arch)
-    fallback = None
-    for block_m, block_n in _candidates(work, arch, pack):
-        plan = _fit(work, arch, block_m, block_n, pack)
-        if plan is not None and plan.chunk_k >= work.k:
-            return plan
-        fallback = fallback or plan
-    if fallback is None:
+    plans = [_fit(work, arch, *block, pack) for block in _candidates(work, arch, pack)]
+    fitting = [plan for plan in plans if plan is not None]
+    if not fitting:
         raise UsageError(_smallest_problem(name, work, arch, pack))
-    return fallback
+    tile = min(arch.rows, work.m) if arch.dataflow == "os" else 1  # OS: a block of less than a tile is the last resort
+    deep = [plan for plan in fitting if plan.chunk_k >= work.k]
+    whole = [plan for plan in deep if plan.block_m >= tile] or deep[:1]
+    yield from whole or fitting[:1]
 
 
 def _pack(work: ContractionWork, arch: Arch) -> int:

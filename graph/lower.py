@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accelsim.arch import Arch
 from accelsim.graph.ir import Graph
-from accelsim.plan import make_plan
+from accelsim.mapping import choose_plan
 from accelsim.program import Layer, Program
 from accelsim.work import describe_work
 
@@ -24,7 +24,7 @@ def lower(graph: Graph, arch: Arch) -> Program:
         inputs = tuple(graph.types[name] for name in node.inputs)
         outputs = tuple(graph.types[name] for name in node.outputs)
         work = describe_work(node.operator, inputs, outputs)
-        plan = make_plan(node.name, work, arch)
+        plan = choose_plan(node.name, work, arch)
         layers.append(
             Layer(
                 node.name,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,3 +128,14 @@ def test_walking_the_input_costs_the_stationary_dataflows_alike() -> None:
         arch = accelsim.Arch(dataflow=dataflow)
         loaded[dataflow] = time_layer(work, make_plan("layer", work, arch), arch).event("activation_fill_bytes")
     assert loaded["is"] == 16 * 32 * 32 <= loaded["ws"]
+
+
+def test_more_scratchpad_is_never_worse(digits: Path) -> None:
+    """Cycles times DRAM bytes, which the mapping minimises, never grow with the activation scratchpad."""
+    model = accelsim.load(digits)
+    costs = []
+    for size in (8, 16, 32, 64, 192, 1024):
+        result = accelsim.run(model, accelsim.Arch(spm_act=size * 1024), values=False)
+        costs.append([layer.cycles * layer.dram_bytes for layer in result.layers if layer.placement == "array"])
+    for smaller, larger in itertools.pairwise(costs):
+        assert all(after <= before for before, after in zip(smaller, larger, strict=True))
