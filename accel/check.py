@@ -19,6 +19,10 @@ from accelsim.result import CheckResult, FirstMismatch, FloatReference, LayerChe
 Array = NDArray[np.generic]
 
 
+# The literal run holds all weights as float32; beyond this it is left out, and the verdict says so.
+LITERAL_BUDGET_BYTES = 256 << 20
+
+
 def differing(got: Array, expected: Array) -> NDArray[np.bool_]:
     """Return which elements differ; NaN equals NaN, and floats must be equal bit for bit otherwise.
 
@@ -41,6 +45,7 @@ class Checker:
     model: NormalisedModel
     inputs: Mapping[str, Array]
     accumulator: AccumulatorFormat
+    parameters_bytes: int = 0
     tensors: int = 0
     layers: list[LayerCheck] = field(default_factory=list)
     distances: list[FloatReference] = field(default_factory=list)
@@ -53,7 +58,8 @@ class Checker:
     def __post_init__(self) -> None:
         # Both sessions are gone before the datapath starts, so that they do not add to its memory.
         self._final = final_outputs(self.model, self.inputs)
-        self._literal = literal_outputs(self.model, self.inputs)
+        heavy = self.parameters_bytes * 4 > LITERAL_BUDGET_BYTES  # 8-bit weights become float32
+        self._literal = {} if heavy else literal_outputs(self.model, self.inputs)
         self._reference = ReferenceTensors(self.model, self.inputs)
 
     def compare(self, values: LayerValues) -> LayerCheck:
@@ -144,7 +150,7 @@ class Checker:
             output_elements=sum(array.size for array in reference.values()),
             output_mismatched=sum(differ.values()),
             first_mismatch=self.first or self._first_drift,
-            literal_qdq=_literal_distance(program, outputs, self._literal),
+            literal_qdq=_literal_distance(program, outputs, self._literal) if self._literal else None,
             float_reference=tuple(self.distances),
             host_elements=self.host_elements,
         )

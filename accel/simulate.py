@@ -17,7 +17,7 @@ from accelsim.energy import load_table, price_layer
 from accelsim.errors import UsageError
 from accelsim.graph.lower import lower
 from accelsim.inputs import check_inputs, draw_inputs
-from accelsim.model import Bound, Model, load
+from accelsim.model import Model, load
 from accelsim.program import Program
 from accelsim.result import Result
 from accelsim.timing import time_program
@@ -63,16 +63,21 @@ def run(
     evaluation = Evaluation.skipped(program)
     if values:
         feeds = draw_inputs(program.inputs, seed) if given is None else given
-        evaluation = _evaluate(program, bound, arch, feeds, check=check, progress=progress)
+        accumulator = AccumulatorFormat(arch.acc_bits, arch.overflow, arch.zp_mode)
+        weights = model.checked.parameters_bytes
+        checker = Checker(bound.normalised, feeds, accumulator, weights) if check else None
+        evaluation = _evaluate(program, feeds, accumulator, checker, progress)
     return assemble(model, arch, program, timings, bills, evaluation)
 
 
 def _evaluate(
-    program: Program, bound: Bound, arch: Arch, feeds: Mapping[str, Array], *, check: bool, progress: Progress | None
+    program: Program,
+    feeds: Mapping[str, Array],
+    accumulator: AccumulatorFormat,
+    checker: Checker | None,
+    progress: Progress | None,
 ) -> Evaluation:
     """Compute the values of every layer, comparing each with the reference as it comes."""
-    accumulator = AccumulatorFormat(arch.acc_bits, arch.overflow, arch.zp_mode)
-    checker = Checker(bound.normalised, feeds, accumulator) if check else None
     known = {**program.constants, **feeds}
     outputs = {name: known[name] for name in program.outputs if name in known}
     evaluation = Evaluation.skipped(program)

@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import accelsim
+from accelsim import check
 from accelsim.arch import load_arch, parse_array
 from accelsim.check import differing
 from accelsim.contraction import AccumulatorUse
@@ -139,3 +140,10 @@ def test_more_scratchpad_is_never_worse(digits: Path) -> None:
         costs.append([layer.cycles * layer.dram_bytes for layer in result.layers if layer.placement == "array"])
     for smaller, larger in itertools.pairwise(costs):
         assert all(after <= before for before, after in zip(smaller, larger, strict=True))
+
+
+def test_the_literal_run_is_left_out_for_heavy_weights(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where float32 weights would exceed the budget the literal distance is missing, and the verdict stays."""
+    monkeypatch.setattr(check, "LITERAL_BUDGET_BYTES", 1000)
+    verdict = accelsim.run(digits).check
+    assert (verdict.verdict, verdict.literal_qdq) == ("exact", None)
