@@ -37,10 +37,20 @@ class Context:
     opset: int
 
     @classmethod
-    def build(cls, proto: ModelProto, types: Mapping[str, TensorType]) -> Context:
-        """Index a normalised model."""
+    def build(
+        cls, proto: ModelProto, types: Mapping[str, TensorType], shared: Mapping[str, NDArray[np.generic]]
+    ) -> Context:
+        """Index a normalised model.
+
+        Args:
+            proto: the normalised model.
+            types: types of its inputs and of what its nodes produce.
+            shared: constants that are in memory as arrays already; reading them from the model would copy them.
+        """
         tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
-        constants = {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()}
+        constants = {
+            name: shared[name] if name in shared else numpy_helper.to_array(tensor) for name, tensor in tensors.items()
+        }
         known = {name: TensorType.of(array.dtype, array.shape) for name, array in constants.items()} | dict(types)
         opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=1)
         return cls(proto, tensors, constants, known, opset)

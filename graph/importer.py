@@ -53,7 +53,7 @@ def import_graph(model: NormalisedModel) -> Graph:
     Raises:
         GraphError: the result contradicts onnxruntime's types.
     """
-    context = Context.build(model.proto, {**model.types, **model.inputs})
+    context = Context.build(model.proto, {**model.types, **model.inputs}, model.exposed.weights)
     groups = _import_groups(context)
     grouped = [_import_node(context, node, groups) for node in model.proto.graph.node]
     outputs = tuple(value.name for value in model.proto.graph.output)
