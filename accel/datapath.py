@@ -167,8 +167,8 @@ def _float_operand(operand: ops.FloatOperand, array: Array) -> NDArray[np.float3
     """Dequantise an operand of a float32 operation, or take it as it is."""
     if operand.code is None:
         return array.astype(np.float32)
-    shifted = (array.astype(np.int32) - operand.code.zero_point).astype(np.float32)
-    return np.asarray(shifted * operand.scale, np.float32)
+    quantised = ops.Dequantise(operand.scale, operand.code)
+    return _dequantise(quantised, [array], [TensorType.of(np.float32, array.shape)])[0].astype(np.float32, copy=False)
 
 
 _FLOAT_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {

@@ -34,8 +34,3 @@ class TensorType:
 
     def __str__(self) -> str:
         return f"{self.dtype.name}[{', '.join(map(str, self.shape))}]"
-
-
-def is_code(dtype: np.dtype[np.generic]) -> bool:
-    """Tell whether a dtype holds 8-bit quantised codes."""
-    return dtype in (np.dtype(np.uint8), np.dtype(np.int8))

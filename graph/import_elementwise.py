@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, helper
 
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
+from accelsim.graph.import_host import apply_unary
 from accelsim.graph.quantiser import all_codes, dequantise_codes, quantise_values
 from accelsim.graph.windows import window_geometry
-from accelsim.host import run_host_operator
 from accelsim.operators import (
     AveragePool,
     CodeFormat,
@@ -20,7 +20,6 @@ from accelsim.operators import (
     ElementwiseAdd,
     ElementwiseMultiply,
     GlobalAveragePool,
-    HostOperator,
     MaxPool,
     Quantise,
     Softmax,
@@ -162,14 +161,9 @@ def _table_inputs(context: Context, node: NodeProto) -> Floats:
 
 def import_sigmoid(context: Context, node: NodeProto) -> Imported:
     """QLinearSigmoid through onnxruntime's own float Sigmoid on the 256 possible inputs."""
-    proto = helper.make_node("Sigmoid", ["x"], ["y"])
-    kind = helper.make_tensor_value_info("x", TensorProto.FLOAT, [256])
-    graph = helper.make_graph(
-        [proto], "sigmoid", [kind], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [256])]
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
-    values = run_host_operator(HostOperator("Sigmoid", model, ("x",), ("y",)), [_table_inputs(context, node)])[0]
-    return _table(context, node, "sigmoid", values.astype(np.float32))
+    sigmoid = helper.make_node("Sigmoid", ["x"], ["y"])
+    values = apply_unary(sigmoid, _table_inputs(context, node), [helper.make_opsetid("", 13)])
+    return _table(context, node, "sigmoid", values)
 
 
 def import_leaky_relu(context: Context, node: NodeProto) -> Imported:

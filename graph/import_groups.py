@@ -7,21 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto
 
 from accelsim.graph.context import Context, NotOnTheMachineError, attributes
 from accelsim.graph.import_contractions import output_scale
+from accelsim.graph.import_host import apply_unary
 from accelsim.graph.import_movement import import_pad
 from accelsim.graph.qdq_groups import Group, Source
 from accelsim.graph.quantiser import all_codes, dequantise_codes, quantise_values
 from accelsim.graph.windows import window_geometry
-from accelsim.host import run_host_operator
 from accelsim.operators import (
     CodeFormat,
     Convolution,
     FloatBinary,
     FloatOperand,
-    HostOperator,
     MatrixMultiply,
     Operator,
     Pad,
@@ -42,7 +41,6 @@ TABULATED = frozenset(
     }
 )  # fmt: skip
 BINARY = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min"})
-CONTRACTIONS = frozenset({"Conv", "FusedConv", "MatMul", "Gemm"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,20 +204,10 @@ def _table(context: Context, group: Group) -> GroupImport:
 
 def _apply(context: Context, core: NodeProto, values: Floats) -> Floats:
     """Run a unary node alone on values; its other inputs must be constant."""
-    node = NodeProto()
-    node.CopyFrom(core)
     extra = [name for name in core.input[1:] if name]
     if any(name not in context.tensors for name in extra):
         raise NotOnTheMachineError("parameters that are not constant")
-    node.input[0], node.output[0] = "table_in", "table_out"
-    kind = helper.make_tensor_value_info("table_in", TensorProto.FLOAT, list(values.shape))
-    result = helper.make_tensor_value_info("table_out", TensorProto.FLOAT, list(values.shape))
-    graph = helper.make_graph([node], "table", [kind], [result], [context.tensors[name] for name in extra])
-    model = helper.make_model(
-        graph, opset_imports=context.proto.opset_import, ir_version=min(context.proto.ir_version, 10)
-    )
-    operator = HostOperator(core.op_type, model.SerializeToString(), ("table_in",), ("table_out",))
-    return run_host_operator(operator, [values])[0].astype(np.float32)
+    return apply_unary(core, values, context.proto.opset_import, [context.tensors[name] for name in extra])
 
 
 def _binary(context: Context, group: Group) -> GroupImport:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from onnx import NodeProto, helper
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto, OperatorSetIdProto, TensorProto, helper
 
 from accelsim.graph.context import Context, Imported
+from accelsim.host import run_host_operator
 from accelsim.operators import HostOperator
 
 
@@ -32,3 +37,29 @@ def import_host(context: Context, node: NodeProto) -> Imported:
     constants = tuple(context.types[name] for name in names if name in context.constants)
     operator = HostOperator(node.op_type, model.SerializeToString(), tuple(dynamic), tuple(outputs), constants)
     return Imported(operator, tuple(dynamic))
+
+
+def apply_unary(
+    node: NodeProto,
+    values: NDArray[np.float32],
+    opsets: Sequence[OperatorSetIdProto],
+    constants: Sequence[TensorProto] = (),
+) -> NDArray[np.float32]:
+    """Run one unary float node alone in onnxruntime, to tabulate it.
+
+    Args:
+        node: the node; its other inputs are among the constants.
+        values: what its first input is fed.
+        opsets: versions of the operators.
+        constants: its other inputs.
+    """
+    alone = NodeProto()
+    alone.CopyFrom(node)
+    alone.input[0], alone.output[0] = "table_in", "table_out"
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, list(values.shape)) for name in ("table_in", "table_out")
+    ]
+    graph = helper.make_graph([alone], "table", ends[:1], ends[1:], list(constants))
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    operator = HostOperator(node.op_type, model, ("table_in",), ("table_out",))
+    return run_host_operator(operator, [values])[0].astype(np.float32)

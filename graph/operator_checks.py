@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from onnx import NodeProto, helper
+from onnx import NodeProto
 
 from accelsim.errors import InvalidModelError, UnsupportedModelError, printable
 from accelsim.graph.constraints import node_label
+from accelsim.graph.context import attributes as attributes_of
 
 # A shape as far as it is known: None stands for a dimension that is not.
 Shape = tuple[int | None, ...]
@@ -36,7 +37,7 @@ def check_operator(node: NodeProto, shapes: Mapping[str, Shape]) -> None:
     if node.op_type in _CONVOLUTIONS and len(operands) > _CONVOLUTIONS[node.op_type]:
         _check_convolution(node, operands[0], operands[_CONVOLUTIONS[node.op_type]])
     elif node.op_type in _POOLS and operands:
-        attributes = _attributes(node)
+        attributes = attributes_of(node)
         _check_window(node, attributes, operands[0], tuple(attributes.get("kernel_shape", ())))
     elif node.op_type in _QUANTISERS and len(operands) > 1:
         _check_parameters(node, operands)
@@ -47,14 +48,9 @@ def _refuse(node: NodeProto, problem: str) -> InvalidModelError:
     return InvalidModelError(f"{node.op_type} '{printable(node_label(node))}' {problem}: export the model again")
 
 
-def _attributes(node: NodeProto) -> dict[str, Any]:
-    """Return the attributes of a node by name."""
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-
-
 def _check_convolution(node: NodeProto, data: Shape | None, weights: Shape | None) -> None:
     """Check channels, groups and the window of a convolution."""
-    attributes = _attributes(node)
+    attributes = attributes_of(node)
     groups = int(attributes.get("group", 1))
     if groups < 1:
         raise _refuse(node, f"has {groups} groups")
@@ -113,7 +109,7 @@ def _check_parameters(node: NodeProto, operands: list[Shape | None]) -> None:
     data, scale, *rest = operands
     if scale is None or None in scale:
         return
-    count, attributes = _elements(scale), _attributes(node)
+    count, attributes = _elements(scale), attributes_of(node)
     block, axis = int(attributes.get("block_size", 0)), int(attributes.get("axis", 1))
     if not block and len(scale) > 1 and count != 1:
         raise _refuse(node, f"has scales of {len(scale)} dimensions without a block size")
