@@ -58,6 +58,10 @@ Output = Annotated[str | None, typer.Option("-o", "--output", metavar="DIR", hel
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but the JSON asked for.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also accumulators per layer and energy by component.")]
 ExternalData = Annotated[bool, typer.Option("--external-data", help="Read weights from files beside the model.")]
+ReferenceMode = Annotated[
+    str,
+    typer.Option("--reference", metavar="ort|ort-default", help="onnxruntime with int8 kept int8, or as it comes."),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -102,26 +106,27 @@ def _machine(
     )
 
 
-def _load(model: str, input_file: str | None, external_data: bool) -> tuple[Model, dict[str, Array] | None]:
+def _load(
+    model: str, input_file: str | None, external_data: bool, reference: str = "ort"
+) -> tuple[Model, dict[str, Array] | None]:
     """Load a model, and its inputs when a file with them is given."""
     from accelsim.inputs import check_inputs, read_npz
     from accelsim.model import load
 
     arrays = read_npz(input_file) if input_file is not None else None
-    loaded = load(model, external_data=external_data)
+    loaded = load(model, external_data=external_data, reference=reference)
     if arrays is not None:
         arrays = check_inputs(arrays, loaded.inputs(), printable(str(input_file)))
     return loaded, arrays
 
 
 def _simulate(
-    model: str, machine: Arch, input_file: str | None, seed: int, *, check: bool, quiet: bool, external_data: bool
+    loaded: Model, arrays: dict[str, Array] | None, machine: Arch, seed: int, *, check: bool, quiet: bool
 ) -> Result:
-    """Load and run a model, with progress on stderr when that is a terminal."""
+    """Run a model, with progress on stderr when that is a terminal."""
     from accelsim.progress import layer_progress
     from accelsim.simulate import run as simulate
 
-    loaded, arrays = _load(model, input_file, external_data)
     with layer_progress(loaded.name, quiet=quiet) as progress:
         return simulate(loaded, machine, arrays, seed=seed, check=check, progress=progress)
 
@@ -143,6 +148,7 @@ def run(
     quiet: Quiet = False,
     verbose: Verbose = False,
     external_data: ExternalData = False,
+    reference: ReferenceMode = "ort",
     debug: Debug = False,
 ) -> None:
     """Run a model: outputs, cycles, energy, and the verdict against onnxruntime."""
@@ -150,7 +156,8 @@ def run(
 
     machine = _machine(array, dataflow, acc_bits, overflow, arch, settings)
     folder = None if output is None else check_folder(output)
-    result = _simulate(model, machine, input_file, seed, check=not no_check, quiet=quiet, external_data=external_data)
+    loaded, arrays = _load(model, input_file, external_data, reference)
+    result = _simulate(loaded, arrays, machine, seed, check=not no_check, quiet=quiet)
     if folder is not None:
         write_result(result, folder)
     with _printing():
@@ -180,11 +187,13 @@ def check(
     json_output: Json = False,
     quiet: Quiet = False,
     external_data: ExternalData = False,
+    reference: ReferenceMode = "ort",
     debug: Debug = False,
 ) -> None:
     """Compare every tensor of a model with onnxruntime, bit for bit; nothing else."""
     machine = _machine(array, dataflow, acc_bits, overflow, arch, settings)
-    result = _simulate(model, machine, input_file, seed, check=True, quiet=quiet, external_data=external_data)
+    loaded, arrays = _load(model, input_file, external_data, reference)
+    result = _simulate(loaded, arrays, machine, seed, check=True, quiet=quiet)
     with _printing():
         if json_output:
             import json

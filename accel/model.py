@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from accelsim.errors import UsageError
+from accelsim.errors import UsageError, nearest
 from accelsim.graph.importer import import_graph
 from accelsim.graph.ir import Graph
 from accelsim.graph.limits import Limits
 from accelsim.graph.loader import CheckedModel, load_bytes, load_model
 from accelsim.graph.normalise import NormalisedModel, input_types, normalise
+from accelsim.graph.reference import MODES
 from accelsim.tensors import TensorType
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -27,10 +28,14 @@ class Bound:
 
 @dataclass(eq=False)
 class Model:
-    """A checked model; `bind` fixes its shapes and keeps the last binding."""
+    """A checked model; `bind` fixes its shapes and keeps the last binding.
+
+    reference: which configuration of onnxruntime its values are compared with.
+    """
 
     checked: CheckedModel
     limits: Limits
+    reference: str = "ort"
     _bound: dict[tuple[tuple[str, tuple[int, ...]], ...], Bound] = field(default_factory=dict, repr=False)
 
     @property
@@ -54,27 +59,36 @@ class Model:
         chosen = dict(shapes) if shapes is not None else {name: kind.shape for name, kind in self.inputs().items()}
         key = tuple(sorted(chosen.items()))
         if key not in self._bound:
-            normalised = normalise(self.checked, chosen, self.limits)
+            normalised = normalise(self.checked, chosen, self.limits, self.reference)
             self._bound.clear()
             graph = import_graph(normalised)
             self._bound[key] = Bound(normalised.without_weights(), graph)
         return self._bound[key]
 
 
-def load(source: str | Path | bytes, limits: Limits | None = None, *, external_data: bool = False) -> Model:
+def load(
+    source: str | Path | bytes,
+    limits: Limits | None = None,
+    *,
+    external_data: bool = False,
+    reference: str = "ort",
+) -> Model:
     """Load and check a model.
 
     Args:
         source: path of an .onnx file, or its bytes.
         limits: budgets; None takes the defaults.
         external_data: read tensors from other files, which must lie in the model's folder; refused otherwise.
+        reference: "ort" keeps int8 activations int8 in onnxruntime; "ort-default" compares with its default options.
 
     Raises:
         AccelSimError: the file cannot be read, is broken, hostile, too large or not supported.
     """
     limits = limits or Limits()
+    if reference not in MODES:
+        raise UsageError(f"there is no reference '{reference}' ({nearest(str(reference), MODES)})")
     if isinstance(source, bytes):
-        return Model(load_bytes(source, limits=limits), limits)
+        return Model(load_bytes(source, limits=limits), limits, reference)
     if not isinstance(source, str | Path):
         raise UsageError(f"a model is a path or bytes, not {type(source).__name__}: give the path of a .onnx file")
-    return Model(load_model(source, limits, external_data=external_data), limits)
+    return Model(load_model(source, limits, external_data=external_data), limits, reference)

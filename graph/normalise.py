@@ -146,7 +146,10 @@ def bind_shapes(model: CheckedModel, shapes: Mapping[str, tuple[int, ...]]) -> M
 
 
 def normalise(
-    model: CheckedModel, shapes: Mapping[str, tuple[int, ...]] | None = None, limits: Limits | None = None
+    model: CheckedModel,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    limits: Limits | None = None,
+    mode: str = "ort",
 ) -> NormalisedModel:
     """Let onnxruntime optimise the model for fixed input shapes, and read back graph and types.
 
@@ -154,6 +157,7 @@ def normalise(
         model: the checked model.
         shapes: shape of every input; None binds dynamic dimensions to 1.
         limits: budgets for the tensors found.
+        mode: which configuration of onnxruntime is the reference, see accelsim.graph.reference.MODES.
 
     Raises:
         InvalidModelError: onnxruntime refuses the model.
@@ -161,7 +165,7 @@ def normalise(
     """
     shapes = shapes or {name: kind.shape for name, kind in input_types(model).items()}
     source = bind_shapes(model, shapes)
-    reference = choose_reference(model.proto)
+    reference = choose_reference(model.proto, mode)
     bare, weights = _optimise(source, model, reference)
     exposed = ExposedSession(_expose(bare), weights, model.name, reference)
     types = {value.name: _type_of(value, limits or Limits()) for value in exposed.session.get_outputs()}
@@ -175,7 +179,10 @@ def normalise(
 
 
 def _optimise(source: ModelProto, model: CheckedModel, reference: Reference) -> tuple[ModelProto, Weights]:
-    """Run onnxruntime's optimiser at ORT_ENABLE_EXTENDED and read the graph it writes, large constants apart."""
+    """Run onnxruntime's optimiser at ORT_ENABLE_EXTENDED and read the graph it writes, large constants apart.
+
+    Where the reference executes the file literally, the optimiser is off and the graph is the file's own.
+    """
     entries = reference.entries
     if model.weights:
         smallest = str(min(array.nbytes for array in model.weights.values()))
@@ -186,7 +193,8 @@ def _optimise(source: ModelProto, model: CheckedModel, reference: Reference) -> 
     with tempfile.TemporaryDirectory(prefix="accel-sim-") as folder:
         path = Path(folder) / "normalised.onnx"
         settings, data = replace(reference, entries=entries), source.SerializeToString()
-        _open(data, model.name, settings, weights=model.weights, optimise="extended", save=str(path))
+        level = "extended" if reference.optimised else "none"
+        _open(data, model.name, settings, weights=model.weights, optimise=level, save=str(path))
         optimised = ModelProto.FromString(path.read_bytes())
         weights = _read_weights(optimised, path.with_name(_WEIGHTS_FILE), model.weights)
     return optimised, weights

@@ -16,12 +16,20 @@ from accelsim.host import open_session
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
 
 
+# What a user may compare with: onnxruntime with int8 activations kept int8, or with nothing set at all.
+MODES = ("ort", "ort-default")
+
+
 @dataclass(frozen=True)
 class Reference:
-    """A configuration of onnxruntime: session entries, and a sentence that names them."""
+    """A configuration of onnxruntime: session entries, and a sentence that names them.
+
+    optimised: the optimiser writes the graph that is executed (ORT_ENABLE_ALL); else the file is executed literally.
+    """
 
     entries: tuple[tuple[str, str], ...]
     description: str
+    optimised: bool = True
 
 
 @cache
@@ -52,25 +60,36 @@ def saturates_products() -> bool:
     return bool((product != 64 * 255 * 127).any())
 
 
-def choose_reference(proto: ModelProto) -> Reference:
+def choose_reference(proto: ModelProto, mode: str = "ort") -> Reference:
     """Choose the session entries for a model on this CPU.
 
-    `session.qdqisint8allowed=1` keeps int8 activations int8. A CPU whose fast kernels saturate uint8 x int8 sums needs
-    `session.x64quantprecision=1` to be right; the two exclude each other, so the activations' type decides.
-    """
-    import onnxruntime
+    In mode "ort-default" nothing is set: onnxruntime on x86-64 then turns int8 activations into uint8 where it can, and
+    computes in float where it cannot. In mode "ort" `session.qdqisint8allowed=1` keeps int8 activations int8. A CPU
+    whose fast kernels saturate uint8 x int8 sums needs `session.x64quantprecision=1` to be right; the two exclude each
+    other, so the activations' type decides.
 
+    Args:
+        proto: the model.
+        mode: one of MODES.
+    """
+    if mode == "ort-default":
+        remark = " (saturates uint8 x int8 pair sums)" if saturates_products() else ""
+        return Reference((), _describe("default options", remark))
     entry, remark = "session.qdqisint8allowed", ""
     if saturates_products():
         if _has_int8_activations(proto):
             remark = " (saturates uint8 x int8 pair sums)"
         else:
             entry = "session.x64quantprecision"
+    return Reference(((entry, "1"),), _describe(f"{entry}=1", remark))
+
+
+def _describe(options: str, remark: str) -> str:
+    """Return the sentence that names a configuration, this onnxruntime and this CPU."""
+    import onnxruntime
+
     features = " ".join(cpu_features()) or platform.machine()
-    return Reference(
-        ((entry, "1"),),
-        f"onnxruntime {onnxruntime.__version__} CPU, ORT_ENABLE_ALL, 1 thread, {entry}=1; CPU: {features}{remark}",
-    )
+    return f"onnxruntime {onnxruntime.__version__} CPU, ORT_ENABLE_ALL, 1 thread, {options}; CPU: {features}{remark}"
 
 
 def _has_int8_activations(proto: ModelProto) -> bool:

@@ -228,3 +228,15 @@ def test_remarks_of_libraries_are_not_shown(digits: Path, monkeypatch: pytest.Mo
     assert_refused(command("run", digits), 6, "out of memory")
     with pytest.warns(RuntimeWarning, match="overflow"):
         command("run", digits, "--debug")
+
+
+def test_the_reference_can_be_onnxruntime_with_its_default_options(digits: Path) -> None:
+    outcome = command("check", digits, "--reference", "ort-default", "--json")
+    assert outcome.code == 0
+    verdict = json.loads(outcome.stdout)
+    assert "default options" in verdict["reference"]
+    assert verdict["verdict"] == "exact"
+
+
+def test_an_unknown_reference_is_refused(digits: Path) -> None:
+    assert_refused(command("check", digits, "--reference", "tflite"), 2, "reference 'tflite'", "ort-default")
