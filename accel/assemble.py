@@ -110,4 +110,5 @@ def _layer_result(
         dram_bytes=timing.dram_bytes,
         acc=acc,
         check=check,
+        arithmetic=contraction.arithmetic if contraction else None,
     )

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.images import padded_images
 from accelsim.kernels.accumulate import accumulate_exact, accumulate_narrow, convolve_exact, convolve_narrow
 from accelsim.kernels.elementwise import requantise_rows
 from accelsim.operators import CodeFormat, Convolution, Epilogue, MatrixMultiply, Requantise, Rescale, Weights
@@ -155,7 +156,7 @@ def convolve(
     """Execute a quantised convolution.
 
     Args:
-        codes: uint8 or int8 [B, C, H, W], or [B, C, W] for a 1-D convolution.
+        codes: uint8 or int8 [B, C, H, W], [B, C, W] for a 1-D or [B, C, D, H, W] for a 3-D convolution.
         op: weights, geometry and epilogue.
         out_shape: shape of the output, same rank as the input.
         accumulator: width and behaviour of the accumulators.
@@ -164,24 +165,25 @@ def convolve(
         The output (dtype of the epilogue) and what the accumulators went through.
     """
     zero_point = op.input.zero_point
-    batch, channels, *_ = codes.shape
-    height, width = (1, codes.shape[2]) if codes.ndim == 3 else codes.shape[2:]
     operand, pad_value = _operand(codes, zero_point, accumulator.zp_mode)
-    top, left, bottom, right = op.geometry.pads
-    images = np.pad(
-        operand.reshape(batch, channels, height, width),
-        ((0, 0), (0, 0), (top, bottom), (left, right)),
-        constant_values=pad_value,
-    )
     bias = _initial_bias(op.weights, zero_point, accumulator.zp_mode)
-    pixels = int(np.prod(out_shape[2:]))
+    pixels = int(np.prod(out_shape[-2:])) if codes.ndim > 3 else out_shape[-1]
     exact = np.int32 if _fits_int32(op.weights, bias, _largest(op.input, accumulator.zp_mode)) else np.int64
     tally = _Tally.empty()
     outputs = [
         apply_epilogue(_convolve_image(image, op, bias, pixels, out_shape[-1], exact, accumulator, tally), op.epilogue)
-        for image in images
+        for image in padded_images(operand, op, out_shape, pad_value)
     ]
-    return np.stack(outputs).reshape(out_shape), tally.use(accumulator)
+    return _assemble_images(outputs, out_shape), tally.use(accumulator)
+
+
+def _assemble_images(outputs: list[IntArray], out_shape: tuple[int, ...]) -> IntArray:
+    """Join images [N, M] to [B, N, ...]; those of a 3-D convolution are slices [B, OD] of the output."""
+    if len(out_shape) != 5:
+        return np.stack(outputs).reshape(out_shape)
+    batch, filters, slices, *plane = out_shape
+    joined = np.stack(outputs).reshape(batch, slices, filters, *plane)
+    return np.ascontiguousarray(joined.swapaxes(1, 2))
 
 
 def _convolve_image(
@@ -253,12 +255,13 @@ def multiply(
     """Execute a quantised matrix product with broadcasting over leading axes.
 
     Args:
-        first: codes [..., M, K] ([..., K, M] when transposed).
-        second: codes [..., K, N], or None when the weights are constant.
+        first: codes [..., M, K] ([..., K, M] when transposed), or [K].
+        second: codes [..., K, N] or [K], or None when the weights are constant.
         op: weights, formats and epilogue.
         out_shape: shape of the output.
         accumulator: width and behaviour of the accumulators.
     """
+    first = first if first.ndim > 1 else first[None, :]
     left, _ = _operand(
         first.swapaxes(-1, -2) if op.transpose_first else first, op.input.zero_point, accumulator.zp_mode
     )
@@ -266,6 +269,7 @@ def multiply(
         return _multiply_constant(left, op, op.weights, out_shape, accumulator)
     if second is None or op.second is None:
         raise ValueError("a matrix product without constant weights needs a second operand and its format")
+    second = second if second.ndim > 1 else second[:, None]
     return _multiply_dynamic(left, second, op, op.second, out_shape, accumulator)
 
 

@@ -17,6 +17,7 @@ from accelsim.contraction import AccumulatorFormat, AccumulatorUse, convolve, mu
 from accelsim.host import run_host_operator
 from accelsim.kernels import elementwise
 from accelsim.program import Layer, Program
+from accelsim.runtime import complete, dynamic_parameters
 from accelsim.tensors import TensorType
 
 Array = NDArray[np.generic]
@@ -51,6 +52,8 @@ def execute(
     Returns:
         The outputs, and the accumulators' use for operators that have accumulators.
     """
+    if isinstance(op, ops.Convolution | ops.MatrixMultiply):
+        op = complete(op, inputs)
     if isinstance(op, ops.Convolution):
         result, use = convolve(inputs[0], op, out_types[0].shape, accumulator)
         return [result], use
@@ -204,6 +207,12 @@ def _quantise(op: ops.Quantise, inputs: Arrays, types: Sequence[TensorType]) -> 
     return [out.reshape(types[0].shape)]
 
 
+def _dynamic_quantise(op: ops.DynamicQuantise, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
+    scale, zero_point = dynamic_parameters(inputs[0])
+    codes = _quantise(ops.Quantise(scale, ops.CodeFormat(types[0].dtype, zero_point)), inputs, types)
+    return [*codes, np.array(scale, np.float32), np.array(zero_point, np.uint8)]
+
+
 def _dequantise(op: ops.Dequantise, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
     codes = np.ascontiguousarray(inputs[0]).reshape(-1)
     out = np.empty(codes.size, np.float32)
@@ -251,6 +260,7 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, Arrays, Sequence[TensorType]], list[A
     ops.TableLookup: _table_lookup,
     ops.Concatenate: _concatenate,
     ops.Quantise: _quantise,
+    ops.DynamicQuantise: _dynamic_quantise,
     ops.Dequantise: _dequantise,
     ops.View: _view,
     ops.Transpose: _transpose,

@@ -212,7 +212,8 @@ def price_layer(layer: Layer, timing: LayerTiming, arch: Arch, table: EnergyTabl
     units = _Units(table, arch)
     charges = _traffic(timing, units)
     if isinstance(layer.work, ContractionWork):
-        charges += _array(timing, units, layer, layer.work)
+        part = _array if layer.work.arithmetic == "integer" else _float_array
+        charges += part(timing, units, layer, layer.work)
     else:
         charges += _vector(timing, units)
     return LayerEnergy(tuple(charge for charge in charges if charge.count))
@@ -245,12 +246,15 @@ def _weight_operand_bits(layer: Layer, work: ContractionWork) -> int:
 def _array(timing: LayerTiming, units: _Units, layer: Layer, work: ContractionWork) -> list[Charge]:
     """Array, its memories and the requantiser (contract, section 6)."""
     event, arch = timing.event, units.arch
-    macs = event("macs")
+    macs = event("macs") - work.inserted_zero_macs
     activation_bits = 8 * work.input_bytes
     weight_bits = activation_bits if work.dynamic_second else work.weight_bits
     byte, weight_byte, accumulator = units.activation(8), units.weight(8), units.accumulator()
     elements, size = event("requant_elements"), layer.output_types[0].dtype.itemsize
+    folded = work.n * work.groups if work.folds_at_run_time and arch.zp_mode == "fold" else 0
     return [
+        Charge("requantiser", folded, units.table.multiplier(32, activation_bits)),
+        Charge("requantiser", folded, units.table.operation("int32_add")),
         Charge("mac", macs, units.table.multiplier(activation_bits + 1, _weight_operand_bits(layer, work))),
         Charge("mac", macs, units.table.adder(arch.acc_bits)),
         Charge(
@@ -267,6 +271,35 @@ def _array(timing: LayerTiming, units: _Units, layer: Layer, work: ContractionWo
         Charge("registers", event("weight_register_writes"), units.register(weight_bits)),
         Charge("registers", event("sum_register_writes"), units.register(arch.acc_bits)),
         *_requantisation(elements, units),
+    ]
+
+
+_FLOAT_BITS = {"float32": 32, "float16": 16}
+
+
+def _float_array(timing: LayerTiming, units: _Units, layer: Layer, work: ContractionWork) -> list[Charge]:
+    """Price a product of floats on an array of the same shape with float multipliers and float32 accumulators.
+
+    Each weight that enters the array is dequantised first: zero point subtracted, multiplied by its block's scale.
+    """
+    event, bits = timing.event, _FLOAT_BITS[work.arithmetic]
+    multiply, add = (units.table.operation(f"fp{bits}_{name}") for name in ("multiply", "add"))
+    accumulator = units.table.sram("accumulator_sram_32_bit", units.arch.acc_rows * 4, 32)
+    elements, byte = event("requant_elements"), units.activation(8)
+    return [
+        Charge("mac", event("macs"), multiply),
+        Charge("mac", event("macs"), units.table.operation("fp32_add")),
+        Charge("mac", event("weight_reads"), units.table.adder(max(work.weight_bits, 8))),
+        Charge("mac", event("weight_reads"), multiply if bits == 32 else units.table.operation("fp16_multiply")),
+        Charge("activation_sram", event("activation_reads"), units.activation(8 * work.input_bytes)),
+        Charge("activation_sram", event("activation_fill_bytes") + 2 * elements * work.output_bytes, byte),
+        Charge("weight_sram", event("weight_reads"), units.weight(work.weight_bits)),
+        Charge("weight_sram", event("weight_fill_bytes") + 4 * event("bias_reads"), units.weight(8)),
+        Charge("accumulator_sram", event("acc_reads") + event("acc_writes") + elements, accumulator),
+        Charge("registers", event("operand_register_writes"), units.register(bits)),
+        Charge("registers", event("weight_register_writes"), units.register(bits)),
+        Charge("registers", event("sum_register_writes"), units.register(32)),
+        Charge("requantiser", elements, add),
     ]
 
 

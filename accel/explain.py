@@ -125,11 +125,31 @@ def _explain_contraction(work: ContractionWork, plan: ContractionPlan, timing: L
     return [
         f"    GEMM      M={work.m} K={work.k} N={work.n}{groups}, {work.macs:,} MACs, "
         f"utilisation {_utilisation(work, timing, arch):.1%}",
+        *_remarks(work),
         f"    loops     {_loops(work, plan, arch)}",
         f"    resident  {_resident(work, plan, arch)}",
         f"    formula   per full tile {tile} = {cycles:,}",
         f"              {_total(timing, arch)}",
     ]
+
+
+def _remarks(work: ContractionWork) -> list[str]:
+    """Return what is unusual about a contraction: inserted zeros, float operands, zero points known late."""
+    lines = []
+    if work.inserted_zero_macs:
+        slots = work.macs + work.inserted_zero_macs
+        share = work.inserted_zero_macs / slots
+        lines.append(
+            f"    zeros     {share:.0%} of {slots:,} slots meet zeros inserted between pixels: time, no energy"
+        )
+    if work.arithmetic != "integer":
+        lines.append(
+            f"    operands  {work.arithmetic} activations, {work.weight_bits}-bit weights dequantised on the way into "
+            f"the array: float multipliers, which this array would need in place of its integer ones"
+        )
+    if work.folds_at_run_time:
+        lines.append("    operands  zero point known at run time: folded into each bias as it is loaded")
+    return lines
 
 
 def _loops(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> str:

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.geometry import ConvolutionGeometry, DepthWindow
 from accelsim.tensors import TensorType
 
 IntArray = NDArray[np.generic]
 FloatArray = NDArray[np.float32]
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -91,31 +93,40 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class ConvolutionGeometry:
-    """Spatial parameters of a 2-D convolution or pooling; 1-D ones have height 1. Pads: top, left, bottom, right."""
+class RuntimeParameters:
+    """Quantisation that is known at run time only: positions of the inputs that hold it, None where it is constant.
 
-    kernel: tuple[int, int]
-    strides: tuple[int, int] = (1, 1)
-    dilations: tuple[int, int] = (1, 1)
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    zero_point, second_zero_point: of the two operands; scale: float32 scalar that multiplies the scales of a Rescale,
+    as dynamic quantisation computes it.
+    """
+
+    zero_point: int | None = None
+    second_zero_point: int | None = None
+    scale: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Convolution:
-    """Quantised convolution of code[B, C, H, W] (or [B, C, W]) with bias-initialised accumulators."""
+    """Quantised convolution of code[B, C, H, W], [B, C, W] or [B, C, D, H, W] with bias-initialised accumulators.
+
+    depth: window along D of a 3-D convolution, whose weights are flattened as (cin, kd, kh, kw).
+    """
 
     geometry: ConvolutionGeometry
     groups: int
     weights: Weights
     input: CodeFormat
     epilogue: Epilogue
+    depth: DepthWindow | None = None
+    runtime: RuntimeParameters | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class MatrixMultiply:
     """Quantised product code[..., M, K] x [..., K, N]; the second operand is constant (weights) or an input.
 
-    weights: constant second operand, or None when it is the second input, which then has the format `second`.
+    weights: constant second operand, or None when it is the second input, which then has the format `second`. A vector
+    as an operand is one row or one column, which the result lacks, as in numpy.
     """
 
     input: CodeFormat
@@ -123,6 +134,22 @@ class MatrixMultiply:
     second: CodeFormat | None
     epilogue: Epilogue
     transpose_first: bool = False
+    runtime: RuntimeParameters | None = None
+
+    def matrices(self, first: Shape, second: Shape | None) -> tuple[Shape, Shape]:
+        """Return the shapes [..., M, K] and [..., K, N] of the operands, vectors made matrices.
+
+        Args:
+            first: shape of the first input.
+            second: shape of the second input; not read when the weights are constant.
+        """
+        left = first if len(first) > 1 else (1, *first)
+        if self.transpose_first:
+            left = (*left[:-2], left[-1], left[-2])
+        if self.weights is not None:
+            return left, (left[-1], self.weights.values.shape[0])
+        right = second or ()
+        return left, right if len(right) > 1 else (*right, 1)
 
 
 @dataclass(frozen=True)
@@ -247,6 +274,11 @@ class Dequantise:
 
 
 @dataclass(frozen=True)
+class DynamicQuantise:
+    """DynamicQuantizeLinear: uint8 codes, their scale and their zero point from the extremes of a float32 tensor."""
+
+
+@dataclass(frozen=True)
 class View:
     """Reshape, Flatten, Squeeze, Unsqueeze, Identity: same bytes, other shape; nothing moves."""
 
@@ -291,13 +323,30 @@ class Pad:
     value: float | int
 
 
+@dataclass(frozen=True)
+class FloatProduct:
+    """What a float product with packed constant weights asks of an array of float multipliers.
+
+    arithmetic: "float32" or "float16"; depth: K; columns: N; weight_bits: bits of a weight in memory; block: weights
+    along K that share a scale (and a zero point, if there are any); biased: a float32 bias per column is added.
+    """
+
+    arithmetic: str
+    depth: int
+    columns: int
+    weight_bits: int
+    block: int
+    zero_points: bool
+    biased: bool
+
+
 @dataclass(frozen=True, eq=False)
 class HostOperator:
     """A node outside the integer machine, executed alone by onnxruntime.
 
     model: the serialised one-node model; onnxruntime is opened with all optimisations off and one thread.
     kind: the ONNX operator, for prices and reports; inputs/outputs: tensor names inside that model; constants: types of
-    the initialisers, which have to be read as well.
+    the initialisers, which have to be read as well; product: set where the machine's array is priced for it.
     """
 
     kind: str
@@ -305,6 +354,7 @@ class HostOperator:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     constants: tuple[TensorType, ...] = ()
+    product: FloatProduct | None = None
 
 
 Contraction = Convolution | MatrixMultiply
@@ -321,6 +371,7 @@ Operator = (
     | TableLookup
     | Concatenate
     | Quantise
+    | DynamicQuantise
     | Dequantise
     | Movement
     | HostOperator

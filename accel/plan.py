@@ -183,7 +183,7 @@ def _first_bytes(work: ContractionWork, rows: int, depth: int) -> int:
         return channels * image.images * image.height * image.width * work.input_bytes
     lines = -(-rows // image.out_width) + 1
     reach = shape.dilations[0] * (shape.kernel[0] - 1) + 1
-    covered = min((lines - 1) * shape.strides[0] + reach, image.height)
+    covered = min(((lines - 1) * shape.strides[0] + reach - 1) // shape.insertion[0] + 1, image.height)
     images = min(-(-rows // pixels) + 1, image.images) if image.images > 1 else 1
     return channels * images * covered * image.width * work.input_bytes
 

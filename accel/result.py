@@ -89,6 +89,7 @@ class LayerResult:
     dram_bytes: int
     acc: AccumulatorResult | None
     check: LayerCheck | None
+    arithmetic: str | None = None
 
     @property
     def largest_stall(self) -> tuple[str, int] | None:
@@ -103,7 +104,7 @@ class LayerResult:
             for name in ("name", "op", "placement", "m", "k", "n", "groups", "tiles", "macs", "cycles")
         }
         row |= {"cycle_classes": dict(self.cycle_classes), "utilisation": self.utilisation}
-        row |= {"energy_pj": dict(self.energy_pj), "dram_bytes": self.dram_bytes}
+        row |= {"energy_pj": dict(self.energy_pj), "dram_bytes": self.dram_bytes, "arithmetic": self.arithmetic}
         row["acc"] = None if self.acc is None else vars(self.acc).copy()
         row["check"] = None if self.check is None else vars(self.check) | {"verdict": self.check.verdict}
         return row

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim import operators as ops
+from accelsim.geometry import ConvolutionGeometry
 from accelsim.tensors import TensorType
 
 Types = tuple[TensorType, ...]
@@ -27,14 +28,19 @@ class ImageLayout:
     width: int
     out_height: int
     out_width: int
-    geometry: ops.ConvolutionGeometry
+    geometry: ConvolutionGeometry
 
 
 @dataclass(frozen=True)
 class ContractionWork:
     """One GEMM per group: M rows (pixels of all images), K, N; parameters are bias and multiplier per column.
 
-    input_bytes: bytes of an activation; weight_bits: bits of a weight, packed in memory.
+    input_bytes: bytes of an activation; weight_bits: bits of a weight, packed in memory; inserted_zero_macs: slots of
+    the array in which a transposed convolution multiplies a zero inserted between pixels: they take time, but no
+    energy, and do not count as multiply-accumulates; folds_at_run_time: the zero point of the activations is not known
+    before the run, so that folding it takes one product and one addition per column, while the bias is loaded;
+    arithmetic: "integer", or "float32"/"float16" for float activations, whose weights are dequantised on their way into
+    the array.
     """
 
     m: int
@@ -47,11 +53,14 @@ class ContractionWork:
     parameter_bytes: int
     input_bytes: int = 1
     weight_bits: int = 8
+    inserted_zero_macs: int = 0
+    folds_at_run_time: bool = False
+    arithmetic: str = "integer"
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates."""
-        return self.m * self.k * self.n * self.groups
+        return self.m * self.k * self.n * self.groups - self.inserted_zero_macs
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,8 @@ def describe_work(op: ops.Operator, inputs: Types, outputs: Types) -> Work:
         return _convolution(op, inputs[0], outputs[0])
     if isinstance(op, ops.MatrixMultiply):
         return _product(op, inputs, outputs[0])
+    if isinstance(op, ops.HostOperator) and op.product is not None:
+        return _float_product(op.product, inputs[0], outputs[0])
     if isinstance(op, ops.View):
         return StreamWork("none", (), (), 0, (), 1)
     if isinstance(op, ops.HostOperator):
@@ -126,43 +137,92 @@ def describe_work(op: ops.Operator, inputs: Types, outputs: Types) -> Work:
     return _vector(op, inputs, outputs)
 
 
-def _parameter_bytes(epilogue: ops.Epilogue) -> int:
-    """Bytes per output column that travel with the weights: int32 bias, float32 multiplier, float bias if any."""
-    if isinstance(epilogue, ops.Raw):
-        return 4
-    return 12 if isinstance(epilogue, ops.Rescale) and epilogue.bias is not None else 8
+def _parameter_bytes(op: ops.Contraction) -> int:
+    """Bytes per output column that travel with the weights.
+
+    An int32 bias; the float32 multiplier and bias that the epilogue has; the int32 sum of the weights, where a zero
+    point known at run time only is to be folded into the bias.
+    """
+    size = 4
+    if not isinstance(op.epilogue, ops.Raw):
+        size += 4
+    if isinstance(op.epilogue, ops.Rescale) and op.epilogue.bias is not None:
+        size += 4
+    return size + (4 if _folds_at_run_time(op) else 0)
+
+
+def _folds_at_run_time(op: ops.Contraction) -> bool:
+    """Tell whether constant weights meet activations whose zero point is known at run time only."""
+    return op.runtime is not None and op.runtime.zero_point is not None and op.weights is not None
 
 
 def _convolution(op: ops.Convolution, source: TensorType, target: TensorType) -> ContractionWork:
-    images, _, *spatial = source.shape
-    height, width = (1, spatial[0]) if len(spatial) == 1 else spatial
-    out = target.shape[2:]
-    out_height, out_width = (1, out[0]) if len(out) == 1 else out
+    """Each output slice of a 3-D convolution is an image, whose channels are those of all slices it needs."""
+    height, width = (1, source.shape[2]) if len(source.shape) == 3 else source.shape[-2:]
+    out_height, out_width = (1, target.shape[2]) if len(target.shape) == 3 else target.shape[-2:]
+    images = source.shape[0] * (target.shape[2] if op.depth is not None else 1)
     filters, depth = op.weights.values.shape
+    layout = ImageLayout(images, height, width, out_height, out_width, op.geometry)
     return ContractionWork(
         images * out_height * out_width,
         depth,
         filters // op.groups,
         op.groups,
-        ImageLayout(images, height, width, out_height, out_width, op.geometry),
+        layout,
         False,
         target.dtype.itemsize,
-        _parameter_bytes(op.epilogue),
+        _parameter_bytes(op),
         source.dtype.itemsize,
         op.weights.bits,
+        inserted_zero_macs=_inserted_zero_macs(layout, depth, filters),
+        folds_at_run_time=_folds_at_run_time(op),
     )
 
 
+def _inserted_zero_macs(layout: ImageLayout, depth: int, filters: int) -> int:
+    """Count the multiplications by zeros inserted between pixels: neither pixels nor padding."""
+    shape = layout.geometry
+    taps = math.prod(shape.kernel)
+    filled = _filled_taps(layout.height, layout.out_height, shape, 0)
+    filled *= _filled_taps(layout.width, layout.out_width, shape, 1)
+    zeros = layout.out_height * layout.out_width * taps - filled
+    return zeros * layout.images * (depth // taps) * filters
+
+
+def _filled_taps(size: int, outputs: int, shape: ConvolutionGeometry, axis: int) -> int:
+    """Count the pairs of output position and tap along an axis that do not meet an inserted zero.
+
+    Padding counts as pixels do, as for any convolution; but beside inserted zeros it is no more than they are.
+    """
+    step = shape.insertion[axis]
+    if step == 1:
+        return outputs * shape.kernel[axis]
+    starts = np.arange(outputs)[:, None] * shape.strides[axis] - shape.pads[axis]
+    places = starts + np.arange(shape.kernel[axis])[None, :] * shape.dilations[axis]
+    return int(((places >= 0) & (places <= (size - 1) * step) & (places % step == 0)).sum())
+
+
 def _product(op: ops.MatrixMultiply, inputs: Types, target: TensorType) -> ContractionWork:
-    first = inputs[0].shape
-    depth = first[-2] if op.transpose_first else first[-1]
-    columns = target.shape[-1]
-    sizes = target.dtype.itemsize, _parameter_bytes(op.epilogue), inputs[0].dtype.itemsize
+    second = inputs[1].shape if op.weights is None else None
+    left, right = op.matrices(inputs[0].shape, second)
+    depth, columns = right[-2:]
+    sizes = target.dtype.itemsize, _parameter_bytes(op), inputs[0].dtype.itemsize
     if op.weights is not None:
-        rows = target.elements // columns
-        return ContractionWork(rows, depth, columns, 1, None, False, *sizes, op.weights.bits)
-    matrices = math.prod(target.shape[:-2])
-    return ContractionWork(target.shape[-2], depth, columns, matrices, None, True, *sizes)
+        rows, late = math.prod(left[:-1]), _folds_at_run_time(op)
+        return ContractionWork(rows, depth, columns, 1, None, False, *sizes, op.weights.bits, folds_at_run_time=late)
+    matrices = target.elements // max(left[-2] * columns, 1)
+    return ContractionWork(left[-2], depth, columns, matrices, None, True, *sizes)
+
+
+def _float_product(product: ops.FloatProduct, source: TensorType, target: TensorType) -> ContractionWork:
+    """A product of float activations with packed weights; scales and zero points of its blocks travel with a column."""
+    blocks = -(-product.depth // product.block)
+    parameters = blocks * 4 + (-(-blocks * product.weight_bits // 8) if product.zero_points else 0)
+    return ContractionWork(
+        target.elements // product.columns, product.depth, product.columns, 1, None, False,
+        target.dtype.itemsize, parameters + 4 * product.biased, source.dtype.itemsize, product.weight_bits,
+        arithmetic=product.arithmetic,
+    )  # fmt: skip
 
 
 def _contiguous(types: Types) -> tuple[tuple[int, int], ...]:
@@ -233,7 +293,8 @@ def _vector(op: ops.Operator, inputs: Types, outputs: Types) -> StreamWork:
     if isinstance(op, ops.GlobalAveragePool):  # contract 5.3: the sums are requantised in the same lanes
         events += (("requantisation", outputs[0].elements),)
         lane_operations += outputs[0].elements
-    reads = (*_contiguous(inputs), *((1, table.nbytes) for table in _tables(op)))
+    passes = 2 if isinstance(op, ops.DynamicQuantise) else 1  # the extremes must be known before the first code
+    reads = (*_contiguous(inputs * passes), *((1, table.nbytes) for table in _tables(op)))
     return StreamWork("vector", reads, _contiguous(outputs), lane_operations, events, _units(op, outputs))
 
 

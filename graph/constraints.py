@@ -40,31 +40,59 @@ OPERATORS: tuple[Support, ...] = (
         "QLinearConv",
         "Q/DQ around Conv [+ Relu/Clip]; QLinearConv",
         "array",
-        "1-D or 2-D; any strides, dilations, groups, pads or auto_pad; uint8/int8 activations; 8-bit weights per "
-        "tensor or per channel with any zero points; int32 bias; constant weights and parameters",
+        "1-D, 2-D or 3-D (each output slice of a volume loads the input slices it needs); any strides, dilations, "
+        "groups, pads or auto_pad; uint8/int8 activations; 8-bit weights per tensor or per channel with any zero "
+        "points; int32 bias; constant weights and parameters",
         (1, 4, 6),
     ),
     Support(
         "QLinearMatMul",
         "Q/DQ around MatMul; QLinearMatMul",
         "array",
-        "matrices of any rank with broadcasting (vectors run on the host); second operand constant or computed; per "
-        "tensor, or per column when constant",
+        "matrices and vectors of any rank with broadcasting; second operand constant or computed; per tensor, or per "
+        "column when constant",
         (1, 4, 6),
     ),
     Support(
         "QGemm",
         "Q/DQ around Gemm, or MatMul + bias; com.microsoft QGemm",
         "array",
-        "alpha = 1; constant second operand; bias of one row; output quantised or float",
+        "any alpha; constant second operand; bias of one row; output quantised or float",
         (1, 4, 7),
     ),
     Support(
         "MatMulIntegerToFloat",
         "DQ, DQ -> MatMul without Q",
         "array",
-        "float32 output, optional float bias",
+        "float32 output, optional float bias; scale and zero point of the activation constant or computed",
         (2, 3),
+    ),
+    Support(
+        "MatMulInteger, ConvInteger",
+        "the same",
+        "array",
+        "accumulators leave as int32; one zero point per operand, constant or computed; ConvInteger with constant "
+        "weights",
+    ),
+    Support(
+        "DynamicQuantizeMatMul",
+        "dynamic quantisation of MatMul (DynamicQuantizeLinear, MatMulInteger, Cast, Mul [, Add])",
+        "vector, array",
+        "two layers: extremes and codes on the vector unit, then the product; constant weights",
+    ),
+    Support(
+        "DynamicQuantizeLinear",
+        "DynamicQuantizeLinear",
+        "vector",
+        "float32 to uint8; two passes over the tensor",
+    ),
+    Support(
+        "MatMulNBits, MatMul, Gemm, FusedMatMul, FusedGemm",
+        "weight-only quantisation: float activations, DequantizeLinear of constant 2- to 8-bit weights per tensor, "
+        "channel or block",
+        "array",
+        "values from onnxruntime; priced as float multipliers in an array of the same shape, packed weights, their "
+        "scales, and their dequantisation on the way into the array",
     ),
     Support(
         "QLinearAdd",
@@ -105,6 +133,13 @@ OPERATORS: tuple[Support, ...] = (
         "array",
         "ideal integer arithmetic, class float-reference; constant weights per tensor or per output channel, or two "
         "activations (MatMul)",
+    ),
+    Support(
+        "ConvTranspose",
+        "Q/DQ around ConvTranspose",
+        "array",
+        "1-D or 2-D with explicit pads; ideal integer arithmetic, class float-reference; the convolution of the map "
+        "with zeros inserted, which take time but no energy",
     ),
     Support(
         "Sigmoid, Tanh, Erf, Exp, Sqrt, Gelu, QuickGelu, Relu, Clip, Abs, HardSigmoid, HardSwish, Reciprocal, Neg, "

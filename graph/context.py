@@ -19,11 +19,23 @@ class NotOnTheMachineError(Exception):
 
 
 @dataclass(frozen=True, eq=False)
+class Prelude:
+    """An operator that the machine executes before the one that replaces a node: part of the same node elsewhere."""
+
+    kind: str
+    operator: Operator
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    types: tuple[TensorType, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Imported:
-    """An operator and the names of the tensors it reads at run time."""
+    """An operator and the names of the tensors it reads at run time; preludes are executed before it."""
 
     operator: Operator
     inputs: tuple[str, ...]
+    preludes: tuple[Prelude, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +47,7 @@ class Context:
     constants: Mapping[str, NDArray[np.generic]]
     types: Mapping[str, TensorType]
     opset: int
+    producers: Mapping[str, NodeProto]
 
     @classmethod
     def build(
@@ -53,7 +66,12 @@ class Context:
         }
         known = {name: TensorType.of(array.dtype, array.shape) for name, array in constants.items()} | dict(types)
         opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=1)
-        return cls(proto, tensors, constants, known, opset)
+        producers = {name: node for node in proto.graph.node for name in node.output if name}
+        return cls(proto, tensors, constants, known, opset, producers)
+
+    def producer(self, name: str) -> NodeProto | None:
+        """Return the node that writes a tensor, None for constants and inputs of the graph."""
+        return self.producers.get(name)
 
     def constant(self, node: NodeProto, position: int) -> NDArray[np.generic]:
         """Return the constant at an input position.
@@ -94,6 +112,25 @@ class Context:
         if value.size != 1:
             raise NotOnTheMachineError(f"input {position} is not one zero point")
         return int(value.reshape(-1)[0])
+
+    def fresh(self, name: str) -> str:
+        """Return a name that no tensor of the graph has."""
+        while name in self.types:
+            name += "'"
+        return name
+
+    def computed_scalar(self, node: NodeProto, position: int) -> str | None:
+        """Return the name of a parameter that is computed at run time; None when it is constant or absent.
+
+        Raises:
+            NotOnTheMachineError: it is computed, but more than one value.
+        """
+        name = node.input[position] if position < len(node.input) else ""
+        if not name or name in self.constants:
+            return None
+        if self.types[name].elements != 1:
+            raise NotOnTheMachineError(f"input {position} is computed and has several values")
+        return name
 
     def code(self, name: str, zero_point: int) -> CodeFormat:
         """Return the format of an 8-bit tensor."""

@@ -1,14 +1,27 @@
-"""QLinearConv, QLinearMatMul, QGemm and MatMulIntegerToFloat: everything that runs on the MAC array."""
+"""QLinearConv, QLinearMatMul and QGemm: contractions on the MAC array whose parameters are constant."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
-from accelsim.graph.windows import window_geometry
-from accelsim.operators import CodeFormat, Convolution, Epilogue, MatrixMultiply, Requantise, Rescale, Weights
+from accelsim.graph.windows import convolution_window
+from accelsim.operators import (
+    CodeFormat,
+    Contraction,
+    Convolution,
+    Epilogue,
+    MatrixMultiply,
+    Requantise,
+    Rescale,
+    RuntimeParameters,
+    Weights,
+)
 
 IntArray = NDArray[np.generic]
 FloatVector = NDArray[np.float32]
@@ -52,13 +65,14 @@ def import_convolution(context: Context, node: NodeProto) -> Imported:
         raise NotOnTheMachineError("channels last")
     weights = context.constant(node, 3)
     spatial = context.types[node.input[0]].shape[2:]
-    geometry = window_geometry(attribute, weights.shape[2:], spatial)
+    geometry, depth = convolution_window(attribute, weights.shape[2:], spatial)
     operator = Convolution(
         geometry,
         int(attribute.get("group", 1)),
         make_weights(weights.reshape(weights.shape[0], -1), context.optional(node, 5), context.optional(node, 8)),
         context.code(node.input[0], context.zero_point(node, 2)),
         _requantise(context, node, scales=(1, 4, 6), zero_point=7),
+        depth,
     )
     return Imported(operator, (node.input[0],))
 
@@ -75,32 +89,54 @@ def _requantise(context: Context, node: NodeProto, scales: tuple[int, int, int],
 def import_matmul(context: Context, node: NodeProto) -> Imported:
     """QLinearMatMul: a, s_a, z_a, b, s_b, z_b, s_y, z_y."""
     epilogue = _requantise(context, node, scales=(1, 4, 6), zero_point=7)
-    return _product(context, node, second=3, zero_points=(2, 5), epilogue=epilogue)
+    return import_product(context, node, second=3, zero_points=(2, 5), epilogue=epilogue)
 
 
-def import_matmul_to_float(context: Context, node: NodeProto) -> Imported:
-    """MatMulIntegerToFloat: a, b, s_a, s_b, z_a, z_b, bias."""
-    scale = context.scale(node, 2) * context.scales(node, 3)
-    bias = context.optional(node, 6)
-    vector = None if bias is None else bias.reshape(-1).astype(np.float32)
-    return _product(context, node, second=1, zero_points=(4, 5), epilogue=Rescale(scale, vector))
-
-
-def _product(
+def import_product(
     context: Context, node: NodeProto, second: int, zero_points: tuple[int, int], epilogue: Epilogue
 ) -> Imported:
-    """Build a matrix product whose second operand is constant or computed."""
+    """Build a matrix product whose second operand and zero points are constant or computed.
+
+    Args:
+        context: the normalised graph.
+        node: the product.
+        second: input position of the second operand.
+        zero_points: input positions of the zero points of the operands.
+        epilogue: what follows the accumulators.
+
+    Raises:
+        NotOnTheMachineError: several zero points that are known at run time only.
+    """
     left, right = node.input[0], node.input[second]
-    first = context.code(left, context.zero_point(node, zero_points[0]))
-    ranks = len(context.types[left].shape), len(context.types[right].shape)
-    if min(ranks) < 2:
-        raise NotOnTheMachineError("a vector operand")
-    if right in context.constants and ranks[1] == 2:
+    names = [left]
+    weights, code = None, None
+    late_first = context.computed_scalar(node, zero_points[0])
+    late_second = context.computed_scalar(node, zero_points[1])
+    first = context.code(left, 0 if late_first else context.zero_point(node, zero_points[0]))
+    if right in context.constants and len(context.types[right].shape) == 2 and late_second is None:
         codes = context.constants[right].T
         weights = make_weights(codes, context.optional(node, zero_points[1]), None)
-        return Imported(MatrixMultiply(first, weights, None, epilogue), (left,))
-    code = context.code(right, context.zero_point(node, zero_points[1]))
-    return Imported(MatrixMultiply(first, None, code, epilogue), (left, right))
+    else:
+        code = context.code(right, 0 if late_second else context.zero_point(node, zero_points[1]))
+        names.append(right)
+    operator = MatrixMultiply(first, weights, code, epilogue)
+    return with_runtime(operator, names, zero_point=late_first, second_zero_point=late_second)
+
+
+def with_runtime(op: Contraction, names: Sequence[str], **late: str | None) -> Imported:
+    """Attach parameters that are computed at run time as further inputs.
+
+    Args:
+        op: the operator.
+        names: what it reads already.
+        late: tensor names by field of RuntimeParameters; None where a parameter is constant.
+    """
+    given = {field: name for field, name in late.items() if name is not None}
+    if not given:
+        return Imported(op, tuple(names))
+    places = {field: len(names) + index for index, field in enumerate(given)}
+    known = op.runtime or RuntimeParameters()
+    return Imported(replace(op, runtime=replace(known, **places)), (*names, *given.values()))
 
 
 def _row_bias(bias: IntArray, columns: int) -> IntArray:
@@ -117,10 +153,9 @@ def _row_bias(bias: IntArray, columns: int) -> IntArray:
 
 
 def import_gemm(context: Context, node: NodeProto) -> Imported:
-    """QGemm: a, s_a, z_a, b, s_b, z_b [, c [, s_y, z_y]]; the scale of c is s_a * s_b by definition."""
+    """QGemm: a, s_a, z_a, b, s_b, z_b [, c [, s_y, z_y]]; y = (A + c) * fl32(fl32(alpha * s_a) * s_b) by definition."""
     attribute = attributes(node)
-    if attribute.get("alpha", 1.0) != 1.0:
-        raise NotOnTheMachineError("alpha is not 1")
+    input_scale = np.float32(attribute.get("alpha", 1.0)) * context.scale(node, 1)
     codes = context.constant(node, 3)
     bias = context.optional(node, 6)
     rows = codes if attribute.get("transB") else codes.T
@@ -130,8 +165,9 @@ def import_gemm(context: Context, node: NodeProto) -> Imported:
     first: CodeFormat = context.code(node.input[0], context.zero_point(node, 2))
     epilogue: Epilogue
     if len(node.input) > 7 and node.input[7]:
-        epilogue = _requantise(context, node, scales=(1, 4, 7), zero_point=8)
+        multiplier = output_scale(input_scale, context.scales(node, 4), context.scale(node, 7))
+        epilogue = Requantise(multiplier, context.code(node.output[0], context.zero_point(node, 8)))
     else:
-        epilogue = Rescale(context.scale(node, 1) * context.scales(node, 4))
+        epilogue = Rescale(input_scale * context.scales(node, 4))
     operator = MatrixMultiply(first, weights, None, epilogue, bool(attribute.get("transA")))
     return Imported(operator, (node.input[0],))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from accelsim.graph.import_host import apply_unary
 from accelsim.graph.import_movement import import_pad
 from accelsim.graph.qdq_groups import Group, Source
 from accelsim.graph.quantiser import all_codes, dequantise_codes, quantise_values
-from accelsim.graph.windows import window_geometry
+from accelsim.graph.windows import convolution_window, transposed_window
 from accelsim.operators import (
     CodeFormat,
     Convolution,
@@ -105,10 +106,9 @@ def _bias(context: Context, group: Group, position: int, unit: Floats, columns: 
     return counts.astype(np.int32)
 
 
-def _weights(codes: IntArray, source: Source, bias: NDArray[np.int32]) -> Weights:
-    """Subtract zero points from weight codes [N, K]."""
-    shift = source.zero_points.astype(np.int32)
-    values = np.asarray(codes).astype(np.int32) - shift[:, None]
+def _weights(codes: IntArray, zero_points: NDArray[np.int64], bias: NDArray[np.int32]) -> Weights:
+    """Subtract zero points, one or one per row, from weight codes [N, K]."""
+    values = np.asarray(codes).astype(np.int32) - zero_points.astype(np.int32)[:, None]
     width = np.int16 if np.abs(values).max(initial=0) < 2**15 else np.int32
     return Weights(np.ascontiguousarray(values.astype(width)), bias, bits=_code_bits(codes))
 
@@ -155,15 +155,38 @@ def _convolution(context: Context, group: Group) -> GroupImport:
     columns = codes.shape[0]
     bias = _bias(context, group, 2, np.broadcast_to(unit, (columns,)), columns)
     attribute = attributes(core)
-    geometry = window_geometry(attribute, codes.shape[2:], context.types[source.name].shape[2:])
+    geometry, depth = convolution_window(attribute, codes.shape[2:], context.types[source.name].shape[2:])
     operator = Convolution(
         geometry,
         int(attribute.get("group", 1)),
-        _weights(codes.reshape(columns, -1), weight, bias),
+        _weights(codes.reshape(columns, -1), weight.zero_points, bias),
         code,
         _requantise(group, output_scale(source.scale, weight.scales, group.output_scale)),
+        depth,
     )
     return GroupImport(operator, (source.name,), True)
+
+
+def _transposed_convolution(context: Context, group: Group) -> GroupImport:
+    """ConvTranspose: x, w[Cin, Cout / groups, kh, kw] [, bias], as a convolution of the map with zeros inserted."""
+    attribute = attributes(group.core)
+    source, code = _activation(context, group, 0)
+    codes, weight = _constant_weights(context, group, 1, 1)
+    geometry = transposed_window(attribute, codes.shape[2:])
+    groups = int(attribute.get("group", 1))
+    per_group, columns = codes.shape[1], codes.shape[1] * groups
+    scales, shift = (_per_column(part, per_group, groups) for part in (weight.scales, weight.zero_points))
+    unit = np.broadcast_to(np.asarray(source.scale * scales, np.float32), (columns,))
+    turned = np.flip(codes, tuple(range(2, codes.ndim)))
+    grouped = turned.reshape(groups, codes.shape[0] // groups, per_group, -1).swapaxes(1, 2)
+    weights = _weights(grouped.reshape(columns, -1), shift, _bias(context, group, 2, unit, columns))
+    requantise = _requantise(group, output_scale(source.scale, scales, group.output_scale))
+    return GroupImport(Convolution(geometry, groups, weights, code, requantise), (source.name,), True)
+
+
+def _per_column(values: NDArray[Any], per_group: int, groups: int) -> NDArray[Any]:
+    """Repeat per-channel parameters, which all groups of a transposed convolution share."""
+    return np.tile(values, groups) if values.size == per_group else values
 
 
 def _matrix_product(context: Context, group: Group) -> GroupImport:
@@ -186,7 +209,7 @@ def _matrix_product(context: Context, group: Group) -> GroupImport:
         raise NotOnTheMachineError("weights that are not a matrix")
     rows = codes if transposed else codes.T
     unit = np.broadcast_to(np.asarray(source.scale * weight.scales, np.float32), (rows.shape[0],))
-    weights = _weights(rows, weight, _bias(context, group, 2, unit, rows.shape[0]))
+    weights = _weights(rows, weight.zero_points, _bias(context, group, 2, unit, rows.shape[0]))
     multiplier = output_scale(source.scale, weight.scales, group.output_scale)
     operator = MatrixMultiply(code, weights, None, _requantise(group, multiplier), bool(attribute.get("transA")))
     return GroupImport(operator, (source.name,), True)
@@ -250,6 +273,7 @@ def _pad(context: Context, group: Group) -> GroupImport:
 _IMPORTERS: dict[str, Callable[[Context, Group], GroupImport]] = {
     "Conv": _convolution,
     "FusedConv": _convolution,
+    "ConvTranspose": _transposed_convolution,
     "MatMul": _matrix_product,
     "Gemm": _matrix_product,
     "Pad": _pad,

@@ -10,12 +10,20 @@ from onnx import NodeProto, OperatorSetIdProto, TensorProto, helper
 
 from accelsim.graph.context import Context, Imported
 from accelsim.host import run_host_operator
-from accelsim.operators import HostOperator
+from accelsim.operators import FloatProduct, HostOperator
 
 
-def import_host(context: Context, node: NodeProto) -> Imported:
-    """Wrap any node as a one-node model; what is constant in the graph stays an initialiser (semantics, section 6)."""
-    names = list(dict.fromkeys(filter(None, node.input)))
+def import_host(context: Context, node: NodeProto, *before: NodeProto, product: FloatProduct | None = None) -> Imported:
+    """Wrap any node as a one-node model; what is constant in the graph stays an initialiser (semantics, section 6).
+
+    Args:
+        context: the normalised graph.
+        node: the node.
+        before: nodes that only it reads and that belong to it on the machine.
+        product: see HostOperator.
+    """
+    inside = {name for part in before for name in part.output}
+    names = list(dict.fromkeys(name for part in (*before, node) for name in part.input if name and name not in inside))
     dynamic = [name for name in names if name not in context.constants]
     inputs = [
         helper.make_tensor_value_info(
@@ -25,7 +33,7 @@ def import_host(context: Context, node: NodeProto) -> Imported:
     ]
     outputs = [name for name in node.output if name]
     graph = helper.make_graph(
-        [node],
+        [*before, node],
         "host",
         inputs,
         [helper.make_empty_tensor_value_info(name) for name in outputs],
@@ -35,7 +43,8 @@ def import_host(context: Context, node: NodeProto) -> Imported:
         graph, opset_imports=context.proto.opset_import, ir_version=min(context.proto.ir_version, 10)
     )
     constants = tuple(context.types[name] for name in names if name in context.constants)
-    operator = HostOperator(node.op_type, model.SerializeToString(), tuple(dynamic), tuple(outputs), constants)
+    data = model.SerializeToString()
+    operator = HostOperator(node.op_type, data, tuple(dynamic), tuple(outputs), constants, product)
     return Imported(operator, tuple(dynamic))
 
 

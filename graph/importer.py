@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from onnx import NodeProto
 
-from accelsim.graph import import_contractions, import_elementwise, import_movement
+from accelsim.graph import (
+    import_contractions,
+    import_dynamic,
+    import_elementwise,
+    import_movement,
+    import_weight_only,
+)
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError
 from accelsim.graph.import_groups import GROUPED, import_group
 from accelsim.graph.import_host import import_host
 from accelsim.graph.ir import Graph, Node, verify
 from accelsim.graph.normalise import NormalisedModel
 from accelsim.graph.qdq_groups import find_groups
+from accelsim.tensors import TensorType
 
 IMPORTERS: dict[str, Callable[[Context, NodeProto], Imported]] = {
     "QLinearConv": import_contractions.import_convolution,
     "QLinearMatMul": import_contractions.import_matmul,
     "QGemm": import_contractions.import_gemm,
-    "MatMulIntegerToFloat": import_contractions.import_matmul_to_float,
+    "MatMulIntegerToFloat": import_dynamic.import_matmul_to_float,
+    "MatMulInteger": import_dynamic.import_matmul_integer,
+    "ConvInteger": import_dynamic.import_convolution_integer,
+    "DynamicQuantizeLinear": import_dynamic.import_dynamic_quantise,
+    "DynamicQuantizeMatMul": import_dynamic.import_dynamic_matmul,
+    "MatMulNBits": import_weight_only.import_matmul_n_bits,
+    **dict.fromkeys(("MatMul", "Gemm", "FusedMatMul", "FusedGemm"), import_weight_only.import_float_product),
     "QLinearAdd": import_elementwise.import_add,
     "QLinearMul": import_elementwise.import_multiply,
     "QLinearAveragePool": import_elementwise.import_average_pool,
@@ -55,12 +68,13 @@ def import_graph(model: NormalisedModel) -> Graph:
     """
     context = Context.build(model.proto, {**model.types, **model.inputs}, model.exposed.weights)
     groups = _import_groups(context)
-    grouped = [_import_node(context, node, groups) for node in model.proto.graph.node]
+    types = dict(context.types)
+    grouped = [part for node in model.proto.graph.node for part in _import_node(context, node, groups, types)]
     outputs = tuple(value.name for value in model.proto.graph.output)
-    nodes = _without_unread(tuple(node for node in grouped if node is not None), outputs, groups)
+    nodes = _without_unread(tuple(grouped), outputs)
     read = {name for node in nodes for name in node.inputs} | set(outputs)
     constants = {name: array for name, array in context.constants.items() if name in read}
-    graph = Graph(tuple(model.inputs), outputs, context.types, constants, nodes)
+    graph = Graph(tuple(model.inputs), outputs, types, constants, nodes)
     verify(graph)
     return graph
 
@@ -83,26 +97,33 @@ def _import_groups(context: Context) -> dict[str, Node | None]:
     return replaced
 
 
-def _without_unread(
-    nodes: tuple[Node, ...], outputs: tuple[str, ...], groups: Mapping[str, Node | None]
-) -> tuple[Node, ...]:
-    """Drop the DequantizeLinear nodes that only grouped operators read."""
-    if not groups:
-        return nodes
+def _without_unread(nodes: tuple[Node, ...], outputs: tuple[str, ...]) -> tuple[Node, ...]:
+    """Drop the DequantizeLinear nodes whose results only exist inside of operators that read the codes."""
     read = {name for node in nodes for name in node.inputs} | set(outputs)
     return tuple(
         node for node in nodes if node.kind != "DequantizeLinear" or any(name in read for name in node.outputs)
     )
 
 
-def _import_node(context: Context, node: NodeProto, groups: Mapping[str, Node | None]) -> Node | None:
-    """Import one node, falling back to a host operator when its importer declines; None when a group has it."""
+def _import_node(
+    context: Context, node: NodeProto, groups: Mapping[str, Node | None], types: dict[str, TensorType]
+) -> Iterator[Node]:
+    """Import one node, falling back to a host operator when its importer declines; nothing when a group has it.
+
+    The types of tensors that exist only between the parts of a node are added to `types`.
+    """
     if node.output[0] in groups:
-        return groups[node.output[0]]
+        grouped = groups[node.output[0]]
+        if grouped is not None:
+            yield grouped
+        return
     try:
         importer = IMPORTERS.get(node.op_type, import_host)
         imported = importer(context, node)
     except NotOnTheMachineError:
         imported = import_host(context, node)
     label = node.name or node.output[0]
-    return Node(label, node.op_type, imported.operator, imported.inputs, tuple(filter(None, node.output)))
+    for prelude in imported.preludes:
+        types.update(zip(prelude.outputs, prelude.types, strict=True))
+        yield Node(f"{label}/{prelude.kind}", prelude.kind, prelude.operator, prelude.inputs, prelude.outputs)
+    yield Node(label, node.op_type, imported.operator, imported.inputs, tuple(filter(None, node.output)))

@@ -82,8 +82,7 @@ def _index(context: Context) -> _Index:
     for node in graph.node:
         for name in dict.fromkeys(filter(None, node.input)):
             consumers[name].append(node)
-    producers = {name: node for node in graph.node for name in node.output if name}
-    return _Index(producers, consumers, frozenset(value.name for value in graph.output))
+    return _Index(context.producers, consumers, frozenset(value.name for value in graph.output))
 
 
 def find_groups(context: Context, kinds: frozenset[str]) -> dict[str, Group]:

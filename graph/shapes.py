@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from accelsim import operators as ops
+from accelsim.geometry import ConvolutionGeometry
 from accelsim.tensors import TensorType
 
 Types = tuple[TensorType, ...]
@@ -23,10 +24,10 @@ def pooled_size(size: int, window: int, stride: int, dilation: int, before: int,
 
 
 def window_shape(
-    shape: tuple[int, ...], geometry: ops.ConvolutionGeometry, channels: int, *, ceil: bool = False
+    shape: tuple[int, ...], geometry: ConvolutionGeometry, channels: int, *, ceil: bool = False
 ) -> tuple[int, ...]:
-    """Return the shape after sliding a window over [B, C, H, W] or [B, C, W]."""
-    height, width = (1, shape[2]) if len(shape) == 3 else shape[2:]
+    """Return the shape after sliding a window over [B, C, H, W], [B, C, W] or each slice of [B, C, D, H, W]."""
+    height, width = geometry.spread(*((1, shape[2]) if len(shape) == 3 else shape[-2:]))
     (kernel_h, kernel_w), (stride_h, stride_w), (dilation_h, dilation_w) = (
         geometry.kernel,
         geometry.strides,
@@ -35,7 +36,7 @@ def window_shape(
     top, left, bottom, right = geometry.pads
     rows = pooled_size(height, kernel_h, stride_h, dilation_h, top, bottom, ceil=ceil)
     columns = pooled_size(width, kernel_w, stride_w, dilation_w, left, right, ceil=ceil)
-    return (shape[0], channels, columns) if len(shape) == 3 else (shape[0], channels, rows, columns)
+    return (shape[0], channels, columns) if len(shape) == 3 else (shape[0], channels, *shape[2:-2], rows, columns)
 
 
 def infer(op: ops.Operator, inputs: Types) -> Types | None:
@@ -49,6 +50,9 @@ def infer(op: ops.Operator, inputs: Types) -> Types | None:
         return None
     if isinstance(op, ops.Split):
         return tuple(_resized(inputs[0], op.axis, size) for size in op.sizes)
+    if isinstance(op, ops.DynamicQuantise):
+        codes = TensorType.of(np.uint8, inputs[0].shape)
+        return codes, TensorType.of(np.float32, ()), TensorType.of(np.uint8, ())
     return (TensorType(_dtype(op, inputs), _shape(op, inputs)),)
 
 
@@ -76,7 +80,7 @@ def _dtype(op: ops.Operator, inputs: Types) -> np.dtype[np.generic]:
 def _shape(op: ops.Operator, inputs: Types) -> tuple[int, ...]:
     first = inputs[0].shape
     if isinstance(op, ops.Convolution):
-        return window_shape(first, op.geometry, op.weights.values.shape[0])
+        return _convolution_shape(op, first)
     if isinstance(op, ops.MatrixMultiply):
         return _product_shape(op, inputs)
     if isinstance(op, ops.AveragePool | ops.MaxPool):
@@ -100,12 +104,21 @@ def _shape(op: ops.Operator, inputs: Types) -> tuple[int, ...]:
     return first
 
 
+def _convolution_shape(op: ops.Convolution, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of a convolution, whose window along depth, if any, slides as the other two."""
+    result = window_shape(shape, op.geometry, op.weights.values.shape[0])
+    window = op.depth
+    if window is None:
+        return result
+    slices = pooled_size(shape[2], window.kernel, window.stride, window.dilation, *window.pads, ceil=False)
+    return (*result[:2], slices, *result[3:])
+
+
 def _product_shape(op: ops.MatrixMultiply, inputs: Types) -> tuple[int, ...]:
     """Shape of a matrix product, with a vector as second or first operand as numpy defines it."""
     first = inputs[0].shape
-    if op.transpose_first:
-        first = (*first[:-2], first[-1], first[-2])
-    if op.weights is not None:
-        return (*first[:-1], op.weights.values.shape[0])
-    second = inputs[1].shape
-    return (*np.broadcast_shapes(first[:-2], second[:-2]), first[-2], second[-1])
+    second = inputs[1].shape if op.weights is None else None
+    left, right = op.matrices(first, second)
+    rows = left[-2:-1] if len(first) > 1 else ()
+    columns = right[-1:] if second is None or len(second) > 1 else ()
+    return (*np.broadcast_shapes(left[:-2], right[:-2]), *rows, *columns)

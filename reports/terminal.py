@@ -330,6 +330,10 @@ def summary_lines(result: Result) -> list[Text]:
         bits = result.arch["accumulator"]["bits"]
         text = f"acc      {bits} bits given, {needed} needed by the sums of this input, {events:,} overflow events"
         lines.append(Text(text, style="" if not events else "bold red"))
+    floats = sorted({layer.op for layer in result.layers if layer.arithmetic not in (None, "integer")})
+    if floats:
+        names = printable(", ".join(floats), 40)
+        lines.append(Text(f"float    {names}: float activations, priced as float multipliers in the array"))
     host = sorted({layer.op for layer in result.layers if layer.placement == "host"})
     if host:
         names = printable(", ".join(host), 60)

@@ -15,8 +15,8 @@ from accelsim import check
 from accelsim.arch import load_arch, parse_array
 from accelsim.check import differing
 from accelsim.contraction import AccumulatorUse
+from accelsim.geometry import ConvolutionGeometry
 from accelsim.graph.windows import window_geometry
-from accelsim.operators import ConvolutionGeometry
 from accelsim.plan import make_plan
 from accelsim.result import LayerResult, _finite
 from accelsim.timing import time_layer

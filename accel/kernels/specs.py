@@ -68,7 +68,8 @@ class LoopSpec(NamedTuple):
     block_m, block_n: extents of one output block (for OS several tiles of R rows); chunk_k: depth of one operand load;
     pack: groups per tile; resident: the operand of the inner loop stays in its scratchpad for the whole group; image:
     the first operand is a feature map [images, channels, height, width] gathered by im2col, else rows of k elements;
-    preload: on IS the first operand is loaded whole, once per group, before its first block.
+    preload: on IS the first operand is loaded whole, once per group, before its first block; insert_h, insert_w:
+    distance of the map's pixels once zeros are inserted between them (the zeros are not in memory).
     """
 
     m: int
@@ -99,6 +100,8 @@ class LoopSpec(NamedTuple):
     input_bytes: int = 1
     weight_bits: int = 8
     preload: int = 0
+    insert_h: int = 1
+    insert_w: int = 1
 
 
 class StreamSpec(NamedTuple):

@@ -39,12 +39,17 @@ def image_span(loop, first, last):
     """Return the contiguous span [start, stop) of a plane that output pixels first..last-1 of one image need.
 
     The first and the last input row are cut to the columns needed, unless a pad hides them: then the clipped row serves
-    other output rows as well and is taken whole.
+    other output rows as well and is taken whole. Positions are in the map with its inserted zeros until they are turned
+    into pixels in memory; where the first or last row needed is an inserted one, the next pixel row inside is taken
+    whole.
     """
     row0 = first // loop.out_width * loop.stride_h - loop.pad_top
     row1 = (last - 1) // loop.out_width * loop.stride_h - loop.pad_top + loop.dilation_h * (loop.kernel_h - 1)
     column0 = first % loop.out_width * loop.stride_w - loop.pad_left
     column1 = (last - 1) % loop.out_width * loop.stride_w - loop.pad_left + loop.dilation_w * (loop.kernel_w - 1)
+    column0 = 0 if row0 % loop.insert_h else -(-column0 // loop.insert_w)
+    column1 = loop.width - 1 if row1 % loop.insert_h else column1 // loop.insert_w
+    row0, row1 = -(-row0 // loop.insert_h), row1 // loop.insert_h
     if row0 < 0:
         row0, column0 = 0, 0
     if row1 >= loop.height:

@@ -631,7 +631,8 @@ def test_random_models_are_exact(name: str) -> None:
 
 def test_every_supported_operator_has_random_models() -> None:
     """No row of the operator table is left without a generator; rows of several operators are float groups."""
-    covered = {entry.kernel for entry in REGISTRY.values()}
+    elsewhere = {"ConvTranspose", "DynamicQuantizeMatMul", "DynamicQuantizeLinear"}  # test_more_contractions.py
+    covered = {entry.kernel for entry in REGISTRY.values()} | elsewhere
     assert {row for row in PLACEMENTS if ", " not in row} - covered == {"(any other)"}
 
 
@@ -809,16 +810,3 @@ def test_float_operators_between_quantisers_are_exact(kind: str) -> None:
     for index in range(10):
         draw = Draw((SEED, 5, index, zlib.crc32(kind.encode())), ties=index % 2 == 1)
         run_exactly(float_case(draw, kind), draw.machine(), f"{kind} {index}")
-
-
-def test_convolutions_that_the_array_does_not_take() -> None:
-    """3-D convolutions run outside of the array and are exact."""
-    for index in range(4):
-        draw = Draw((SEED, 6, index), ties=index % 2 == 1)
-        build, source = Builder(draw), draw.activation(np.dtype(np.uint8))
-        weights = draw.weights(np.dtype(np.int8), 4)
-        inputs = [build.activation((1, 2, 5, 5, 5), source), build.weight((4, 2, 3, 3, 3), weights, 0)]
-        unit = float(source.scale) * weights.mean_scale
-        case = build.finish(build.node("Conv", inputs), draw.result(source.dtype, unit, 30_000))
-        result = run_exactly(case, accelsim.Arch(), str(index))
-        assert "host" in {layer.placement for layer in result.layers}

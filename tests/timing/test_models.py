@@ -106,7 +106,8 @@ def assert_conserved(part: Timed) -> None:
     assert sum(count for _, count in part.timing.classes) == part.timing.cycles
     assert all(count > 0 for _, count in part.timing.classes)
     work = part.layer.work
-    assert part.timing.event("macs") == (work.macs if isinstance(work, ContractionWork) else 0)
+    issued = work.macs + work.inserted_zero_macs if isinstance(work, ContractionWork) else 0
+    assert part.timing.event("macs") == issued
 
 
 def assert_moves_enough(part: Timed) -> None:

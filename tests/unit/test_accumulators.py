@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from accelsim.contraction import AccumulatorFormat, AccumulatorUse, accumulate, convolve, multiply
+from accelsim.geometry import ConvolutionGeometry
 from accelsim.kernels.accumulate import accumulate_narrow
 from accelsim.operators import (
     CodeFormat,
     Convolution,
-    ConvolutionGeometry,
     Epilogue,
     MatrixMultiply,
     Raw,

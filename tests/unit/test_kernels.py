@@ -14,6 +14,7 @@ import accelsim
 from accelsim import operators
 from accelsim.contraction import AccumulatorFormat
 from accelsim.datapath import execute
+from accelsim.geometry import ConvolutionGeometry
 from accelsim.graph.import_contractions import output_scale
 from accelsim.graph.import_elementwise import softmax_table
 from accelsim.graph.shapes import window_shape
@@ -303,7 +304,7 @@ def test_output_sizes_of_windows() -> None:
     draw = Draw((40_015,), ties=False)
     for _ in range(400):
         window, height, width = draw_window(draw, dilated=True)
-        geometry = operators.ConvolutionGeometry(window.kernel, window.strides, window.dilations, window.pads)
+        geometry = ConvolutionGeometry(window.kernel, window.strides, window.dilations, window.pads)
         shape = window_shape((1, 2, height, width), geometry, 2, ceil=window.ceil)
         assert shape == (1, 2, *window.size(height, width)), (window, height, width)
 

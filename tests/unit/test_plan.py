@@ -12,8 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from accelsim import Arch, UsageError, load_arch
+from accelsim.geometry import ConvolutionGeometry
 from accelsim.kernels import timeline
-from accelsim.operators import ConvolutionGeometry
 from accelsim.plan import ContractionPlan, StreamPlan, make_plan
 from accelsim.timing import loop_spec, time_layer
 from accelsim.work import ContractionWork, ImageLayout, StreamWork

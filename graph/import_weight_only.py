@@ -1,0 +1,64 @@
+"""Weight-only quantisation: float activations times packed weights, executed by onnxruntime, priced on the array.
+
+The arithmetic is float32 (or float16), whose sums depend on the order of additions: the values are onnxruntime's own.
+What the machine pays is stated by a FloatProduct: float multiplications, packed weights, their dequantisation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import NodeProto
+
+from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
+from accelsim.graph.element_types import ELEMENT_BITS
+from accelsim.graph.import_host import import_host
+from accelsim.operators import FloatProduct
+
+
+def import_matmul_n_bits(context: Context, node: NodeProto) -> Imported:
+    """MatMulNBits: a, packed weights, scales [, zero points [, group indices [, bias]]]."""
+    attribute = attributes(node)
+    if len(node.input) > 4 and node.input[4]:
+        raise NotOnTheMachineError("reordered groups")
+    context.constant(node, 1)
+    product = FloatProduct(
+        _arithmetic(context, node),
+        int(attribute["K"]),
+        int(attribute["N"]),
+        int(attribute.get("bits", 4)),
+        int(attribute["block_size"]),
+        len(node.input) > 3 and bool(node.input[3]),
+        len(node.input) > 5 and bool(node.input[5]),
+    )
+    return import_host(context, node, product=product)
+
+
+def import_float_product(context: Context, node: NodeProto) -> Imported:
+    """MatMul and Gemm whose second operand is a DequantizeLinear of constant codes, per tensor, channel or block."""
+    dequantise = context.producer(node.input[1])
+    codes = "" if dequantise is None else dequantise.input[0]
+    if dequantise is None or dequantise.op_type != "DequantizeLinear" or codes not in context.tensors:
+        raise NotOnTheMachineError("weights that are not quantised constants")
+    weights = context.types[codes].shape
+    if len(weights) != 2 or any(name and name not in context.constants for name in dequantise.input[1:]):
+        raise NotOnTheMachineError("weights that are not a matrix with constant scales")
+    depth, columns = reversed(weights) if attributes(node).get("transB") else weights
+    attribute = attributes(dequantise)
+    product = FloatProduct(
+        _arithmetic(context, node),
+        depth,
+        columns,
+        ELEMENT_BITS[context.tensors[codes].data_type],
+        int(attribute.get("block_size", 0)) or depth,
+        len(dequantise.input) > 2 and bool(dequantise.input[2]),
+        len(node.input) > 2 and bool(node.input[2]),
+    )
+    return import_host(context, node, dequantise, product=product)
+
+
+def _arithmetic(context: Context, node: NodeProto) -> str:
+    """Return the float type of the activations, if the energy table has it."""
+    kind = context.types[node.input[0]].dtype
+    if kind not in (np.dtype(np.float32), np.dtype(np.float16)):
+        raise NotOnTheMachineError("neither float32 nor float16")
+    return str(kind.name)
