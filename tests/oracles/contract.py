@@ -299,7 +299,10 @@ def _output_class(coming: Placed | None, cycle: int, drains: set[int]) -> str:
 
 @dataclass(frozen=True)
 class Image:
-    """A feature map [images, channels, height, width] and the window that slides over it."""
+    """A feature map [images, channels, height, width] and the window that slides over it.
+
+    insertion: distance of the pixels once zeros, which are not in memory, are inserted between them.
+    """
 
     height: int
     width: int
@@ -309,6 +312,7 @@ class Image:
     strides: tuple[int, int] = (1, 1)
     dilations: tuple[int, int] = (1, 1)
     pads: tuple[int, int] = (0, 0)
+    insertion: tuple[int, int] = (1, 1)
 
     @property
     def taps(self) -> int:
@@ -334,6 +338,9 @@ class Image:
                 row += tap // self.kernel[1] * self.dilations[0]
                 column = pixel % self.out_width * self.strides[1] - self.pads[1]
                 column += tap % self.kernel[1] * self.dilations[1]
+                if row % self.insertion[0] or column % self.insertion[1]:
+                    continue
+                row, column = row // self.insertion[0], column // self.insertion[1]
                 if 0 <= row < self.height and 0 <= column < self.width:
                     found.add(row * self.width + column)
         return found

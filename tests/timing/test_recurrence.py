@@ -65,6 +65,8 @@ def loop_spec(layer: contract.Layer) -> timeline.LoopSpec:
         dynamic_second=int(layer.dynamic_second),
         output_bytes=layer.output_bytes,
         parameter_bytes=layer.parameter_bytes,
+        insert_h=image.insertion[0],
+        insert_w=image.insertion[1],
     )
 
 
@@ -180,11 +182,12 @@ def windows(draw: st.DrawFn) -> contract.Image:
     reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
     least = [max(1, r - b - a) for r, b, a in zip(reach, before, after, strict=True)]
     sizes = [draw(st.integers(low, low + 6)) for low in least]
+    insertion = draw(st.sampled_from(((1, 1), (1, 1), (2, 2), (1, 3), (2, 1))))
     out = [
-        (size + b + a - r) // s + 1
-        for size, b, a, r, s in zip(sizes, before, after, reach, strides, strict=True)
+        ((size - 1) * step + 1 + b + a - r) // s + 1
+        for size, step, b, a, r, s in zip(sizes, insertion, before, after, reach, strides, strict=True)
     ]  # fmt: skip
-    return contract.Image(sizes[0], sizes[1], out[0], out[1], kernel, strides, dilations, before)
+    return contract.Image(sizes[0], sizes[1], out[0], out[1], kernel, strides, dilations, before, insertion)
 
 
 @st.composite
@@ -420,13 +423,17 @@ def test_bursts_equal_an_enumeration_of_segments(
 
 
 def fits_without_padding(image: contract.Image) -> bool:
-    """Tell whether no window reads padding."""
+    """Tell whether no window reads padding, or zeros inserted between pixels."""
     sizes, out = (image.height, image.width), (image.out_height, image.out_width)
     lasts = [
         (o - 1) * s + d * (k - 1)
         for o, s, d, k in zip(out, image.strides, image.dilations, image.kernel, strict=True)
     ]  # fmt: skip
-    return image.pads == (0, 0) and all(last < size for last, size in zip(lasts, sizes, strict=True))
+    return (
+        image.pads == (0, 0)
+        and image.insertion == (1, 1)
+        and all(last < size for last, size in zip(lasts, sizes, strict=True))
+    )
 
 
 @checked(1000)
