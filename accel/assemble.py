@@ -13,6 +13,7 @@ from accelsim.arch import Arch
 from accelsim.contraction import AccumulatorUse
 from accelsim.energy import COMPONENTS, LayerEnergy, load_table, units_used
 from accelsim.model import Model
+from accelsim.operators import HostOperator
 from accelsim.program import Layer, Program
 from accelsim.result import (
     AccumulatorResult,
@@ -111,4 +112,6 @@ def _layer_result(
         acc=acc,
         check=check,
         arithmetic=contraction.arithmetic if contraction else None,
+        computed_by="onnxruntime" if isinstance(layer.operator, HostOperator) else "machine",
+        off_array_macs=0 if isinstance(work, ContractionWork) else work.off_array_macs,
     )

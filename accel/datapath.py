@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim import movement, reductions
 from accelsim import operators as ops
 from accelsim.contraction import AccumulatorFormat, AccumulatorUse, convolve, multiply
 from accelsim.host import run_host_operator
@@ -158,22 +159,6 @@ def _softmax(op: ops.Softmax, inputs: Arrays, types: Sequence[TensorType]) -> li
     return [result if op.flatten else np.ascontiguousarray(np.moveaxis(result, -1, op.axis))]
 
 
-def _lookup(table: Array | None, codes: Array) -> Array:
-    """Replace codes by table entries; None leaves them as they are."""
-    if table is None:
-        return codes
-    index = np.ascontiguousarray(codes).view(np.dtype(f"u{codes.dtype.itemsize}")).reshape(codes.shape)
-    return np.asarray(table[index])
-
-
-def _float_operand(operand: ops.FloatOperand, array: Array) -> NDArray[np.float32]:
-    """Dequantise an operand of a float32 operation, or take it as it is."""
-    if operand.code is None:
-        return array.astype(np.float32)
-    quantised = ops.Dequantise(operand.scale, operand.code)
-    return _dequantise(quantised, [array], [TensorType.of(np.float32, array.shape)])[0].astype(np.float32, copy=False)
-
-
 _FLOAT_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "Add": np.add,
     "Sub": np.subtract,
@@ -181,22 +166,24 @@ _FLOAT_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "Div": np.divide,
     "Max": np.maximum,
     "Min": np.minimum,
+    "PRelu": lambda values, slope: np.where(values > 0, values, np.multiply(values, slope)),
 }
 
 
 def _float_binary(op: ops.FloatBinary, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
-    first, second = (_float_operand(o, array) for o, array in zip((op.first, op.second), inputs, strict=True))
+    operands = zip((op.first, op.second), inputs, strict=True)
+    first, second = (reductions.dequantise(array, operand.code, operand.scale) for operand, array in operands)
     with np.errstate(all="ignore"):
         result = _FLOAT_FUNCTIONS[op.function](first, second)
     return _quantise(ops.Quantise(op.output_scale, op.output), [result], types)
 
 
 def _table_lookup(op: ops.TableLookup, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
-    return [_lookup(op.table, inputs[0])]
+    return [movement.lookup(op.table, inputs[0])]
 
 
 def _concatenate(op: ops.Concatenate, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
-    parts = [_lookup(table, codes) for table, codes in zip(op.tables, inputs, strict=True)]
+    parts = [movement.lookup(table, codes) for table, codes in zip(op.tables, inputs, strict=True)]
     return [np.concatenate(parts, axis=op.axis)]
 
 
@@ -269,4 +256,6 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, Arrays, Sequence[TensorType]], list[A
     ops.Gather: _gather,
     ops.Pad: _pad,
     ops.HostOperator: _host,
+    **movement.FUNCTIONS,
+    **reductions.FUNCTIONS,
 }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from accelsim.geometry import ConvolutionGeometry, DepthWindow
 from accelsim.tensors import TensorType
+from accelsim.vector_operators import VectorOperator
 
 IntArray = NDArray[np.generic]
 FloatArray = NDArray[np.float32]
@@ -346,7 +347,8 @@ class HostOperator:
 
     model: the serialised one-node model; onnxruntime is opened with all optimisations off and one thread.
     kind: the ONNX operator, for prices and reports; inputs/outputs: tensor names inside that model; constants: types of
-    the initialisers, which have to be read as well; product: set where the machine's array is priced for it.
+    the initialisers, which have to be read as well; product: set where the machine's array is priced for it; macs:
+    multiply-accumulates that it does.
     """
 
     kind: str
@@ -355,6 +357,7 @@ class HostOperator:
     outputs: tuple[str, ...]
     constants: tuple[TensorType, ...] = ()
     product: FloatProduct | None = None
+    macs: int = 0
 
 
 Contraction = Convolution | MatrixMultiply
@@ -374,5 +377,6 @@ Operator = (
     | DynamicQuantise
     | Dequantise
     | Movement
+    | VectorOperator
     | HostOperator
 )

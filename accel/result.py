@@ -71,7 +71,11 @@ class LayerCheck:
 
 @dataclass(frozen=True)
 class LayerResult:
-    """One row of the result."""
+    """One row of the result.
+
+    computed_by: "machine", or "onnxruntime" for a host operator, whose values are the reference's own; off_array_macs:
+    multiply-accumulates that such an operator does, which `macs` does not count.
+    """
 
     name: str
     op: str
@@ -90,6 +94,8 @@ class LayerResult:
     acc: AccumulatorResult | None
     check: LayerCheck | None
     arithmetic: str | None = None
+    computed_by: str = "machine"
+    off_array_macs: int = 0
 
     @property
     def largest_stall(self) -> tuple[str, int] | None:
@@ -103,6 +109,7 @@ class LayerResult:
             name: getattr(self, name)
             for name in ("name", "op", "placement", "m", "k", "n", "groups", "tiles", "macs", "cycles")
         }
+        row |= {"computed_by": self.computed_by, "off_array_macs": self.off_array_macs}
         row |= {"cycle_classes": dict(self.cycle_classes), "utilisation": self.utilisation}
         row |= {"energy_pj": dict(self.energy_pj), "dram_bytes": self.dram_bytes, "arithmetic": self.arithmetic}
         row["acc"] = None if self.acc is None else vars(self.acc).copy()
@@ -220,6 +227,12 @@ class Result:
         return self.model.macs / (self.pe_count * self.cycles) if self.cycles else 0.0
 
     @property
+    def macs_on_array_share(self) -> float | None:
+        """Share of the model's multiply-accumulates that the array does; None for a model without any."""
+        total = self.model.macs + sum(layer.off_array_macs for layer in self.layers)
+        return self.model.macs / total if total else None
+
+    @property
     def time_s(self) -> float:
         """Latency at the machine's clock, in seconds."""
         return self.cycles / (self.clock_ghz * 1e9)
@@ -233,6 +246,7 @@ class Result:
             "totals": {
                 "cycles": self.cycles,
                 "macs": self.model.macs,
+                "macs_on_array_share": self.macs_on_array_share,
                 "utilisation": self.utilisation,
                 "energy_pj": self.energy_pj,
                 "dram_bytes": self.dram_bytes,

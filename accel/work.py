@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 
 import numpy as np
-from numpy.typing import NDArray
 
 from accelsim import operators as ops
 from accelsim.geometry import ConvolutionGeometry
 from accelsim.tensors import TensorType
+from accelsim.work_stream import StreamWork, describe_stream
+
+__all__ = ["ContractionWork", "ImageLayout", "StreamWork", "Work", "describe_work"]
 
 Types = tuple[TensorType, ...]
 
@@ -63,55 +61,7 @@ class ContractionWork:
         return self.m * self.k * self.n * self.groups - self.inserted_zero_macs
 
 
-@dataclass(frozen=True)
-class StreamWork:
-    """A layer without the array: bytes in, lane operations, bytes out.
-
-    placement: "vector", "dma", "host" or "none"; read and write: (segments, bytes per segment) of each transfer;
-    events: arithmetic by name of the energy table; units: indivisible parts (planes, rows, elements).
-    """
-
-    placement: str
-    reads: tuple[tuple[int, int], ...]
-    writes: tuple[tuple[int, int], ...]
-    lane_operations: int
-    events: tuple[tuple[str, int], ...]
-    units: int
-
-    @property
-    def bytes_per_unit(self) -> int:
-        """Scratchpad bytes that one unit needs, inputs and outputs together."""
-        total = sum(count * size for count, size in (*self.reads, *self.writes))
-        return -(-total // max(self.units, 1))
-
-
 Work = ContractionWork | StreamWork
-
-
-@dataclass(frozen=True)
-class VectorCost:
-    """One row of data/vector_unit.toml."""
-
-    per: str
-    lane_operations: int
-    events: tuple[tuple[str, int], ...]
-
-
-@cache
-def vector_costs() -> tuple[Mapping[str, VectorCost], Mapping[str, VectorCost]]:
-    """Read the packaged table: costs by operator class, and costs of float operators by ONNX name."""
-    text = (resources.files("accelsim") / "data" / "vector_unit.toml").read_text("utf-8")
-    table = tomllib.loads(text)
-    host = table.pop("host")
-    machine = {
-        name: VectorCost(row["per"], row["lane_operations"], tuple(row["events"].items()))
-        for name, row in table.items()
-    }
-    floats = {
-        name: VectorCost(host["per"], host["lane_operations"], tuple(events.items()))
-        for name, events in host["events"].items()
-    }
-    return machine, floats
 
 
 def describe_work(op: ops.Operator, inputs: Types, outputs: Types) -> Work:
@@ -128,13 +78,7 @@ def describe_work(op: ops.Operator, inputs: Types, outputs: Types) -> Work:
         return _product(op, inputs, outputs[0])
     if isinstance(op, ops.HostOperator) and op.product is not None:
         return _float_product(op.product, inputs[0], outputs[0])
-    if isinstance(op, ops.View):
-        return StreamWork("none", (), (), 0, (), 1)
-    if isinstance(op, ops.HostOperator):
-        return _host(op, inputs, outputs)
-    if isinstance(op, ops.Slice | ops.Split | ops.Gather | ops.Pad) or _plain_concatenation(op):
-        return _copy(op, inputs, outputs)
-    return _vector(op, inputs, outputs)
+    return describe_stream(op, inputs, outputs)
 
 
 def _parameter_bytes(op: ops.Contraction) -> int:
@@ -223,102 +167,3 @@ def _float_product(product: ops.FloatProduct, source: TensorType, target: Tensor
         target.dtype.itemsize, parameters + 4 * product.biased, source.dtype.itemsize, product.weight_bits,
         arithmetic=product.arithmetic,
     )  # fmt: skip
-
-
-def _contiguous(types: Types) -> tuple[tuple[int, int], ...]:
-    """One segment per tensor."""
-    return tuple((1, kind.size_bytes) for kind in types)
-
-
-def _plain_concatenation(op: ops.Operator) -> bool:
-    return isinstance(op, ops.Concatenate) and all(table is None for table in op.tables)
-
-
-def _runs(kind: TensorType, axis: int, size: int) -> tuple[int, int]:
-    """Return (segments, bytes) when `size` consecutive indices of an axis are taken from a tensor."""
-    inner = math.prod(kind.shape[axis + 1 :]) * size * kind.dtype.itemsize
-    return math.prod(kind.shape[:axis]), inner
-
-
-def _copy(op: ops.Operator, inputs: Types, outputs: Types) -> StreamWork:
-    """Data movement by DMA: long runs on one side, one segment per run on the other."""
-    reads, writes = _contiguous(inputs), _contiguous(outputs)
-    if isinstance(op, ops.Split):
-        reads = tuple(_runs(kind, op.axis, kind.shape[op.axis]) for kind in outputs)
-    elif isinstance(op, ops.Concatenate):
-        writes = tuple(_runs(kind, op.axis, kind.shape[op.axis]) for kind in inputs)
-    elif isinstance(op, ops.Slice):
-        reads = (_slice_runs(op, inputs[0]),)
-    elif isinstance(op, ops.Gather):
-        count, size = _runs(inputs[0], op.axis, 1)
-        reads = ((count * op.indices.size, size),)
-    return StreamWork("dma", reads, writes, 0, (), max(sum(kind.elements for kind in outputs), 1))
-
-
-def _slice_runs(op: ops.Slice, kind: TensorType) -> tuple[int, int]:
-    """Return (segments, bytes) of a strided selection: runs end at the innermost axis that is cut."""
-    cut = max((axis for axis, part in enumerate(op.ranges) if part != (0, kind.shape[axis], 1)), default=0)
-    counts = [len(range(size)[slice(*part)]) for size, part in zip(kind.shape, op.ranges, strict=True)]
-    inner = math.prod(kind.shape[cut + 1 :]) * kind.dtype.itemsize
-    if op.ranges[cut][2] == 1:
-        return math.prod(counts[:cut]), counts[cut] * inner
-    return math.prod(counts[: cut + 1]), inner
-
-
-def _counted(cost: VectorCost, op: ops.Operator, inputs: Types, outputs: Types) -> int:
-    """Return how many elements a cost is charged for."""
-    if cost.per == "input":
-        return sum(kind.elements for kind in inputs)
-    produced = sum(kind.elements for kind in outputs)
-    if cost.per == "window" and isinstance(op, ops.AveragePool | ops.MaxPool):
-        return produced * math.prod(op.geometry.kernel)
-    return produced
-
-
-def _units(op: ops.Operator, outputs: Types) -> int:
-    """Return the number of parts a layer can be cut into: planes for windows, rows for softmax, else elements."""
-    shape = outputs[0].shape
-    if isinstance(op, ops.AveragePool | ops.MaxPool | ops.GlobalAveragePool):
-        return math.prod(shape[:2])
-    if isinstance(op, ops.Softmax):
-        return max(outputs[0].elements // (math.prod(shape[op.axis :]) if op.flatten else shape[op.axis]), 1)
-    return max(outputs[0].elements, 1)
-
-
-def _vector(op: ops.Operator, inputs: Types, outputs: Types) -> StreamWork:
-    cost = vector_costs()[0][type(op).__name__]
-    count = _counted(cost, op, inputs, outputs)
-    events = tuple((name, amount * count) for name, amount in cost.events)
-    lane_operations = cost.lane_operations * count
-    if isinstance(op, ops.GlobalAveragePool):  # contract 5.3: the sums are requantised in the same lanes
-        events += (("requantisation", outputs[0].elements),)
-        lane_operations += outputs[0].elements
-    passes = 2 if isinstance(op, ops.DynamicQuantise) else 1  # the extremes must be known before the first code
-    reads = (*_contiguous(inputs * passes), *((1, table.nbytes) for table in _tables(op)))
-    return StreamWork("vector", reads, _contiguous(outputs), lane_operations, events, _units(op, outputs))
-
-
-def _tables(op: ops.Operator) -> list[NDArray[np.generic]]:
-    """Return the tables that an operator looks things up in, which have to be loaded first."""
-    if isinstance(op, ops.TableLookup):
-        return [op.table]
-    if isinstance(op, ops.Softmax):
-        return [op.exponentials]
-    if isinstance(op, ops.Concatenate):
-        return [table for table in op.tables if table is not None]
-    return []
-
-
-def _host(op: ops.HostOperator, inputs: Types, outputs: Types) -> StreamWork:
-    """Element-wise float operators run on the vector unit; anything else leaves the machine and comes back by DMA.
-
-    Constants are read like any other operand; a Gather reads only the rows that it selects.
-    """
-    cost = vector_costs()[1].get(op.kind)
-    constants = outputs if op.kind == "Gather" else op.constants
-    reads, writes = _contiguous((*inputs, *constants)), _contiguous(outputs)
-    produced = max(sum(kind.elements for kind in outputs), 1)
-    if cost is None or not outputs:
-        return StreamWork("host", reads, writes, 0, (), produced)
-    events = tuple((name, amount * produced) for name, amount in cost.events)
-    return StreamWork("vector", reads, writes, cost.lane_operations * produced, events, produced)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ from onnx import NodeProto
 from accelsim.graph.context import Context, NotOnTheMachineError, attributes
 from accelsim.graph.import_contractions import output_scale
 from accelsim.graph.import_host import apply_unary
-from accelsim.graph.import_movement import import_pad
-from accelsim.graph.qdq_groups import Group, Source
+from accelsim.graph.import_vector_groups import VECTOR_GROUPS, import_chain
+from accelsim.graph.qdq_groups import Group, GroupImport, Source
 from accelsim.graph.quantiser import all_codes, dequantise_codes, quantise_values
 from accelsim.graph.windows import convolution_window, transposed_window
 from accelsim.operators import (
@@ -23,8 +22,6 @@ from accelsim.operators import (
     FloatBinary,
     FloatOperand,
     MatrixMultiply,
-    Operator,
-    Pad,
     Requantise,
     TableLookup,
     Weights,
@@ -38,19 +35,11 @@ Floats = NDArray[np.float32]
 TABULATED = frozenset(
     {
         "Sigmoid", "Tanh", "Erf", "Exp", "Sqrt", "Gelu", "QuickGelu", "Relu", "Clip", "Abs", "HardSigmoid", "HardSwish",
-        "Reciprocal", "Neg", "Floor", "Ceil", "Round", "Softsign", "LeakyRelu",
+        "Reciprocal", "Neg", "Floor", "Ceil", "Round", "Softsign", "LeakyRelu", "Sinh", "Asinh", "Acosh", "Atanh",
+        "Tan", "Sign", "ThresholdedRelu", "Shrink",
     }
 )  # fmt: skip
-BINARY = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min"})
-
-
-@dataclass(frozen=True, eq=False)
-class GroupImport:
-    """An operator, what it reads, and whether onnxruntime's float result is only its reference."""
-
-    operator: Operator
-    inputs: tuple[str, ...]
-    float_reference: bool
+BINARY = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "PRelu"})
 
 
 def import_group(context: Context, group: Group) -> GroupImport:
@@ -233,9 +222,19 @@ def _apply(context: Context, core: NodeProto, values: Floats) -> Floats:
     return apply_unary(core, values, context.proto.opset_import, [context.tensors[name] for name in extra])
 
 
+def _power(context: Context, group: Group) -> GroupImport:
+    """Pow by a constant scalar; the cube is left out, since its rounding depends on the element's position."""
+    exponent = context.constant(group.core, 1)
+    if exponent.size != 1 or exponent.ndim > 1 or float(exponent.reshape(-1)[0]) == 3.0:
+        raise NotOnTheMachineError("an exponent that is 3 or no scalar")
+    return _table(context, group)
+
+
 def _binary(context: Context, group: Group) -> GroupImport:
     """Add, Sub, Mul, Div, Max, Min: dequantise both, one float32 operation, quantise (semantics, 3.9)."""
     core = group.core
+    if core.op_type in ("Max", "Min") and len(core.input) > 2:
+        return import_chain(context, group)
     if (
         len([name for name in core.input if name]) != 2
         or group.bounds is not None
@@ -258,27 +257,16 @@ def _binary(context: Context, group: Group) -> GroupImport:
     return GroupImport(operator, tuple(names), False)
 
 
-def _pad(context: Context, group: Group) -> GroupImport:
-    """Pad between equal scales: on codes, with the quantised constant."""
-    source, code = _activation(context, group, 0)
-    if code != group.output or source.scale != group.output_scale or group.bounds is not None:
-        raise NotOnTheMachineError("a pad that changes the scale")
-    float_pad = import_pad(context, group.core).operator
-    if not isinstance(float_pad, Pad):
-        raise NotOnTheMachineError("not a constant pad")
-    value = quantise_values(np.array([float_pad.value], np.float32), group.output_scale, code)
-    return GroupImport(Pad(float_pad.widths, int(value[0])), (source.name,), False)
-
-
 _IMPORTERS: dict[str, Callable[[Context, Group], GroupImport]] = {
     "Conv": _convolution,
     "FusedConv": _convolution,
     "ConvTranspose": _transposed_convolution,
     "MatMul": _matrix_product,
     "Gemm": _matrix_product,
-    "Pad": _pad,
     **dict.fromkeys(TABULATED, _table),
     **dict.fromkeys(BINARY, _binary),
+    "Pow": _power,
+    **VECTOR_GROUPS,
 }
 
 GROUPED = frozenset(_IMPORTERS)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, OperatorSetIdProto, TensorProto, helper
 
 from accelsim.graph.context import Context, Imported
+from accelsim.graph.host_macs import host_macs
 from accelsim.host import run_host_operator
 from accelsim.operators import FloatProduct, HostOperator
 
@@ -43,8 +44,15 @@ def import_host(context: Context, node: NodeProto, *before: NodeProto, product: 
         graph, opset_imports=context.proto.opset_import, ir_version=min(context.proto.ir_version, 10)
     )
     constants = tuple(context.types[name] for name in names if name in context.constants)
-    data = model.SerializeToString()
-    operator = HostOperator(node.op_type, data, tuple(dynamic), tuple(outputs), constants, product)
+    operator = HostOperator(
+        node.op_type,
+        model.SerializeToString(),
+        tuple(dynamic),
+        tuple(outputs),
+        constants,
+        product,
+        host_macs(context, node),
+    )
     return Imported(operator, tuple(dynamic))
 
 

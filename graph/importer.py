@@ -16,6 +16,8 @@ from accelsim.graph import (
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError
 from accelsim.graph.import_groups import GROUPED, import_group
 from accelsim.graph.import_host import import_host
+from accelsim.graph.import_rearrange import REARRANGEMENTS
+from accelsim.graph.import_reductions import REDUCTIONS
 from accelsim.graph.ir import Graph, Node, verify
 from accelsim.graph.normalise import NormalisedModel
 from accelsim.graph.qdq_groups import find_groups
@@ -51,9 +53,9 @@ IMPORTERS: dict[str, Callable[[Context, NodeProto], Imported]] = {
     "Transpose": import_movement.import_transpose,
     "Slice": import_movement.import_slice,
     "Split": import_movement.import_split,
-    "Gather": import_movement.import_gather,
     "Concat": import_movement.import_concat,
-    "Pad": import_movement.import_pad,
+    **REARRANGEMENTS,
+    **REDUCTIONS,
 }
 
 

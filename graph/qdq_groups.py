@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from accelsim.graph.context import Context, NotOnTheMachineError, attributes
-from accelsim.operators import CodeFormat
+from accelsim.operators import CodeFormat, Operator
 
 Floats = NDArray[np.float32]
 
@@ -60,6 +60,15 @@ class Group:
     output_scale: np.float32
     output_name: str
     inside: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class GroupImport:
+    """An operator, what it reads, and whether onnxruntime's float result is only its reference."""
+
+    operator: Operator
+    inputs: tuple[str, ...]
+    float_reference: bool
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from accelsim import operators as ops
+from accelsim import vector_operators
 from accelsim.geometry import ConvolutionGeometry
+from accelsim.graph.vector_shapes import vector_type
 from accelsim.tensors import TensorType
 
 Types = tuple[TensorType, ...]
@@ -53,6 +55,8 @@ def infer(op: ops.Operator, inputs: Types) -> Types | None:
     if isinstance(op, ops.DynamicQuantise):
         codes = TensorType.of(np.uint8, inputs[0].shape)
         return codes, TensorType.of(np.float32, ()), TensorType.of(np.uint8, ())
+    if isinstance(op, vector_operators.VectorOperator):
+        return (vector_type(op, inputs),)
     return (TensorType(_dtype(op, inputs), _shape(op, inputs)),)
 
 

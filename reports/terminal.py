@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from accelsim.errors import printable
+from accelsim.reports.host import host_lines
 from accelsim.result import CheckResult, LayerResult, Result
 
 WIDTH = 100
@@ -334,10 +335,7 @@ def summary_lines(result: Result) -> list[Text]:
     if floats:
         names = printable(", ".join(floats), 40)
         lines.append(Text(f"float    {names}: float activations, priced as float multipliers in the array"))
-    host = sorted({layer.op for layer in result.layers if layer.placement == "host"})
-    if host:
-        names = printable(", ".join(host), 60)
-        lines.append(Text(f"host     {names}: computed outside of the machine, only their DMA traffic is priced"))
+    lines += host_lines(result)
     return [*lines, *check_lines(result.check)]
 
 

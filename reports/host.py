@@ -1,0 +1,41 @@
+"""The lines that say what is not on the machine: host operators, their share of the cycles, MACs off the array."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from accelsim.errors import printable
+from accelsim.result import Result
+
+# Operators that are named; the rest is counted.
+_NAMED = 4
+
+
+def host_lines(result: Result) -> list[Text]:
+    """Return host operators with their counts and shares of the cycles, and the share of the MACs on the array.
+
+    An operator is a host operator when onnxruntime computes its values, whether the vector unit prices it or its bytes
+    only cross the DMA engine.
+    """
+    groups: dict[tuple[str, str], list[int]] = {}
+    for layer in result.layers:
+        if layer.computed_by != "machine":
+            groups.setdefault((layer.op, layer.placement), []).append(layer.cycles)
+    lines = []
+    if groups:
+        ranked = sorted(groups.items(), key=lambda item: (-sum(item[1]), item[0]))
+        total = max(result.cycles, 1)
+        for (operator, placement), cycles in ranked[:_NAMED]:
+            times = f" x{len(cycles)}" if len(cycles) > 1 else ""
+            priced = "priced on the vector unit" if placement == "vector" else "only its DMA traffic is priced"
+            name = printable(operator, 30)
+            lines.append(f"{name}{times}: {sum(cycles) / total:.1%} of the cycles, {priced}")
+        rest = ranked[_NAMED:]
+        if rest:
+            share = sum(sum(cycles) for _, cycles in rest) / total
+            lines.append(f"{len(rest)} other operators: {share:.1%} of the cycles")
+    share_of_macs = result.macs_on_array_share
+    if share_of_macs is not None:
+        exact = "100%" if share_of_macs == 1 else f"{min(share_of_macs, 0.9999):.2%}"
+        lines.append(f"{'' if groups else 'none; '}{exact} of the MACs are on the array")
+    return [Text(f"{'host' if not index else '':<9}{line}") for index, line in enumerate(lines)]
