@@ -73,7 +73,7 @@ class ReduceExtreme:
 
 @dataclass(frozen=True)
 class ArgExtreme:
-    """Index (int64) of the largest ("max") or smallest ("min") code along an axis, of equal ones the first or last."""
+    """Index (int64) of the largest ("max") or smallest ("min") element along an axis; first or last of equals."""
 
     function: str
     axis: int

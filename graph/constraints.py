@@ -122,7 +122,7 @@ OPERATORS: tuple[Support, ...] = (
         "any rank, channels first",
         (1, 3),
     ),
-    Support("MaxPool", "Q/DQ around MaxPool", "vector", "on 8-bit codes, 1-D or 2-D, one output"),
+    Support("MaxPool", "Q/DQ around MaxPool", "vector", "on 8- or 16-bit codes, 1-D or 2-D, one output"),
     Support("QLinearSoftmax", "Q/DQ around Softmax", "vector", "any axis", (1, 3)),
     Support("QLinearSigmoid", "Q/DQ around Sigmoid", "vector", "table of 256 codes", (1, 3)),
     Support("QLinearLeakyRelu", "Q/DQ around LeakyRelu", "vector", "table of 256 codes", (1, 3)),
@@ -143,16 +143,54 @@ OPERATORS: tuple[Support, ...] = (
     ),
     Support(
         "Sigmoid, Tanh, Erf, Exp, Sqrt, Gelu, QuickGelu, Relu, Clip, Abs, HardSigmoid, HardSwish, Reciprocal, Neg, "
-        "Floor, Ceil, Round, Softsign, LeakyRelu",
+        "Floor, Ceil, Round, Softsign, LeakyRelu, Sinh, Asinh, Acosh, Atanh, Tan, Sign, ThresholdedRelu, Shrink, Pow",
         "Q/DQ around the function",
         "vector",
-        "table of all codes, 8 or 16 bits",
+        "table of all codes, 8 or 16 bits; Pow by a constant scalar other than 3. Log, Softplus, Elu, Celu, Selu, Sin, "
+        "Cos, Atan, Asin and Acos round differently at different positions in onnxruntime, which therefore computes "
+        "them; they are priced on the vector unit",
     ),
     Support(
-        "Add, Sub, Mul, Div, Max, Min",
+        "Add, Sub, Mul, Div, Max, Min, Sum, PRelu",
         "Q/DQ groups that onnxruntime leaves in float",
         "vector",
-        "two operands, quantised or constant; one float32 operation",
+        "operands quantised or constant; float32 operations from left to right",
+    ),
+    Support(
+        "Add, Sub, Mul, Div, Sqrt, Reciprocal, Neg, Abs",
+        "the float operator itself",
+        "vector",
+        "float32; one IEEE 754 operation per element",
+    ),
+    Support(
+        "BatchNormalization, ReduceSum, ReduceMean",
+        "Q/DQ around the operator",
+        "vector",
+        "constant parameters; float32 in onnxruntime's order of operations. Sums over the last axes or over the first "
+        "ones; over axes in the middle they stay with onnxruntime",
+    ),
+    Support("ReduceMax, ReduceMin", "the reduction of codes, or Q/DQ around it", "vector", "any axes; equal scales"),
+    Support("ArgMax, ArgMin", "the operator on codes or behind DQ", "vector", "any axis, first or last index"),
+    Support(
+        "QLinearWhere, Where",
+        "Where, Q/DQ around Where",
+        "vector",
+        "any types; a table for each side of 8 or 16 bits whose scale differs",
+    ),
+    Support(
+        "Resize",
+        "Resize, Q/DQ around Resize",
+        "dma or vector",
+        "nearest: every coordinate transformation and rounding, any type, moved like Tile; linear between quantisers: "
+        "two axes, without tf_crop_and_resize and antialiasing, float32 in onnxruntime's order; constant scales or "
+        "sizes",
+    ),
+    Support(
+        "Expand, Tile, DepthToSpace, SpaceToDepth, GatherElements, GatherND",
+        "the operator on any type, Q/DQ around it",
+        "dma or vector",
+        "runs of 64 bytes and more are copied by DMA, shorter ones pass through the lanes; constant or computed "
+        "indices (computed ones: one DMA segment per index)",
     ),
     Support("QuantizeLinear", "QuantizeLinear", "vector", "float32 to 8- or 16-bit codes with one scale", (1,)),
     Support("DequantizeLinear", "DequantizeLinear", "vector", "8-, 16- or 32-bit codes with one scale", (1,)),
@@ -165,15 +203,21 @@ OPERATORS: tuple[Support, ...] = (
     Support("Transpose", "Transpose", "vector", "any permutation, one element per lane and cycle"),
     Support("Slice", "Slice", "dma", "constant ranges"),
     Support("Split", "Split", "dma", "constant sizes"),
-    Support("Gather", "Gather", "dma", "constant indices"),
+    Support("Gather", "Gather", "dma", "constant or computed indices, one DMA segment per index"),
     Support("Concat", "Concat", "dma", "equal scales or plain data"),
-    Support("Pad", "Pad, Q/DQ around Pad", "dma", "constant mode, constant widths"),
+    Support(
+        "Pad",
+        "Pad, Q/DQ around Pad",
+        "dma",
+        "constant widths; a constant, or elements of the tensor (edge, reflect, wrap), in short runs through the lanes",
+    ),
     Support(
         "(any other)",
         "every other onnxruntime operator without subgraphs",
         "vector or host",
-        "executed by onnxruntime one node at a time; element-wise float operators are priced on the vector unit, all "
-        "others as host with their bytes moved over DMA",
+        "executed by onnxruntime one node at a time. Element-wise float operators, softmax, normalisations and "
+        "reductions are priced on the vector unit (accel/data/vector_unit.toml), all others (3-D pooling, TopK, "
+        "NonMaxSuppression, ...) as host with their bytes moved over DMA",
     ),
 )
 

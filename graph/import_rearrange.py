@@ -124,7 +124,7 @@ def import_gather_elements(context: Context, node: NodeProto) -> Imported:
     if node.input[1] not in context.constants:
         return Imported(IndexedRead("GatherElements", axis), tuple(node.input))
     indices = _within(context.constants[node.input[1]], shape[axis])
-    grid = list(np.indices(indices.shape, np.int64, sparse=True))
+    grid: list[NDArray[np.int64]] = list(np.indices(indices.shape, np.int64, sparse=True))
     grid[axis] = indices
     return Imported(Pick(_flat_positions(grid, shape)), (node.input[0],))
 

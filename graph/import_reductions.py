@@ -44,9 +44,10 @@ def import_reduce_extreme(context: Context, node: NodeProto) -> Imported:
 
 
 def import_arg_extreme(context: Context, node: NodeProto) -> Imported:
-    """ArgMax and ArgMin of integers."""
+    """ArgMax and ArgMin of integers, or of dequantised codes, which are never NaN."""
     source, attribute = context.types[node.input[0]], attributes(node)
-    if source.dtype.kind not in "iu" or not source.elements or not source.shape:
+    ordered = source.dtype.kind in "iu" or _is_dequantised(context, node.input[0])
+    if not ordered or not source.elements or not source.shape:
         raise NotOnTheMachineError("not integers")
     axis = int(attribute.get("axis", 0)) % len(source.shape)
     operator = ArgExtreme(
@@ -56,6 +57,11 @@ def import_arg_extreme(context: Context, node: NodeProto) -> Imported:
         bool(attribute.get("select_last_index", 0)),
     )
     return Imported(operator, (node.input[0],))
+
+
+def _is_dequantised(context: Context, name: str) -> bool:
+    """Tell whether a tensor is the output of a DequantizeLinear."""
+    return any(node.op_type == "DequantizeLinear" and name in node.output for node in context.proto.graph.node)
 
 
 def import_arithmetic(context: Context, node: NodeProto) -> Imported:

@@ -114,7 +114,7 @@ def _batch_normalisation(context: Context, group: Group) -> GroupImport:
     parameters = [context.constant(group.core, position) for position in range(1, 5)]
     if any(parameter.dtype != np.float32 for parameter in parameters):
         raise NotOnTheMachineError("parameters that are not float32")
-    scale, bias, mean, variance = parameters
+    scale, bias, mean, variance = (parameter.astype(np.float32) for parameter in parameters)
     epsilon = np.float32(attribute.get("epsilon", 1e-5))
     with np.errstate(all="ignore"):
         factor = np.asarray((np.float32(1) / np.sqrt(variance + epsilon)) * scale, np.float32)

@@ -18,6 +18,7 @@ from accelsim.vector_operators import AxisBlend
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int32]
 _HALF = np.float32(0.5)
+_HALF_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -140,19 +141,16 @@ def nearest_positions(axis: AxisResize, geometry: ResizeGeometry) -> Indices:
 
 
 def _round(where: Floats, rounding: str, scale: np.float32) -> NDArray[np.float64]:
-    """Round coordinates to indices; halves away from zero unless they go to the floor."""
+    """Round coordinates to indices; "round_prefer" decides where they lie within 1e-6 of a half (measured, 1.31.1)."""
     wide = where.astype(np.float64)
-    away = np.copysign(np.floor(np.abs(wide) + 0.5), wide)
     if rounding == "simple":
         return np.ceil(wide) if scale < 1 else np.trunc(wide)
-    if rounding == "floor":
-        return np.floor(wide)
-    if rounding == "ceil":
-        return np.ceil(wide)
-    if rounding == "round_prefer_ceil":
-        return away
-    half = where == (np.trunc(where) + _HALF).astype(np.float32)
-    return np.where(half, np.floor(wide), away)
+    floor, ceiling = np.floor(wide), np.ceil(wide)
+    if rounding in ("floor", "ceil"):
+        return floor if rounding == "floor" else ceiling
+    half = np.abs(wide - floor - 0.5) < _HALF_TOLERANCE
+    preferred = ceiling if rounding == "round_prefer_ceil" else floor
+    return np.where(half, preferred, np.floor(wide + 0.5))
 
 
 def linear_blend(axis: AxisResize, coordinates: str) -> AxisBlend:

@@ -562,6 +562,14 @@ def pad(draw: Draw) -> Case:
     return moved(draw, "Pad", shape, constants)
 
 
+@operator("resize", "Resize", "vector")
+def resize(draw: Draw) -> Case:
+    """Resize to the nearest pixel; short runs pass through the lanes. All its modes: test_rearrangements.py."""
+    scales = [1.0, 1.0, *draw.choice([(2.0, 2.0), (1.5, 3.0)])]
+    shape = (1, draw.integer(1, 3), *draw.integers(2, 5, 2))
+    return moved(draw, "Resize", shape, lambda build: ["", build.constant(scales, np.float32)], mode="nearest")
+
+
 # ---- quantisers at the borders
 
 
