@@ -254,6 +254,8 @@ def _host(op: ops.HostOperator, inputs: Types, outputs: Types) -> StreamWork:
     cost = vector_costs()[1].get(op.kind)
     constants = outputs if op.kind == "Gather" else op.constants
     reads, writes = _contiguous((*inputs, *constants)), _contiguous(outputs)
+    if op.kind in ("Shape", "Size"):  # shapes are static: no element is looked at
+        reads = ()
     produced = max(sum(kind.elements for kind in outputs), 1)
     if cost is None or not outputs:
         return StreamWork("host", reads, writes, 0, (), produced, op.macs)

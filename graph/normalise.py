@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -253,6 +254,13 @@ def _open(data: bytes, name: str, reference: Reference, **options: Any) -> Any:
 
 def _refusal(detail: str, sentence: str) -> AccelSimError:
     """Tell a kernel that onnxruntime lacks and memory that it cannot get from a broken model."""
+    if "attribute: dilations" in detail and "QLinearAveragePool" in detail:
+        found = re.search(r'In Node, \("([^"]*)"', detail)
+        label = printable(found.group(1) if found else "(unnamed)")
+        return UnsupportedModelError(
+            f"AveragePool '{label}' is quantised and has the attribute dilations, with which onnxruntime, the reference, "
+            f"cannot load it: leave the attribute out where it is 1, else remove the Q/DQ nodes around it"
+        )
     if "NOT_IMPLEMENTED" in detail:
         return UnsupportedModelError(sentence + "use another operator or element type")
     if "bad_alloc" in detail or "Failed to allocate" in detail:
