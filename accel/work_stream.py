@@ -156,8 +156,9 @@ def _rearrangement(op: vops.Rearrange | vops.Pick, inputs: Types, outputs: Types
     segments, total = _position_runs(op, outputs[0])
     units = max(outputs[0].elements, 1)
     if total >= SHORT_RUN_BYTES * segments:
-        size = -(-total // max(segments, 1))
-        return StreamWork("dma", ((segments, size),), _contiguous(outputs), 0, (), units)
+        size, longer = divmod(total, segments)
+        reads = tuple(part for part in ((segments - longer, size), (longer, size + 1)) if part[0])
+        return StreamWork("dma", reads, _contiguous(outputs), 0, (), units)
     tables = ((1, op.positions.nbytes),) if isinstance(op, vops.Pick) else ()
     return StreamWork("vector", (*_contiguous(inputs), *tables), _contiguous(outputs), units, (), units)
 

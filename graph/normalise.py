@@ -258,8 +258,8 @@ def _refusal(detail: str, sentence: str) -> AccelSimError:
         found = re.search(r'In Node, \("([^"]*)"', detail)
         label = printable(found.group(1) if found else "(unnamed)")
         return UnsupportedModelError(
-            f"AveragePool '{label}' is quantised and has the attribute dilations, with which onnxruntime, the reference, "
-            f"cannot load it: leave the attribute out where it is 1, else remove the Q/DQ nodes around it"
+            f"AveragePool '{label}' is quantised and has the attribute dilations, with which onnxruntime, the "
+            f"reference, cannot load it: leave the attribute out where it is 1, else remove the Q/DQ nodes around it"
         )
     if "NOT_IMPLEMENTED" in detail:
         return UnsupportedModelError(sentence + "use another operator or element type")
