@@ -61,7 +61,8 @@ def import_arg_extreme(context: Context, node: NodeProto) -> Imported:
 
 def _is_dequantised(context: Context, name: str) -> bool:
     """Tell whether a tensor is the output of a DequantizeLinear."""
-    return any(node.op_type == "DequantizeLinear" and name in node.output for node in context.proto.graph.node)
+    producer = context.producer(name)
+    return producer is not None and producer.op_type == "DequantizeLinear"
 
 
 def import_arithmetic(context: Context, node: NodeProto) -> Imported:

@@ -10,6 +10,8 @@ from accelsim.result import Result
 # Operators that are named; the rest is counted.
 _NAMED = 4
 
+_PRICED = {"vector": "priced on the vector unit", "array": "priced as float multipliers in the array"}
+
 
 def host_lines(result: Result) -> list[Text]:
     """Return host operators with their counts and shares of the cycles, and the share of the MACs on the array.
@@ -27,7 +29,7 @@ def host_lines(result: Result) -> list[Text]:
         total = max(result.cycles, 1)
         for (operator, placement), cycles in ranked[:_NAMED]:
             times = f" x{len(cycles)}" if len(cycles) > 1 else ""
-            priced = "priced on the vector unit" if placement == "vector" else "only its DMA traffic is priced"
+            priced = _PRICED.get(placement, "only its DMA traffic is priced")
             name = printable(operator, 30)
             lines.append(f"{name}{times}: {sum(cycles) / total:.1%} of the cycles, {priced}")
         rest = ranked[_NAMED:]
