@@ -41,6 +41,7 @@ def open_session(
         "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
         "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
     }
+    onnxruntime.set_default_logger_severity(4)  # kernels warn through the default logger, not the session's
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = levels[optimise]
     options.intra_op_num_threads = 1

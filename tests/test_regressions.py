@@ -21,6 +21,8 @@ from accelsim.plan import make_plan
 from accelsim.result import LayerResult, _finite
 from accelsim.timing import time_layer
 from accelsim.work import ContractionWork, ImageLayout
+from tests.cli.command import process
+from tests.hostile.builders import around, constant
 
 
 def test_a_window_larger_than_its_input_is_invalid() -> None:
@@ -147,3 +149,22 @@ def test_the_literal_run_is_left_out_for_heavy_weights(digits: Path, monkeypatch
     monkeypatch.setattr(check, "LITERAL_BUDGET_BYTES", 1000)
     verdict = accelsim.run(digits).check
     assert (verdict.verdict, verdict.literal_qdq) == ("exact", None)
+
+
+def test_warnings_of_onnxruntime_stay_inside(tmp_path: Path) -> None:
+    """A deprecated attribute, about which onnxruntime's kernel warns on its default logger, leaves stderr empty."""
+    attributes = {"mode": "nearest", "coordinate_transformation_mode": "tf_half_pixel_for_nn"}
+    model = around(
+        helper.make_node("Resize", ["a", "", "scales"], ["wide"], "widen", **attributes),
+        helper.make_node("Slice", ["wide", "start", "end", "axes"], ["b"], "cut"),
+        initialisers=[
+            constant("scales", np.array([1, 2], np.float32)),
+            constant("start", np.array([0])),
+            constant("end", np.array([8])),
+            constant("axes", np.array([1])),
+        ],
+    )
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    outcome = process("run", path, "-q")
+    assert (outcome.code, outcome.stderr) == (0, "")
