@@ -82,7 +82,7 @@ class Arch(BaseModel):
     output_buffers: Annotated[int, Field(strict=True, ge=1, le=8)] = 2
     spm_act: Annotated[ByteSize, Field(ge=1, le=1 << 34)] = ByteSize(192 * 1024)
     spm_weight: Annotated[ByteSize, Field(ge=1, le=1 << 34)] = ByteSize(64 * 1024)
-    requant_mode: Literal["f32"] = "f32"
+    requant_mode: Literal["f32", "q31"] = "f32"
     requant_lanes: Annotated[int, Field(strict=True, ge=1, le=4096)] | None = None
     requant_latency: Annotated[int, Field(strict=True, ge=0, le=1000)] = 4
     vector_lanes: Annotated[int, Field(strict=True, ge=1, le=4096)] = 16

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from accelsim.arch import Arch
 from accelsim.contraction import AccumulatorUse
 from accelsim.energy import COMPONENTS, LayerEnergy, load_table, units_used
+from accelsim.fixed_point import scaling
 from accelsim.model import Model
 from accelsim.operators import HostOperator
 from accelsim.program import Layer, Program
+from accelsim.requantiser_energy import scaling_energy
 from accelsim.result import (
     AccumulatorResult,
     CheckResult,
@@ -68,7 +70,7 @@ def assemble(
         arch.clock_ghz,
         arch.rows * arch.cols,
         layers,
-        EnergyInfo(table.name, table.source, units),
+        EnergyInfo(table.name, table.source, units, scaling_energy(program.layers, timings, arch, table)),
         evaluation.verdict,
         versions(),
         dict(evaluation.outputs),
@@ -114,4 +116,5 @@ def _layer_result(
         arithmetic=contraction.arithmetic if contraction else None,
         computed_by="onnxruntime" if isinstance(layer.operator, HostOperator) else "machine",
         off_array_macs=0 if isinstance(work, ContractionWork) else work.off_array_macs,
+        requantiser=scaling(layer.operator, () if isinstance(work, ContractionWork) else work.events),
     )

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from accelsim.contraction import AccumulatorFormat
 from accelsim.datapath import LayerValues, execute
+from accelsim.fixed_point import float_twin
 from accelsim.graph.normalise import NormalisedModel
 from accelsim.graph.oracle import ReferenceTensors, final_outputs, literal_outputs
-from accelsim.operators import Dequantise, HostOperator
-from accelsim.program import Program
+from accelsim.operators import Dequantise, HostOperator, Operator
+from accelsim.program import Layer, Program
 from accelsim.result import CheckResult, FirstMismatch, FloatReference, LayerCheck, LiteralDistance
 
 Array = NDArray[np.generic]
@@ -48,7 +49,7 @@ class Checker:
     parameters_bytes: int = 0
     tensors: int = 0
     layers: list[LayerCheck] = field(default_factory=list)
-    distances: list[FloatReference] = field(default_factory=list)
+    distances: dict[str, list[FloatReference]] = field(default_factory=dict)
     first: FirstMismatch | None = None
     _first_drift: FirstMismatch | None = None
     host_elements: int = 0
@@ -81,44 +82,57 @@ class Checker:
             outputs = self._forced_outputs(values)
             expected = self._reference.fetch(layer.outputs)
             forced, where = self._count(values, outputs, expected, forced=True)
-        if layer.exactness == "float-reference":
-            self._measure(layer.outputs, outputs, expected)
-            self._behind_float.update(layer.outputs)
-        else:
+        steps, sums_mismatched = None, 0
+        if layer.exactness == "exact":
             self.first = self.first or where
             if behind:
                 self._behind_float.update(layer.outputs)
             else:
                 self._first_drift = self._first_drift or free
+        else:
+            steps = self._measure(layer, outputs, expected)
+            self._behind_float.update(layer.outputs)
+        if layer.exactness == "q31":  # its sums must still be right: with the float requantiser nothing may differ
+            twin = self._forced_outputs(values, float_twin(layer.operator))
+            sums_mismatched, where = self._count(values, twin, expected, forced=True)
+            self.first = self.first or where
         if isinstance(layer.operator, HostOperator) or any(name in self._behind_host for name in layer.inputs):
             self._behind_host.update(layer.outputs)
         if isinstance(layer.operator, HostOperator):
             self.host_elements += sum(array.size for array in expected)
-        check = LayerCheck(sum(array.size for array in expected), forced, drifted, layer.exactness, behind)
+        elements = sum(array.size for array in expected)
+        check = LayerCheck(elements, forced, drifted, layer.exactness, behind, steps, sums_mismatched)
         self.tensors += len(layer.outputs)
         self.layers.append(check)
         return check
 
-    def _forced_outputs(self, values: LayerValues) -> tuple[Array, ...]:
-        """Execute a layer on the reference's own inputs."""
+    def _forced_outputs(self, values: LayerValues, operator: Operator | None = None) -> tuple[Array, ...]:
+        """Execute a layer, or another operator in its place, on the reference's own inputs."""
         layer = values.layer
         inputs = [self._reference_input(values, position) for position in range(len(layer.inputs))]
-        return tuple(execute(layer.operator, inputs, layer.output_types, self.accumulator)[0])
+        return tuple(execute(operator or layer.operator, inputs, layer.output_types, self.accumulator)[0])
 
     def _force_inside(self, values: LayerValues) -> None:
         """Keep what a layer that the reference lacks gives on the reference's inputs, for the layers that read it."""
         layer = values.layer
-        outputs = self._forced_outputs(values) if self._inputs_differ(values) else values.outputs
+        twin = float_twin(layer.operator)
+        same = twin is layer.operator and not self._inputs_differ(values)
+        outputs = values.outputs if same else self._forced_outputs(values, twin)
         self._inside.update(zip(layer.outputs, outputs, strict=True))
+        if twin is not layer.operator:
+            self._behind_float.update(layer.outputs)
         for group in (self._behind_float, self._behind_host):
             if any(name in group for name in layer.inputs):
                 group.update(layer.outputs)
 
-    def _measure(self, names: tuple[str, ...], got: tuple[Array, ...], expected: list[Array]) -> None:
-        """Record how far integer results are from onnxruntime's float ones, in steps of the output."""
-        for name, mine, theirs in zip(names, got, expected, strict=True):
+    def _measure(self, layer: Layer, got: tuple[Array, ...], expected: list[Array]) -> int:
+        """Record how far results are from onnxruntime's, in steps of the output; returns the largest distance."""
+        found = []
+        for name, mine, theirs in zip(layer.outputs, got, expected, strict=True):
             steps = np.abs(mine.astype(np.int64) - theirs.astype(np.int64))
-            self.distances.append(FloatReference(name, int(steps.max(initial=0)), float((steps > 0).mean())))
+            found.append(FloatReference(name, int(steps.max(initial=0)), float((steps > 0).sum() / max(steps.size, 1))))
+        self.distances.setdefault(layer.exactness, []).extend(found)
+        return max(distance.max_lsb for distance in found)
 
     def _reference_input(self, values: LayerValues, position: int) -> Array:
         """Return the reference's tensor at an input position; constants are the same on both sides."""
@@ -162,11 +176,12 @@ class Checker:
         strict = {name for name in reference if name not in self._behind_float | self._behind_host}
         wrong = sum(differ[name] for name in strict)
         exact = [layer for layer in self.layers if layer.exactness == "exact"]
-        mismatched = sum(layer.mismatched for layer in exact)
+        mismatched = sum(layer.mismatched for layer in exact) + sum(layer.sums_mismatched for layer in self.layers)
         drifted = sum(layer.drifted for layer in exact if not layer.behind_float)
+        fixed = tuple(self.distances.get("q31", ()))
         return CheckResult(
             reference=self.model.reference.description,
-            verdict="mismatch" if mismatched or wrong or drifted else "exact",
+            verdict="mismatch" if mismatched or wrong or drifted else "q31" if fixed else "exact",
             tensors=self.tensors,
             elements=sum(layer.elements for layer in self.layers),
             mismatched_elements=mismatched,
@@ -174,14 +189,16 @@ class Checker:
             output_elements=sum(array.size for array in reference.values()),
             output_mismatched=sum(differ.values()),
             first_mismatch=self.first or self._first_drift,
-            literal_qdq=_literal_distance(program, outputs, self._literal) if self._literal else None,
-            float_reference=tuple(self.distances),
+            literal_qdq=_distance(program, outputs, self._literal) if self._literal else None,
+            float_reference=tuple(self.distances.get("float-reference", ())),
             host_elements=self.host_elements,
+            q31=fixed,
+            output_distance=_distance(program, outputs, reference) if fixed else None,
         )
 
 
-def _literal_distance(program: Program, outputs: Mapping[str, Array], literal: Mapping[str, Array]) -> LiteralDistance:
-    """Measure how far the outputs are from the literal float evaluation; LSB where an output has a known step."""
+def _distance(program: Program, outputs: Mapping[str, Array], other: Mapping[str, Array]) -> LiteralDistance:
+    """Measure how far the outputs are from those of another evaluation; LSB where an output has a known step."""
     steps: dict[str, float] = {}
     for layer in program.layers:
         for name in layer.outputs:
@@ -189,7 +206,7 @@ def _literal_distance(program: Program, outputs: Mapping[str, Array], literal: M
                 steps[name] = float(layer.operator.scale)
     largest, largest_lsb, different, total = 0.0, 0.0, 0, 0
     known = True
-    for name, theirs in literal.items():
+    for name, theirs in other.items():
         mine = outputs[name]
         peak = _largest_distance(mine, theirs)
         step = 1.0 if mine.dtype.kind in "iub" else steps.get(name)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.fixed_point import FixedRequantise, requantise
 from accelsim.images import padded_images
 from accelsim.kernels.accumulate import accumulate_exact, accumulate_narrow, convolve_exact, convolve_narrow
 from accelsim.kernels.elementwise import requantise_rows
@@ -138,6 +139,8 @@ def apply_epilogue(acc: IntArray, epilogue: Epilogue) -> IntArray:
         epilogue: what the requantiser does.
     """
     rows = acc.shape[0]
+    if isinstance(epilogue, FixedRequantise):
+        return requantise(acc, epilogue)
     if isinstance(epilogue, Requantise):
         out = np.empty(acc.shape, epilogue.output.dtype)
         multiplier = np.ascontiguousarray(np.broadcast_to(epilogue.multiplier.reshape(-1), (rows,)))

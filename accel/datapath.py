@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim import movement, reductions
+from accelsim import fixed_point, movement, reductions
 from accelsim import operators as ops
 from accelsim.contraction import AccumulatorFormat, AccumulatorUse, convolve, multiply
 from accelsim.host import run_host_operator
@@ -239,6 +239,9 @@ def _host(op: ops.HostOperator, inputs: Arrays, types: Sequence[TensorType]) -> 
 _FUNCTIONS: dict[type[Any], Callable[[Any, Arrays, Sequence[TensorType]], list[Array]]] = {
     ops.ElementwiseAdd: _add,
     ops.ElementwiseMultiply: _multiply,
+    fixed_point.FixedAdd: fixed_point.add,
+    fixed_point.FixedMultiply: fixed_point.multiply,
+    fixed_point.FixedGlobalAveragePool: fixed_point.global_average_pool,
     ops.AveragePool: _average_pool,
     ops.GlobalAveragePool: _global_average_pool,
     ops.MaxPool: _max_pool,

@@ -12,6 +12,7 @@ from importlib import resources
 from itertools import pairwise
 
 from accelsim.arch import Arch
+from accelsim.fixed_point import is_fixed
 from accelsim.program import Layer
 from accelsim.timing import LayerTiming
 from accelsim.work import ContractionWork
@@ -25,7 +26,7 @@ _TABLE_BYTES = 256
 
 @dataclass(frozen=True)
 class UnitEnergy:
-    """Energy of one event in pJ, its source, and its basis: measured, midpoint, interpolated or extrapolated."""
+    """Energy of one event in pJ, and its source; basis: measured, midpoint, interpolated, extrapolated or assumed."""
 
     name: str
     value_pj: float
@@ -165,8 +166,19 @@ def load_table(name: str = "horowitz45") -> EnergyTable:
     )
 
 
+@cache
+def requantisation_events(mode: str) -> tuple[tuple[str, int], ...]:
+    """Return the operations that requantising one element takes, from data/requantiser.toml.
+
+    Args:
+        mode: "f32" or "q31".
+    """
+    text = (resources.files("accelsim") / "data" / "requantiser.toml").read_text("utf-8")
+    return tuple(tomllib.loads(text)[mode].items())
+
+
 @dataclass(frozen=True)
-class _Units:
+class Units:
     """Unit energies of one machine."""
 
     table: EnergyTable
@@ -189,14 +201,22 @@ class _Units:
         """One register write, as the smallest memory of the same law."""
         return self.table.sram(f"register_{bits}_bit", bits / 8, bits)
 
+    def assumed(self, name: str, like: UnitEnergy) -> UnitEnergy:
+        """What the table does not list, taken as something that it lists."""
+        return UnitEnergy(name, like.value_pj, "assumed", f"taken as {like.name}, {like.source}")
+
     def arithmetic(self, name: str) -> UnitEnergy:
-        """One operation of the vector unit."""
+        """One operation of the requantiser or the vector unit."""
         if name == "table_read":
             return self.table.sram("table_read", _TABLE_BYTES, 8)
         if name == "exponential_read":
             return self.table.sram("exponential_read", 4 * _TABLE_BYTES, 32)
         if name == "int16_multiply":
             return self.table.multiplier(16, 16)
+        if name == "int64_add":
+            return self.table.adder(64)
+        if name == "int32_shift":
+            return self.assumed(name, self.table.adder(32))
         return self.table.operation(name)
 
 
@@ -209,27 +229,26 @@ def price_layer(layer: Layer, timing: LayerTiming, arch: Arch, table: EnergyTabl
         arch: the machine.
         table: unit energies.
     """
-    units = _Units(table, arch)
+    units = Units(table, arch)
     charges = _traffic(timing, units)
     if isinstance(layer.work, ContractionWork):
         part = _array if layer.work.arithmetic == "integer" else _float_array
         charges += part(timing, units, layer, layer.work)
     else:
-        charges += _vector(timing, units)
+        charges += _vector(timing, units, layer)
     return LayerEnergy(tuple(charge for charge in charges if charge.count))
 
 
-def _traffic(timing: LayerTiming, units: _Units) -> list[Charge]:
+def _traffic(timing: LayerTiming, units: Units) -> list[Charge]:
     """DRAM in both directions."""
     return [Charge("dram", timing.dram_bytes, units.table.dram())]
 
 
-def _requantisation(count: int, units: _Units) -> list[Charge]:
-    """Int to float, multiply, round and clamp (one float addition each), add the zero point."""
+def _requantisation(count: int, units: Units, layer: Layer) -> list[Charge]:
+    """Scale, round and clamp so many elements in the arithmetic of the layer's requantiser."""
+    mode = "q31" if is_fixed(layer.operator) else "f32"
     return [
-        Charge("requantiser", count, units.table.operation("fp32_multiply")),
-        Charge("requantiser", 2 * count, units.table.operation("fp32_add")),
-        Charge("requantiser", count, units.table.operation("int32_add")),
+        Charge("requantiser", amount * count, units.arithmetic(name)) for name, amount in requantisation_events(mode)
     ]
 
 
@@ -243,7 +262,7 @@ def _weight_operand_bits(layer: Layer, work: ContractionWork) -> int:
     return int(weights.bits if inside else weights.bits + 1)
 
 
-def _array(timing: LayerTiming, units: _Units, layer: Layer, work: ContractionWork) -> list[Charge]:
+def _array(timing: LayerTiming, units: Units, layer: Layer, work: ContractionWork) -> list[Charge]:
     """Array, its memories and the requantiser (contract, section 6)."""
     event, arch = timing.event, units.arch
     macs = event("macs") - work.inserted_zero_macs
@@ -270,14 +289,14 @@ def _array(timing: LayerTiming, units: _Units, layer: Layer, work: ContractionWo
         Charge("registers", event("operand_register_writes"), units.register(activation_bits)),
         Charge("registers", event("weight_register_writes"), units.register(weight_bits)),
         Charge("registers", event("sum_register_writes"), units.register(arch.acc_bits)),
-        *_requantisation(elements, units),
+        *_requantisation(elements, units, layer),
     ]
 
 
 _FLOAT_BITS = {"float32": 32, "float16": 16}
 
 
-def _float_array(timing: LayerTiming, units: _Units, layer: Layer, work: ContractionWork) -> list[Charge]:
+def _float_array(timing: LayerTiming, units: Units, layer: Layer, work: ContractionWork) -> list[Charge]:
     """Price a product of floats on an array of the same shape with float multipliers and float32 accumulators.
 
     Each weight that enters the array is dequantised first: zero point subtracted, multiplied by its block's scale.
@@ -303,13 +322,13 @@ def _float_array(timing: LayerTiming, units: _Units, layer: Layer, work: Contrac
     ]
 
 
-def _vector(timing: LayerTiming, units: _Units) -> list[Charge]:
+def _vector(timing: LayerTiming, units: Units, layer: Layer) -> list[Charge]:
     """Vector unit: arithmetic, and every byte into and out of the scratchpad once on each side."""
     moved = 2 * (timing.event("useful_read_bytes") + timing.event("useful_write_bytes"))
     charges = [Charge("activation_sram", moved, units.activation(8))]
     for name, count in timing.events:
         if name == "requantisation":
-            charges += _requantisation(count, units)
+            charges += _requantisation(count, units, layer)
         elif not name.endswith("_bytes"):
             charges.append(Charge("vector", count, units.arithmetic(name)))
     return charges

@@ -20,7 +20,8 @@ class Layer:
 
     name: from the model; kind: its operator in the normalised graph; inputs, outputs: tensor names (constants that are
     inside the operator are not inputs); work: what it costs any machine; plan: how this machine does it;
-    exactness: "exact", or "float-reference" where the reference itself computes in float.
+    exactness: "exact", "float-reference" where the reference itself computes in float, or "q31" where the machine's
+    requantiser differs from the reference's by design.
     """
 
     name: str

@@ -49,8 +49,11 @@ class LayerCheck:
 
     mismatched: elements that differ when the layer reads the reference's own tensors; drifted: elements that differ in
     the free run from the model's inputs; elements: how many were compared; exactness: "exact", or "float-reference"
-    where onnxruntime itself computes in float, so that a difference is a distance and no mismatch; behind_float: some
-    tensor the layer depends on is float-reference, so that drift is expected.
+    where onnxruntime itself computes in float, or "q31" where the machine's requantiser differs from onnxruntime's, so
+    that a difference is a distance and no mismatch; behind_float: some tensor the layer depends on is not of class
+    exact, so that drift is expected; max_lsb: that distance in steps of the output, None for class exact;
+    sums_mismatched: for class q31, elements that differ even when the same sums pass a float32 requantiser, which is a
+    mismatch.
     """
 
     elements: int
@@ -58,12 +61,21 @@ class LayerCheck:
     drifted: int
     exactness: str = "exact"
     behind_float: bool = False
+    max_lsb: int | None = None
+    sums_mismatched: int = 0
+
+    @property
+    def share(self) -> float:
+        """Share of elements that differ when the layer reads the reference's own tensors."""
+        return self.mismatched / max(self.elements, 1)
 
     @property
     def verdict(self) -> str:
-        """One word: exact, float-ref, drifted (exact by itself, other inputs) or mismatch."""
-        if self.exactness == "float-reference":
-            return "float-ref"
+        """One word: exact, float-ref, q31, drifted (exact by itself, other inputs) or mismatch."""
+        if self.sums_mismatched:
+            return "mismatch"
+        if self.exactness != "exact":
+            return "float-ref" if self.exactness == "float-reference" else self.exactness
         if self.mismatched:
             return "mismatch"
         return "drifted" if self.drifted else "exact"
@@ -74,7 +86,8 @@ class LayerResult:
     """One row of the result.
 
     computed_by: "machine", or "onnxruntime" for a host operator, whose values are the reference's own; off_array_macs:
-    multiply-accumulates that such an operator does, which `macs` does not count.
+    multiply-accumulates that such an operator does, which `macs` does not count; requantiser: the arithmetic that scales its outputs
+    (f32, q31), None if nothing does.
     """
 
     name: str
@@ -96,6 +109,7 @@ class LayerResult:
     arithmetic: str | None = None
     computed_by: str = "machine"
     off_array_macs: int = 0
+    requantiser: str | None = None
 
     @property
     def largest_stall(self) -> tuple[str, int] | None:
@@ -107,13 +121,14 @@ class LayerResult:
         """Return the row as plain data."""
         row = {
             name: getattr(self, name)
-            for name in ("name", "op", "placement", "m", "k", "n", "groups", "tiles", "macs", "cycles")
+            for name in ("name", "op", "placement", "m", "k", "n", "groups", "tiles", "macs", "cycles", "requantiser")
         }
         row |= {"computed_by": self.computed_by, "off_array_macs": self.off_array_macs}
         row |= {"cycle_classes": dict(self.cycle_classes), "utilisation": self.utilisation}
         row |= {"energy_pj": dict(self.energy_pj), "dram_bytes": self.dram_bytes, "arithmetic": self.arithmetic}
         row["acc"] = None if self.acc is None else vars(self.acc).copy()
-        row["check"] = None if self.check is None else vars(self.check) | {"verdict": self.check.verdict}
+        check = self.check
+        row["check"] = None if check is None else vars(check) | {"verdict": check.verdict, "share": check.share}
         return row
 
 
@@ -131,7 +146,7 @@ class FirstMismatch:
 
 @dataclass(frozen=True)
 class FloatReference:
-    """Distance of one tensor, on the reference's own inputs, from what onnxruntime computes for it in float."""
+    """Distance of one tensor, on the reference's own inputs, from what onnxruntime computes for it."""
 
     tensor: str
     max_lsb: int
@@ -140,7 +155,7 @@ class FloatReference:
 
 @dataclass(frozen=True)
 class LiteralDistance:
-    """Distance of the outputs from the literal float evaluation of the Q/DQ file."""
+    """Distance of the outputs from another evaluation of the file; max_lsb: None where an output has no known step."""
 
     max_lsb: float | None
     max_abs: float
@@ -149,7 +164,12 @@ class LiteralDistance:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The verdict: exact, mismatch or skipped."""
+    """The verdict: exact, mismatch, skipped, or q31.
+
+    q31: nothing of class exact differs, but layers use the machine's own requantiser, whose distance is measured and
+    not judged; q31 lists these tensors, output_distance is the distance of the model's outputs from onnxruntime's, end
+    to end.
+    """
 
     reference: str
     verdict: str
@@ -163,6 +183,8 @@ class CheckResult:
     literal_qdq: LiteralDistance | None = None
     float_reference: tuple[FloatReference, ...] = ()
     host_elements: int = 0
+    q31: tuple[FloatReference, ...] = ()
+    output_distance: LiteralDistance | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict as plain data."""
@@ -170,17 +192,23 @@ class CheckResult:
         first = self.first_mismatch
         data["first_mismatch"] = None if first is None else vars(first) | {"index": list(first.index)}
         data["literal_qdq"] = None if self.literal_qdq is None else vars(self.literal_qdq).copy()
+        data["output_distance"] = None if self.output_distance is None else vars(self.output_distance).copy()
         data["float_reference"] = [vars(distance).copy() for distance in self.float_reference]
+        data["q31"] = [vars(distance).copy() for distance in self.q31]
         return data
 
 
 @dataclass(frozen=True)
 class EnergyInfo:
-    """Where the picojoules come from: name of the table, its source, and every unit energy used."""
+    """Where the picojoules come from: name of the table, its source, and every unit energy used.
+
+    scaling_pj: by mode of the requantiser, what all arithmetic costs that depends on the mode.
+    """
 
     table: str
     source: str
     units: tuple[Mapping[str, Any], ...]
+    scaling_pj: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,6 +286,7 @@ class Result:
                 "table": self.energy.table,
                 "source": self.energy.source,
                 "sources": [dict(unit) for unit in self.energy.units],
+                "scaling_pj": dict(self.energy.scaling_pj),
             },
             "check": self.check.to_dict(),
             "versions": dict(self.versions),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from accelsim import operators as ops
+from accelsim.fixed_point import FixedRequantise
 from accelsim.geometry import ConvolutionGeometry
 from accelsim.tensors import TensorType
 from accelsim.work_stream import StreamWork, describe_stream
@@ -84,12 +85,12 @@ def describe_work(op: ops.Operator, inputs: Types, outputs: Types) -> Work:
 def _parameter_bytes(op: ops.Contraction) -> int:
     """Bytes per output column that travel with the weights.
 
-    An int32 bias; the float32 multiplier and bias that the epilogue has; the int32 sum of the weights, where a zero
-    point known at run time only is to be folded into the bias.
+    An int32 bias; the multiplier (with a shift where it is an integer) and the float32 bias that the epilogue has; the
+    int32 sum of the weights, where a zero point known at run time only is to be folded into the bias.
     """
     size = 4
     if not isinstance(op.epilogue, ops.Raw):
-        size += 4
+        size += 5 if isinstance(op.epilogue, FixedRequantise) else 4
     if isinstance(op.epilogue, ops.Rescale) and op.epilogue.bias is not None:
         size += 4
     return size + (4 if _folds_at_run_time(op) else 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from accelsim.arch import Arch
+from accelsim.fixed_point import machine_operator
 from accelsim.graph.ir import Graph
 from accelsim.mapping import choose_plan
 from accelsim.program import Layer, Program
@@ -23,20 +24,21 @@ def lower(graph: Graph, arch: Arch) -> Program:
     for node in graph.nodes:
         inputs = tuple(graph.types[name] for name in node.inputs)
         outputs = tuple(graph.types[name] for name in node.outputs)
-        work = describe_work(node.operator, inputs, outputs)
+        operator = machine_operator(node.operator, arch.requant_mode)
+        work = describe_work(operator, inputs, outputs)
         plan = choose_plan(node.name, work, arch)
         layers.append(
             Layer(
                 node.name,
                 node.kind,
-                node.operator,
+                operator,
                 node.inputs,
                 node.outputs,
                 inputs,
                 outputs,
                 work,
                 plan,
-                node.exactness,
+                "q31" if node.exactness == "exact" and operator is not node.operator else node.exactness,
             )
         )
     types = {name: graph.types[name] for name in graph.inputs}

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from accelsim.errors import printable
 from accelsim.reports.host import host_lines
+from accelsim.reports.requantiser import distance_lines, distance_table, energy_line, scaling_lines
 from accelsim.result import CheckResult, LayerResult, Result
 
 WIDTH = 100
@@ -54,7 +55,14 @@ _NARROWEST, _WIDEST = 12, 26
 # Cycles from here on are shown as a quantity.
 _MANY = 10_000_000
 
-VERDICT_STYLES = {"exact": "green", "mismatch": "bold red", "drifted": "yellow", "float-ref": "cyan", "skipped": "dim"}
+VERDICT_STYLES = {
+    "exact": "green",
+    "mismatch": "bold red",
+    "drifted": "yellow",
+    "float-ref": "cyan",
+    "q31": "magenta",
+    "skipped": "dim",
+}
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -267,12 +275,14 @@ def check_lines(check: CheckResult) -> list[Text]:
         return [Text("check    skipped")]
     style = VERDICT_STYLES[check.verdict]
     wrong = max(check.mismatched_elements, check.drifted_elements)
+    before = " before requantisation" if check.q31 else ""
+    ends = f"; outputs: {check.output_mismatched:,} of {check.output_elements:,} differ"
     lines = [
         Text.assemble(
             "check    ",
             (check.verdict, style),
-            f", {wrong:,} mismatched elements over {check.elements:,} in {check.tensors} tensors; "
-            f"outputs: {check.output_mismatched:,} of {check.output_elements:,} differ",
+            f", {wrong:,} mismatched elements{before} over {check.elements:,} in {check.tensors} tensors",
+            "" if check.q31 else ends,  # told with their distance below
         )
     ]
     first = check.first_mismatch
@@ -283,6 +293,7 @@ def check_lines(check: CheckResult) -> list[Text]:
         )
         lines.append(Text(f"         in tensor '{short_name(first.tensor, 70)}'", style=style))
         lines.append(Text(f"         of layer  '{short_name(first.layer, 70)}'", style=style))
+    lines += distance_lines(check)
     if check.output_mismatched and check.verdict == "exact":
         lines.append(Text("         differing outputs depend on layers that are float in onnxruntime"))
     if check.float_reference:
@@ -336,7 +347,7 @@ def summary_lines(result: Result) -> list[Text]:
         names = printable(", ".join(floats), 40)
         lines.append(Text(f"float    {names}: float activations, priced as float multipliers in the array"))
     lines += host_lines(result)
-    return [*lines, *check_lines(result.check)]
+    return [*lines, *scaling_lines(result), *check_lines(result.check)]
 
 
 def print_run(result: Result, console: Console) -> None:
@@ -363,9 +374,12 @@ def print_verbose(result: Result, console: Console) -> None:
             acc = layer.acc
             table.add_row(Text(name), str(acc.bits), f"{acc.peak:,}", str(acc.min_safe_bits), f"{acc.overflows:,}")
     console.print(table)
+    if result.check.q31:
+        console.print(distance_table(result, short_names([layer.name for layer in result.layers], 40)))
     total = result.energy_pj or 1.0
     for name, value in sorted(result.energy_components_pj.items(), key=lambda item: -item[1]):
         console.print(f"  {name.replace('_', ' '):18} {energy_text(value):>10} {value / total:6.1%}")
+    console.print(energy_line(result))
     console.print("\nunit energies")
     for unit in result.energy.units:
         console.print(f"  {unit['name']:24} {unit['value_pj']:9.4f} pJ  {unit['basis']}")

@@ -9,12 +9,14 @@ import numpy as np
 
 from accelsim.kernels.jit import kernel
 from accelsim.kernels.numerics import (
+    clamp,
     clamp_then_round,
     dequantise,
     fused_multiply_add,
     quantise,
     round_then_clamp,
     saturated_sum,
+    scale_fixed,
 )
 
 
@@ -27,6 +29,36 @@ def requantise_rows(acc, multiplier, zero_point, lowest, highest, out):
         for m in range(acc.shape[1]):
             scaled = np.float32(np.float32(sums[m]) * factor)
             codes[m] = clamp_then_round(scaled, zero_point, lowest, highest)
+
+
+@kernel
+def requantise_rows_fixed(acc, mantissa, shift, zero_point, lowest, highest, out):
+    """Requantise acc[N, M] in integers, with mantissa int32[N] and shift int32[N], one per row, into out[N, M]."""
+    for n in range(acc.shape[0]):
+        factor, exponent = mantissa[n], shift[n]
+        sums, codes = acc[n], out[n]
+        for m in range(acc.shape[1]):
+            codes[m] = clamp(scale_fixed(sums[m], factor, exponent) + zero_point, lowest, highest)
+
+
+@kernel
+def add_codes_fixed(a, b, zero_a, zero_b, headroom, mantissa, shift, zero_point, lowest, highest, out):
+    """Add flat arrays of codes in integers: each scaled with `headroom` bits below the point, then the sum.
+
+    mantissa, shift: int32[3], for a, for b and for their sum.
+    """
+    for i in range(out.size):
+        first = scale_fixed((np.int64(a[i]) - zero_a) << np.int64(headroom), mantissa[0], shift[0])
+        second = scale_fixed((np.int64(b[i]) - zero_b) << np.int64(headroom), mantissa[1], shift[1])
+        out[i] = clamp(scale_fixed(first + second, mantissa[2], shift[2]) + zero_point, lowest, highest)
+
+
+@kernel
+def multiply_codes_fixed(a, b, zero_a, zero_b, mantissa, shift, zero_point, lowest, highest, out):
+    """Multiply flat arrays of codes in integers: exact product, scaled by mantissa and shift."""
+    for i in range(out.size):
+        product = (np.int64(a[i]) - zero_a) * (np.int64(b[i]) - zero_b)
+        out[i] = clamp(scale_fixed(product, mantissa, shift) + zero_point, lowest, highest)
 
 
 @kernel

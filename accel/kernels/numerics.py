@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 from accelsim.kernels.jit import kernel
 
 INT32_SPAN = np.float32(2.0**31)
+INT32_LOWEST, INT32_HIGHEST = np.int64(-(2**31)), np.int64(2**31 - 1)
 
 
 @intrinsic
@@ -87,3 +88,32 @@ def saturated_sum(value, zero_point, lowest, highest):
     if lowest == 0:
         return min(total, highest) & 255
     return min(max(total, lowest), highest)
+
+
+@kernel
+def doubling_high_multiply(a, b):
+    """Return a * b / 2^31 of two int32, ties towards +infinity: gemmlowp's SaturatingRoundingDoublingHighMul.
+
+    Only -2^31 * -2^31 leaves int32; it saturates.
+    """
+    return min((np.int64(a) * np.int64(b) + np.int64(1 << 30)) >> np.int64(31), INT32_HIGHEST)
+
+
+@kernel
+def rounding_shift_right(value, exponent):
+    """Return value / 2^exponent of an int32, ties away from zero: gemmlowp's RoundingDivideByPOT (0 to 31)."""
+    mask = (np.int64(1) << np.int64(exponent)) - np.int64(1)
+    threshold = (mask >> np.int64(1)) + np.int64(value < 0)
+    return (np.int64(value) >> np.int64(exponent)) + np.int64((np.int64(value) & mask) > threshold)
+
+
+@kernel
+def scale_fixed(value, mantissa, shift):
+    """Return value * mantissa / 2^31 * 2^shift with two roundings, as TFLite's MultiplyByQuantizedMultiplier.
+
+    The value is saturated to int32 where it enters, and again behind a left shift, which TFLite leaves undefined: both
+    are beyond every 16-bit code by then. -31 <= shift <= 31 (contract section 2, mode q31).
+    """
+    entered = clamp(np.int64(value), INT32_LOWEST, INT32_HIGHEST)
+    shifted = clamp(entered << np.int64(max(shift, 0)), INT32_LOWEST, INT32_HIGHEST)
+    return rounding_shift_right(doubling_high_multiply(shifted, mantissa), max(-shift, 0))
