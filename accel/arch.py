@@ -29,6 +29,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "flush_between_tiles": "flush_between_tiles",
         "x_gather_words_per_cycle": "x_gather_words_per_cycle",
         "zp_mode": "zp_mode",
+        "weight_zero_point": "weight_zero_point",
         "sram_read_latency": "sram_read_latency",
         "acc_write_latency": "acc_write_latency",
     },
@@ -69,6 +70,7 @@ class Arch(BaseModel):
     acc_bits: Annotated[int, Field(strict=True, ge=8, le=64)] = 32
     overflow: Literal["wrap", "saturate"] = "wrap"
     zp_mode: Literal["fold", "subtract"] = "fold"
+    weight_zero_point: Literal["wide-operand", "row-sum"] = "wide-operand"
     weight_double_buffer: bool = True
     drain_overlap: bool = True
     flush_between_tiles: bool = False
@@ -104,7 +106,7 @@ class Arch(BaseModel):
         """Turn `array=(rows, cols)` into its two parameters."""
         if not isinstance(values, dict):
             return values
-        words = ("dataflow", "overflow", "zp_mode", "weight_load", "requant_mode")
+        words = ("dataflow", "overflow", "zp_mode", "weight_zero_point", "weight_load", "requant_mode")
         values = {n: v.lower() if n in words and isinstance(v, str) else v for n, v in values.items()}
         if "array" not in values:
             return values
@@ -112,6 +114,17 @@ class Arch(BaseModel):
             raise UsageError("machine description: give either array or rows and cols, not both")
         rows, cols = parse_array(values.pop("array"))
         return values | {"rows": rows, "cols": cols}
+
+    @model_validator(mode="after")
+    def _room_for_row_sums(self) -> Arch:
+        """Refuse machines on which a row sum leaves no room for any output."""
+        if self.weight_zero_point == "row-sum" and (self.acc_rows if self.dataflow == "is" else self.cols) < 2:
+            key = "accumulator.rows" if self.dataflow == "is" else "array.cols"
+            raise UsageError(
+                f"array.weight_zero_point=row-sum needs {key} of at least 2, one of them for the sums: raise it, "
+                "or take wide-operand"
+            )
+        return self
 
     @property
     def array(self) -> tuple[int, int]:

@@ -8,7 +8,7 @@ answer. (3) Otherwise the layer is run again in the narrow accumulator, step by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,16 @@ from numpy.typing import NDArray
 
 from accelsim.fixed_point import FixedRequantise, requantise
 from accelsim.images import padded_images
-from accelsim.kernels.accumulate import accumulate_exact, accumulate_narrow, convolve_exact, convolve_narrow
+from accelsim.kernels.accumulate import (
+    accumulate_exact,
+    accumulate_narrow,
+    convolve_exact,
+    convolve_narrow,
+    subtract_row_sums,
+)
 from accelsim.kernels.elementwise import requantise_rows
 from accelsim.operators import CodeFormat, Convolution, Epilogue, MatrixMultiply, Requantise, Rescale, Weights
+from accelsim.zero_points import raw_weights, uses_row_sums
 
 IntArray = NDArray[np.generic]
 Operand = NDArray[np.signedinteger[Any]]
@@ -29,11 +36,12 @@ _LONGEST_BLOCK = 2048
 
 @dataclass(frozen=True)
 class AccumulatorFormat:
-    """Width, overflow behaviour and zero-point mode of the accumulators."""
+    """Width, overflow behaviour and zero-point modes (of activations, of weights) of the accumulators."""
 
     bits: int = 32
     overflow: str = "wrap"
     zp_mode: str = "fold"
+    weight_zero_point: str = "wide-operand"
 
     @property
     def lowest(self) -> int:
@@ -170,13 +178,19 @@ def convolve(
     zero_point = op.input.zero_point
     operand, pad_value = _operand(codes, zero_point, accumulator.zp_mode)
     bias = _initial_bias(op.weights, zero_point, accumulator.zp_mode)
+    summed = op
+    if uses_row_sums(op.weights, accumulator.weight_zero_point):
+        codes_of_weights, bias = raw_weights(op.weights, bias, op.groups)
+        summed = replace(op, weights=codes_of_weights)
     pixels = int(np.prod(out_shape[-2:])) if codes.ndim > 3 else out_shape[-1]
-    exact = np.int32 if _fits_int32(op.weights, bias, _largest(op.input, accumulator.zp_mode)) else np.int64
+    exact = np.int32 if _fits_int32(summed.weights, bias, _largest(op.input, accumulator.zp_mode)) else np.int64
     tally = _Tally.empty()
-    outputs = [
-        apply_epilogue(_convolve_image(image, op, bias, pixels, out_shape[-1], exact, accumulator, tally), op.epilogue)
-        for image in padded_images(operand, op, out_shape, pad_value)
-    ]
+    outputs = []
+    for image in padded_images(operand, op, out_shape, pad_value):
+        acc = _convolve_image(image, summed, bias, pixels, out_shape[-1], exact, accumulator, tally)
+        if summed is not op:
+            acc = _without_zero_points(acc, op.weights, op.groups, accumulator, tally)
+        outputs.append(apply_epilogue(acc, op.epilogue))
     return _assemble_images(outputs, out_shape), tally.use(accumulator)
 
 
@@ -187,6 +201,18 @@ def _assemble_images(outputs: list[IntArray], out_shape: tuple[int, ...]) -> Int
     batch, filters, slices, *plane = out_shape
     joined = np.stack(outputs).reshape(batch, slices, filters, *plane)
     return np.ascontiguousarray(joined.swapaxes(1, 2))
+
+
+def _without_zero_points(
+    acc: IntArray, weights: Weights, groups: int, accumulator: AccumulatorFormat, tally: _Tally
+) -> IntArray:
+    """Return A - z_w * S of raw sums [N + groups, M], narrowed once (contract, section 2)."""
+    columns = weights.values.shape[0]
+    zero_points = np.ascontiguousarray(np.broadcast_to(weights.zero_points.astype(np.int64), (columns,)))
+    out = np.empty((columns, acc.shape[1]), np.int64)
+    saturate = accumulator.overflow == "saturate"
+    tally.overflows += int(subtract_row_sums(acc, zero_points, groups, accumulator.bits, saturate, out, tally.extremes))
+    return _narrow_to_epilogue(out, accumulator)
 
 
 def _convolve_image(
@@ -287,13 +313,21 @@ def _multiply_constant(
     depth = weights.values.shape[1]
     rows = left.reshape(-1, depth)
     bias = _initial_bias(weights, op.input.zero_point, accumulator.zp_mode)
+    summed = weights
+    if uses_row_sums(weights, accumulator.weight_zero_point):
+        summed, bias = raw_weights(weights, bias, 1)
     start = np.repeat(bias[:, None], rows.shape[0], axis=1)
-    fits = _fits_int32(weights, bias, _largest(op.input, accumulator.zp_mode))
+    fits = _fits_int32(summed, bias, _largest(op.input, accumulator.zp_mode))
     if rows.shape[0] >= 16:
         streamed = np.ascontiguousarray(rows.T)
-        acc, use = accumulate(weights.values, streamed, start, accumulator, fits_int32=fits)
+        acc, use = accumulate(summed.values, streamed, start, accumulator, fits_int32=fits)
     else:
-        acc, use = _few_rows(rows, weights, start, accumulator, fits_int32=fits)
+        acc, use = _few_rows(rows, summed, start, accumulator, fits_int32=fits)
+    if summed is not weights:
+        tally = _Tally.empty()
+        tally.add(use)
+        acc = _without_zero_points(acc, weights, 1, accumulator, tally)
+        use = tally.use(accumulator)
     result = apply_epilogue(_narrow_to_epilogue(acc, accumulator), op.epilogue)
     return np.ascontiguousarray(result.T).reshape(out_shape), use
 

@@ -13,9 +13,11 @@ from itertools import pairwise
 
 from accelsim.arch import Arch
 from accelsim.fixed_point import is_fixed
+from accelsim.plan import ContractionPlan
 from accelsim.program import Layer
 from accelsim.timing import LayerTiming
 from accelsim.work import ContractionWork
+from accelsim.zero_points import constant_weights, is_asymmetric, weight_operand_bits
 
 COMPONENTS = (
     "mac", "activation_sram", "weight_sram", "accumulator_sram", "registers", "requantiser", "vector", "dram",
@@ -205,6 +207,10 @@ class Units:
         """What the table does not list, taken as something that it lists."""
         return UnitEnergy(name, like.value_pj, "assumed", f"taken as {like.name}, {like.source}")
 
+    def unpacking(self, bits: int) -> UnitEnergy:
+        """Selecting one packed code of a byte and extending its sign to the width of the array's operands."""
+        return self.assumed(f"unpack_{bits}_bit", self.table.adder(self.arch.weight_bits))
+
     def arithmetic(self, name: str) -> UnitEnergy:
         """One operation of the requantiser or the vector unit."""
         if name == "table_read":
@@ -252,14 +258,36 @@ def _requantisation(count: int, units: Units, layer: Layer) -> list[Charge]:
     ]
 
 
-def _weight_operand_bits(layer: Layer, work: ContractionWork) -> int:
-    """Width of a code, or one bit more when subtracting a zero point widened the weights (contract, section 2)."""
-    weights = getattr(layer.operator, "weights", None)
-    if weights is None:
-        return 8 * work.input_bytes + 1
-    limit, values = 1 << (weights.bits - 1), weights.values
-    inside = values.size == 0 or (values.min() >= -limit and values.max() < limit)
-    return int(weights.bits if inside else weights.bits + 1)
+def _operands(timing: LayerTiming, units: Units, layer: Layer, work: ContractionWork) -> list[Charge]:
+    """What happens to codes between their scratchpads and the array: unpacked, and zero points subtracted."""
+    activations, weights = timing.event("activation_reads"), timing.event("weight_reads")
+    subtracted = units.arch.zp_mode == "subtract" or work.dynamic_second
+    charges = [Charge("mac", activations if subtracted else 0, units.table.adder(8 * work.input_bytes + 1))]
+    if work.dynamic_second:
+        return [*charges, Charge("mac", weights, units.table.adder(8 * work.input_bytes + 1))]
+    if is_asymmetric(constant_weights(layer.operator)) and not work.row_sums:
+        charges.append(Charge("mac", weights, units.table.adder(work.weight_bits + 1)))
+    if work.weight_bits < units.arch.weight_bits:
+        charges.append(Charge("weight_sram", weights, units.unpacking(work.weight_bits)))
+    return charges
+
+
+def _row_sums(units: Units, layer: Layer, work: ContractionWork, elements: int) -> list[Charge]:
+    """What the requantiser adds where raw codes were multiplied: read S, multiply it by z_w, subtract the product.
+
+    One zero point for all outputs is multiplied once per sum, several ones once per output element.
+    """
+    weights, plan = constant_weights(layer.operator), layer.plan
+    if not work.row_sums or weights is None or not isinstance(plan, ContractionPlan):
+        return []
+    sums = work.m * work.groups * -(-work.n // plan.block_n)
+    products = sums if weights.zero_points.size == 1 else elements
+    bits = units.arch.acc_bits
+    return [
+        Charge("accumulator_sram", sums, units.accumulator()),
+        Charge("requantiser", products, units.table.multiplier(work.weight_bits, bits)),
+        Charge("requantiser", elements, units.table.adder(bits)),
+    ]
 
 
 def _array(timing: LayerTiming, units: Units, layer: Layer, work: ContractionWork) -> list[Charge]:
@@ -268,28 +296,26 @@ def _array(timing: LayerTiming, units: Units, layer: Layer, work: ContractionWor
     macs = event("macs") - work.inserted_zero_macs
     activation_bits = 8 * work.input_bytes
     weight_bits = activation_bits if work.dynamic_second else work.weight_bits
+    operand_bits = weight_operand_bits(layer.operator, work, arch)
     byte, weight_byte, accumulator = units.activation(8), units.weight(8), units.accumulator()
     elements, size = event("requant_elements"), layer.output_types[0].dtype.itemsize
     folded = work.n * work.groups if work.folds_at_run_time and arch.zp_mode == "fold" else 0
     return [
         Charge("requantiser", folded, units.table.multiplier(32, activation_bits)),
         Charge("requantiser", folded, units.table.operation("int32_add")),
-        Charge("mac", macs, units.table.multiplier(activation_bits + 1, _weight_operand_bits(layer, work))),
+        Charge("mac", macs, units.table.multiplier(activation_bits + 1, operand_bits)),
         Charge("mac", macs, units.table.adder(arch.acc_bits)),
-        Charge(
-            "mac",
-            event("activation_reads") if arch.zp_mode == "subtract" else 0,
-            units.table.adder(activation_bits + 1),
-        ),
+        *_operands(timing, units, layer, work),
         Charge("activation_sram", event("activation_reads"), units.activation(activation_bits)),
         Charge("activation_sram", event("activation_fill_bytes") + 2 * elements * size, byte),
         Charge("weight_sram", event("weight_reads"), units.weight(weight_bits)),
         Charge("weight_sram", event("weight_fill_bytes") + 4 * event("bias_reads"), weight_byte),
         Charge("accumulator_sram", event("acc_reads") + event("acc_writes") + elements, accumulator),
         Charge("registers", event("operand_register_writes"), units.register(activation_bits)),
-        Charge("registers", event("weight_register_writes"), units.register(weight_bits)),
+        Charge("registers", event("weight_register_writes"), units.register(operand_bits)),
         Charge("registers", event("sum_register_writes"), units.register(arch.acc_bits)),
         *_requantisation(elements, units, layer),
+        *_row_sums(units, layer, work, elements),
     ]
 
 

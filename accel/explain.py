@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from accelsim.arch import Arch
 from accelsim.errors import UsageError, printable
+from accelsim.explain_operands import operand_lines
 from accelsim.graph.lower import lower
 from accelsim.model import Model, Shapes
 from accelsim.plan import ContractionPlan, StreamPlan
@@ -75,7 +76,7 @@ def _explain_layer(layer: Layer, timing: LayerTiming, arch: Arch, total: int) ->
         useful = timing.event("useful_read_bytes") + timing.event("useful_write_bytes")
         share = useful / timing.dram_bytes
         lines.append(f"    DRAM      {read:,} B read, {written:,} B written, {share:.0%} of it useful")
-    return lines
+    return lines + operand_lines(layer, arch)
 
 
 def _binding(timing: LayerTiming) -> str:
@@ -206,7 +207,7 @@ def stationary_formula(work: ContractionWork, plan: ContractionPlan, arch: Arch)
         name, steps, gather = "Mt", plan.block_m, arch.gather_cycles(depth)
         slow = 1
     else:
-        name, steps, gather = "Nt", plan.block_n, 1
+        name, steps, gather = ("Nt", "Nt+1 row sum")[work.row_sums], plan.block_n + work.row_sums, 1
         slow = arch.gather_cycles(plan.block_m)
     length, push = ("R", arch.rows) if arch.weight_load == "full" else ("Kt", depth)
     stream, load = steps * gather, push * slow

@@ -7,6 +7,7 @@ the way onnxruntime combines them, so that the datapath only multiplies, rounds 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,12 +86,20 @@ class Weights:
     """Constant stationary operand, zero points already subtracted (exact, 9 bits at most).
 
     values: int16[N, K] (int32 for 16-bit weights) in the flattened ONNX order (cin, kh, kw); bias: int32[N] (zeros when
-    the model has none); bits: width of a code in memory.
+    the model has none); bits: width of a code in memory; zero_points: int32[1] or int32[N], of codes taken as signed
+    (an unsigned code and its zero point both lowered by half their range), so that values + zero_points are the codes.
     """
 
     values: NDArray[np.int16] | NDArray[np.int32]
     bias: NDArray[np.int32]
     bits: int = 8
+    zero_points: NDArray[np.int32] = field(default_factory=lambda: np.zeros(1, np.int32))
+
+    @cached_property
+    def wide(self) -> bool:
+        """Whether some value needs one bit more than a code."""
+        limit = 1 << (self.bits - 1)
+        return bool(self.values.size and (self.values.min() < -limit or self.values.max() >= limit))
 
 
 @dataclass(frozen=True)

@@ -106,15 +106,15 @@ def _pack(work: ContractionWork, arch: Arch) -> int:
     """Groups that share a tile block-diagonally: as many as rows and columns hold (contract 4.6)."""
     if arch.dataflow == "is" or work.dynamic_second:
         return 1
-    return max(min(arch.rows // work.k, arch.cols // work.n, work.groups), 1)
+    return max(min(arch.rows // work.k, arch.cols // (work.n + work.row_sums), work.groups), 1)
 
 
 def _candidates(work: ContractionWork, arch: Arch, pack: int) -> list[tuple[int, int]]:
     """Output blocks (m, n) to try, largest first; only the streamed extent is free, on OS in whole tiles of R rows."""
     if arch.dataflow == "is":
-        held, limit, extent = min(arch.cols, work.m), arch.acc_rows, work.n
+        held, limit, extent = min(arch.cols, work.m), arch.acc_rows - work.row_sums, work.n
     else:
-        held = work.n if pack > 1 else min(arch.cols, work.n)
+        held = work.n if pack > 1 else min(arch.cols - work.row_sums, work.n)
         limit, extent = arch.acc_rows, work.m
     sizes = []
     size = min(limit, extent)

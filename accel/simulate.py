@@ -63,7 +63,7 @@ def run(
     evaluation = Evaluation.skipped(program)
     if values:
         feeds = draw_inputs(program.inputs, seed) if given is None else given
-        accumulator = AccumulatorFormat(arch.acc_bits, arch.overflow, arch.zp_mode)
+        accumulator = AccumulatorFormat(arch.acc_bits, arch.overflow, arch.zp_mode, arch.weight_zero_point)
         weights = model.checked.parameters_bytes
         checker = Checker(bound.normalised, feeds, accumulator, weights) if check else None
         evaluation = _evaluate(program, feeds, accumulator, checker, progress)

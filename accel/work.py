@@ -39,7 +39,8 @@ class ContractionWork:
     energy, and do not count as multiply-accumulates; folds_at_run_time: the zero point of the activations is not known
     before the run, so that folding it takes one product and one addition per column, while the bias is loaded;
     arithmetic: "integer", or "float32"/"float16" for float activations, whose weights are dequantised on their way into
-    the array.
+    the array; row_sums: features beside the n of every block that sum up the activations (1 where raw weight codes are
+    multiplied, see zero_points.py).
     """
 
     m: int
@@ -55,6 +56,7 @@ class ContractionWork:
     inserted_zero_macs: int = 0
     folds_at_run_time: bool = False
     arithmetic: str = "integer"
+    row_sums: int = 0
 
     @property
     def macs(self) -> int:

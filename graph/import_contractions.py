@@ -55,7 +55,14 @@ def make_weights(codes: IntArray, zero_points: IntArray | None, bias: IntArray |
     values = np.empty(codes.shape, np.int16)
     np.subtract(codes, shift[:, None], out=values, dtype=np.int16)  # without a second copy in memory
     start = np.zeros(codes.shape[0], np.int32) if bias is None else bias.reshape(-1).astype(np.int32)
-    return Weights(values, start)
+    return Weights(values, start, zero_points=signed_zero_points(shift, codes.dtype))
+
+
+def signed_zero_points(zero_points: IntArray, code: np.dtype[np.generic]) -> NDArray[np.int32]:
+    """Return zero points of weights as those of signed codes: unsigned codes lie half their range lower then."""
+    name = code.name
+    half = 1 << (int(name.removeprefix("uint")) - 1) if name.startswith("uint") else 0
+    return zero_points.reshape(-1).astype(np.int32) - np.int32(half)
 
 
 def import_convolution(context: Context, node: NodeProto) -> Imported:

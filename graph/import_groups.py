@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from accelsim.graph.context import Context, NotOnTheMachineError, attributes
-from accelsim.graph.import_contractions import output_scale
+from accelsim.graph.import_contractions import output_scale, signed_zero_points
 from accelsim.graph.import_host import apply_unary
 from accelsim.graph.import_vector_groups import VECTOR_GROUPS, import_chain
 from accelsim.graph.qdq_groups import Group, GroupImport, Source
@@ -99,7 +99,8 @@ def _weights(codes: IntArray, zero_points: NDArray[np.int64], bias: NDArray[np.i
     """Subtract zero points, one or one per row, from weight codes [N, K]."""
     values = np.asarray(codes).astype(np.int32) - zero_points.astype(np.int32)[:, None]
     width = np.int16 if np.abs(values).max(initial=0) < 2**15 else np.int32
-    return Weights(np.ascontiguousarray(values.astype(width)), bias, bits=_code_bits(codes))
+    signed = signed_zero_points(zero_points, codes.dtype)
+    return Weights(np.ascontiguousarray(values.astype(width)), bias, _code_bits(codes), signed)
 
 
 def _code_bits(codes: IntArray) -> int:

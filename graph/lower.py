@@ -8,6 +8,7 @@ from accelsim.graph.ir import Graph
 from accelsim.mapping import choose_plan
 from accelsim.program import Layer, Program
 from accelsim.work import describe_work
+from accelsim.zero_points import machine_work
 
 
 def lower(graph: Graph, arch: Arch) -> Program:
@@ -25,7 +26,7 @@ def lower(graph: Graph, arch: Arch) -> Program:
         inputs = tuple(graph.types[name] for name in node.inputs)
         outputs = tuple(graph.types[name] for name in node.outputs)
         operator = machine_operator(node.operator, arch.requant_mode)
-        work = describe_work(operator, inputs, outputs)
+        work = machine_work(describe_work(operator, inputs, outputs), operator, arch)
         plan = choose_plan(node.name, work, arch)
         layers.append(
             Layer(

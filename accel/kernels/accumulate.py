@@ -172,3 +172,37 @@ def convolve_narrow(image, weights, acc, groups, kernel_size, strides, dilations
             events += accumulate_narrow(weights[n : n + filters], patches, tile, bits, saturate)
             acc[n : n + filters, first : first + lanes] = tile
     return events
+
+
+@kernel
+def subtract_row_sums(acc, zero_points, groups, bits, saturate, out, extremes):
+    """Subtract z_w * S from raw accumulators and narrow once, as the requantiser does where weights keep their codes.
+
+    Args:
+        acc: int32 or int64 [N + groups, M]: per group its rows of raw sums A, then one row of sums S of activations.
+        zero_points: int64[N].
+        groups: number of channel groups.
+        bits: width of the accumulators, 8..64.
+        saturate: True to saturate, False to wrap.
+        out: int64[N, M], filled with N(A - z_w * S).
+        extremes: int64[2], lowest and highest exact difference, updated in place.
+
+    Returns:
+        How many times narrowing changed a value.
+    """
+    filters = zero_points.size // groups
+    lowest = -(np.int64(1) << np.int64(bits - 1))
+    highest = -lowest - np.int64(1)
+    mask = (highest << np.int64(1)) | np.int64(1)
+    events = np.int64(0)
+    for n in range(zero_points.size):
+        group = n // filters
+        sums, shares = acc[n + group], acc[(group + 1) * (filters + 1) - 1]
+        for m in range(acc.shape[1]):
+            total = np.int64(sums[m]) - zero_points[n] * np.int64(shares[m])
+            extremes[0] = min(extremes[0], total)
+            extremes[1] = max(extremes[1], total)
+            narrowed = clamp(total, lowest, highest) if saturate else wrap(total, lowest, mask)
+            events += np.int64(narrowed != total)
+            out[n, m] = narrowed
+    return events

@@ -113,6 +113,7 @@ def output_step(machine, state, steps, ready_x, bank, opens, whole, classes):
 @kernel
 def issue_chunk(machine, loop, state, packed, rows, columns, k0, k1, ready_first, ready_second, bank, classes, events):
     """Issue the tiles of one k chunk of one output block; returns the start of the first one."""
+    columns += loop.row_sums
     depth_total, width = (k1 - k0) * packed, columns * packed
     events[MACS] += rows * columns * (k1 - k0) * packed
     opening = np.int64(-1)

@@ -69,7 +69,9 @@ class LoopSpec(NamedTuple):
     pack: groups per tile; resident: the operand of the inner loop stays in its scratchpad for the whole group; image:
     the first operand is a feature map [images, channels, height, width] gathered by im2col, else rows of k elements;
     preload: on IS the first operand is loaded whole, once per group, before its first block; insert_h, insert_w:
-    distance of the map's pixels once zeros are inserted between them (the zeros are not in memory).
+    distance of the map's pixels once zeros are inserted between them (the zeros are not in memory); row_sums:
+    features beside those of every block and group that sum up the activations, computed like any other but neither
+    loaded nor stored.
     """
 
     m: int
@@ -102,6 +104,7 @@ class LoopSpec(NamedTuple):
     preload: int = 0
     insert_h: int = 1
     insert_w: int = 1
+    row_sums: int = 0
 
 
 class StreamSpec(NamedTuple):

@@ -163,7 +163,7 @@ def _finish_block(machine, loop, pending, engines, next_start, bank_free, buffer
         complete += machine.rows
         if 0 <= next_start < pending[_END] + machine.rows:
             complete += 1
-    rows, columns = m1 - m0, (n1 - n0) * packed
+    rows, columns = m1 - m0, (n1 - n0 + loop.row_sums) * packed
     bank_rows, bank_columns = (columns, rows) if machine.dataflow == IS else (rows, columns)
     lanes = (bank_columns + machine.requant_lanes - 1) // machine.requant_lanes
     number = engines[_NUMBER]
@@ -180,7 +180,7 @@ def _finish_block(machine, loop, pending, engines, next_start, bank_free, buffer
     engines[_NUMBER] += 1
     events[DRAM_WRITE] += moved
     events[USEFUL_WRITE] += useful
-    events[REQUANTISED] += rows * columns
+    events[REQUANTISED] += rows * (n1 - n0) * packed
     pending[_PENDING] = 0
 
 

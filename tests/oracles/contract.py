@@ -348,7 +348,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Layer:
-    """A contraction and its blocking; m, k, n are those of one group."""
+    """A contraction and its blocking; m, k, n are those of one group; row_sums: further features of every block."""
 
     m: int
     k: int
@@ -363,6 +363,7 @@ class Layer:
     dynamic_second: bool = False
     output_bytes: int = 1
     parameter_bytes: int = 8
+    row_sums: int = 0
 
 
 @dataclass(frozen=True)
@@ -377,6 +378,12 @@ class Block:
     n1: int
     new_outer: bool
     first_pass: bool
+    row_sums: int = 0
+
+    @property
+    def lanes(self) -> int:
+        """What the array computes per output row: the columns, and per group its sum of the activations."""
+        return self.columns + self.row_sums * self.packed
 
     @property
     def rows(self) -> int:
@@ -405,7 +412,7 @@ def blocks(machine: Machine, layer: Layer) -> Iterator[Block]:
         for outside in outer:
             for inside in inner:
                 (m0, m1), (n0, n1) = (outside, inside) if swap else (inside, outside)
-                yield Block(group, packed, m0, m1, n0, n1, inside[0] == 0, outside[0] == 0)
+                yield Block(group, packed, m0, m1, n0, n1, inside[0] == 0, outside[0] == 0, layer.row_sums)
 
 
 # -------------------------------------------------------------------------------------------------- DMA, section 5.5
@@ -589,7 +596,7 @@ class Engines:
     def _stationary_tiles(self, block: Block, chunk: Segment, first: int, second: int, banked: int) -> Iterator[Tile]:
         """Folds of a chunk; IS exchanges the operands."""
         swap = self.machine.dataflow == "is"
-        streamed, held = (block.columns, block.rows) if swap else (block.rows, block.columns)
+        streamed, held = (block.lanes, block.rows) if swap else (block.rows, block.lanes)
         ready_w, loaded = (first, second) if swap else (second, first)
         for low, high in cut((chunk[1] - chunk[0]) * block.packed, self.machine.rows):
             steps = streamed * (1 if swap else self.machine.gather(high - low))
@@ -610,7 +617,7 @@ class Engines:
             _token(self.stored, number, self.machine.output_buffers),
         )
         swap = self.machine.dataflow == "is"
-        rows, columns = (block.columns, block.rows) if swap else (block.rows, block.columns)
+        rows, columns = (block.lanes, block.rows) if swap else (block.rows, block.lanes)
         end = start + rows * ceiling(columns, self.machine.requant_lanes) + self.machine.requant_latency
         self.requantised.append(end)
         self.stored.append(self.stores.transfer(output(self.layer, block), end))
@@ -725,12 +732,17 @@ def event_counts(machine: Machine, layer: Layer) -> Counter[str]:
     return counts
 
 
+def features(layer: Layer) -> int:
+    """Output features of a group, and one more per block where it sums up the activations."""
+    return layer.n + layer.row_sums * ceiling(layer.n, layer.block_n)
+
+
 def _stationary_counts(machine: Machine, layer: Layer) -> dict[str, int]:
     """WS, and IS with exchanged roles (T = N, N = M, x and w swapped)."""
     swap = machine.dataflow == "is"
-    streamed, width = (layer.n, layer.m) if swap else (layer.m, layer.n)
-    stream_blocks = ceiling(streamed, layer.block_n if swap else layer.block_m)
-    column_blocks = ceiling(width, layer.block_m if swap else layer.block_n)
+    streamed, width = (features(layer), layer.m) if swap else (layer.m, features(layer))
+    blocks_m, blocks_n = ceiling(layer.m, layer.block_m), ceiling(layer.n, layer.block_n)
+    stream_blocks, column_blocks = (blocks_n, blocks_m) if swap else (blocks_m, blocks_n)
     folds, depth = ceiling(layer.k, machine.rows), layer.k
     moving, held = streamed * depth * column_blocks, stream_blocks * depth * width
     return {
@@ -740,7 +752,7 @@ def _stationary_counts(machine: Machine, layer: Layer) -> dict[str, int]:
         "bias_reads": streamed * width,
         "acc_reads": streamed * width * (folds - 1),
         "acc_writes": streamed * width * folds,
-        "requant_elements": streamed * width,
+        "requant_elements": layer.m * layer.n,
         "operand_register_writes": streamed * depth * width,
         "sum_register_writes": streamed * folds * machine.rows * width,
     }
@@ -749,16 +761,17 @@ def _stationary_counts(machine: Machine, layer: Layer) -> dict[str, int]:
 def _output_counts(machine: Machine, layer: Layer) -> dict[str, int]:
     """OS; nM counts the row tiles, which is ceil(M / R) when blocks are whole tiles."""
     row_tiles = sum(ceiling(high - low, machine.rows) for low, high in cut(layer.m, layer.block_m))
-    macs = layer.m * layer.k * layer.n
+    width = features(layer)
+    macs = layer.m * layer.k * width
     return {
         "macs": macs,
         "activation_reads": layer.m * layer.k * ceiling(layer.n, layer.block_n),
-        "weight_reads": layer.k * layer.n * row_tiles,
-        "bias_reads": layer.n * row_tiles,
-        "acc_writes": layer.m * layer.n,
+        "weight_reads": layer.k * width * row_tiles,
+        "bias_reads": width * row_tiles,
+        "acc_writes": layer.m * width,
         "requant_elements": layer.m * layer.n,
         "operand_register_writes": 2 * macs,
-        "sum_register_writes": macs + row_tiles * layer.n * machine.rows * (machine.rows + 1) // 2,
+        "sum_register_writes": macs + row_tiles * width * machine.rows * (machine.rows + 1) // 2,
     }
 
 
@@ -768,6 +781,6 @@ def _packed_counts(machine: Machine, layer: Layer, packed: int) -> dict[str, int
         return {}
     swap = machine.dataflow == "is"
     loads = ceiling(layer.n, layer.block_n) if swap else ceiling(layer.m, layer.block_m)
-    width = layer.m if swap else layer.n * packed
+    width = layer.m if swap else features(layer) * packed
     depths = [high - low for low, high in cut(layer.k * packed, machine.rows)]
     return {"weight_register_writes": loads * sum(width * depth * (depth + 1) // 2 for depth in depths)}

@@ -67,6 +67,7 @@ def loop_spec(layer: contract.Layer) -> timeline.LoopSpec:
         parameter_bytes=layer.parameter_bytes,
         insert_h=image.insertion[0],
         insert_w=image.insertion[1],
+        row_sums=layer.row_sums,
     )
 
 
@@ -165,6 +166,7 @@ def products(draw: st.DrawFn, dataflow: str) -> tuple[contract.Machine, contract
         dynamic_second=dynamic,
         output_bytes=draw(st.sampled_from((1, 4))),
         parameter_bytes=draw(st.sampled_from((4, 8))),
+        row_sums=0 if dynamic else draw(st.sampled_from((0, 1))),
     )
     return machine, layer
 
@@ -203,7 +205,10 @@ def convolutions(draw: st.DrawFn, dataflow: str) -> tuple[contract.Machine, cont
     blocking = draw(blockings(machine, m, k, n))
     if pack > 1:
         blocking |= {"chunk_k": k, "block_n": n, "block_m": draw(st.integers(1, m))}
-    layer = contract.Layer(m, k, n, **blocking, groups=groups, pack=pack, resident=draw(st.booleans()), image=image)
+    sums = draw(st.sampled_from((0, 0, 1)))
+    layer = contract.Layer(
+        m, k, n, **blocking, groups=groups, pack=pack, resident=draw(st.booleans()), image=image, row_sums=sums
+    )
     return machine, layer
 
 
