@@ -135,13 +135,14 @@ class Draw:
         return np.asarray(self.rng.integers(lowest, highest + 1, shape)).astype(dtype)
 
     def machine(self) -> Arch:
-        """Draw a machine whose values must not depend on its shape, order, overflow mode or zero-point mode."""
+        """Draw a machine whose values must not depend on its shape, order, overflow mode or zero-point modes."""
         return Arch(
             array=(self.choice([4, 8, 16, 32]), self.choice([4, 8, 16, 32])),
             dataflow=self.choice(["ws", "os", "is"]),
             zp_mode=self.choice(["fold", "subtract"]),
             overflow=self.choice(["wrap", "saturate"]),
             acc_bits=self.choice([32, 40]),
+            weight_zero_point=self.choice(["wide-operand", "row-sum"]),
         )
 
 
