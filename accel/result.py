@@ -86,8 +86,8 @@ class LayerResult:
     """One row of the result.
 
     computed_by: "machine", or "onnxruntime" for a host operator, whose values are the reference's own; off_array_macs:
-    multiply-accumulates that such an operator does, which `macs` does not count; requantiser: the arithmetic that scales its outputs
-    (f32, q31), None if nothing does.
+    multiply-accumulates that such an operator does, which `macs` does not count; requantiser: the arithmetic that
+    scales its outputs (f32, q31), None if nothing does.
     """
 
     name: str
