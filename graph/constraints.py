@@ -221,11 +221,38 @@ OPERATORS: tuple[Support, ...] = (
     ),
 )
 
+# Rows of the operators that only QONNX models have, or that are lowered in another way in them.
+QONNX_OPERATORS: tuple[Support, ...] = (
+    Support(
+        "Quant, IntQuant, BipolarQuant",
+        "QONNX (qonnx.custom_op.general, onnx.brevitas)",
+        "vector",
+        "1 to 8 bits (constants to 32), signed, narrow, all seven roundings, constant scale and whole zero point per "
+        "tensor or channel; thresholds of the layer before wherever one can be found; opset 9 and later",
+    ),
+    Support(
+        "Trunc",
+        "QONNX, versions 1 and 2",
+        "vector",
+        "behind AveragePool or a sum a shift, as thresholds; out-widths to 8 bits",
+    ),
+    Support(
+        "Conv, MatMul, Gemm, Add, AveragePool, GlobalAveragePool",
+        "QONNX, between quantised tensors",
+        "array or vector",
+        "integer sums of 1- to 8-bit codes; BatchNormalization, scales, biases, Relu and the next quantiser become "
+        "thresholds; else float32 sums; exact where float32 sums are, else class float-reference",
+    ),
+)
+
 _SCALES: dict[str, tuple[int, ...]] = {row.kernel: row.scales for row in OPERATORS if row.scales}
 _RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
 _SEQUENCES = ("Sequence", "Optional", "SplitToSequence", "ConcatFromSequence")
 _TEXTS = ("String", "Regex", "TfIdfVectorizer")
-_QUANTISED = {"QuantizeLinear", "DequantizeLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"}
+_QUANTISED = {
+    "QuantizeLinear", "DequantizeLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "Quant", "IntQuant",
+    "BipolarQuant", "Trunc",
+}  # fmt: skip
 _LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "Attention"}
 
 
@@ -242,9 +269,9 @@ def scale_positions(node: NodeProto) -> Iterator[int]:
     yield from _SCALES.get(node.op_type, ())
 
 
-def opset_finding(proto: ModelProto) -> Iterator[Finding]:
-    """Check domains and the opset window."""
-    lowest, highest = OPSET_WINDOW
+def opset_finding(proto: ModelProto, lowest: int = OPSET_WINDOW[0]) -> Iterator[Finding]:
+    """Check domains and the opset window, whose lower end depends on the kind of model."""
+    highest = OPSET_WINDOW[1]
     versions = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
     if not versions:
         yield Finding("(model)", "opset", "no opset of the standard operators is imported", "export the model again")

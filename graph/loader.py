@@ -27,8 +27,10 @@ from accelsim.graph.element_types import INPUT_TYPES, constant_tensors, size_byt
 from accelsim.graph.external_data import embed_external_data
 from accelsim.graph.limits import Limits
 from accelsim.graph.operator_checks import Shape, check_operator
+from accelsim.graph.qonnx import in_qonnx_domain, is_qonnx, qonnx_findings
+from accelsim.graph.qonnx_expand import OLDEST_OPSET, ExpandedQuantiser, expand_quantisers
 from accelsim.graph.structure_checks import check_dataflow, check_live_elements, check_text, rename_duplicate_nodes
-from accelsim.graph.tensor_checks import check_quantisation_parameters, check_tensor
+from accelsim.graph.tensor_checks import check_quantisation_parameters, check_tensor, model_constants
 
 Weights = Mapping[str, NDArray[np.generic]]
 
@@ -42,13 +44,15 @@ PARSER_REJECTS = "is not an ONNX model (the file cannot be parsed): give a .onnx
 class CheckedModel:
     """A model that has passed every check of the loader.
 
-    proto: the model, its large constants declared as external; weights: the data of those constants.
+    proto: the model, its large constants declared as external; weights: the data of those constants; quantisers: of a
+    QONNX model, whose quantisers proto spells in standard operators.
     """
 
     name: str
     sha256: str
     proto: ModelProto
     weights: Weights = field(default_factory=dict)
+    quantisers: tuple[ExpandedQuantiser, ...] = ()
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -127,11 +131,14 @@ def load_bytes(
     _check_sizes(proto, name, limits)
     _check_support(proto, name)
     check_dataflow(proto.graph, name)
+    quantisers: tuple[ExpandedQuantiser, ...] = ()
+    if is_qonnx(proto):
+        proto, quantisers = expand_quantisers(proto, model_constants(proto), name)
     _check_with_onnx(proto, name)
     rename_duplicate_nodes(proto.graph)
     check_quantisation_parameters(proto)
     _check_inferred_shapes(proto, limits)
-    return CheckedModel(name, sha256, without_weights(proto), _weights(proto))
+    return CheckedModel(name, sha256, without_weights(proto), _weights(proto), quantisers)
 
 
 def _check_sizes(proto: ModelProto, name: str, limits: Limits) -> None:
@@ -156,11 +163,15 @@ def _check_sizes(proto: ModelProto, name: str, limits: Limits) -> None:
 
 def _check_support(proto: ModelProto, name: str) -> None:
     """Refuse whatever cannot run, naming all of it at once."""
-    wrong_opset = list(opset_finding(proto))
+    qonnx = is_qonnx(proto)
+    wrong_opset = list(opset_finding(proto, OLDEST_OPSET if qonnx else OPSET_WINDOW[0]))
     opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     findings = [*value_findings(proto), *_function_findings(proto)]
     for node in proto.graph.node:
-        findings.extend(node_findings(node, OPSET_WINDOW[1] if wrong_opset else opset))
+        if not in_qonnx_domain(node.domain):
+            findings.extend(node_findings(node, OPSET_WINDOW[1] if wrong_opset else opset))
+    if qonnx:
+        findings.extend(qonnx_findings(proto, model_constants(proto)))
     float_error = float_model_error(proto, name)
     if float_error is not None and not findings:
         raise float_error

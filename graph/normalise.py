@@ -25,7 +25,8 @@ from accelsim.errors import (
 from accelsim.graph.element_types import INPUT_TYPES
 from accelsim.graph.limits import Limits
 from accelsim.graph.loader import CheckedModel, Weights, array_of, copy_model, without_weights
-from accelsim.graph.reference import Reference, choose_reference
+from accelsim.graph.qonnx_expand import ExpandedQuantiser
+from accelsim.graph.reference import Reference, choose_reference, literal_reference
 from accelsim.graph.tensor_checks import check_quantisation_parameters
 from accelsim.host import open_session, run_session
 from accelsim.tensors import TensorType
@@ -69,7 +70,8 @@ class NormalisedModel:
 
     source: the checked model with its dynamic dimensions bound, its large constants declared as external; weights:
     the data of those constants; proto: the optimised graph; inputs: types of the graph inputs; types: types of all
-    tensors that nodes produce; exposed: onnxruntime on that graph with every tensor as an output.
+    tensors that nodes produce; exposed: onnxruntime on that graph, every tensor an output; quantisers: of a QONNX
+    model, whose graph spells them in standard operators.
     """
 
     name: str
@@ -81,6 +83,7 @@ class NormalisedModel:
     inputs: Mapping[str, TensorType]
     types: Mapping[str, TensorType]
     exposed: ExposedSession
+    quantisers: tuple[ExpandedQuantiser, ...] = ()
 
     def without_weights(self) -> NormalisedModel:
         """Return the same without the data of large constants in proto, which only the import needs."""
@@ -166,17 +169,20 @@ def normalise(
     """
     shapes = shapes or {name: kind.shape for name, kind in input_types(model).items()}
     source = bind_shapes(model, shapes)
-    reference = choose_reference(model.proto, mode)
+    reference = literal_reference() if model.quantisers else choose_reference(model.proto, mode)
     bare, weights = _optimise(source, model, reference)
     exposed = ExposedSession(_expose(bare), weights, model.name, reference)
-    types = {value.name: _type_of(value, limits or Limits()) for value in exposed.session.get_outputs()}
     declared = {value.name: _type_of(value, limits or Limits()) for value in exposed.session.get_inputs()}
-    if _rounds_up(bare):
-        types = _observed_types(exposed.session, declared)
+    if not reference.optimised or _rounds_up(bare):  # the optimiser off leaves shapes unknown that constants decide
+        types = _observed_types(exposed.session, declared, limits or Limits())
+    else:
+        types = {value.name: _type_of(value, limits or Limits()) for value in exposed.session.get_outputs()}
     exposed.close()
     proto = _with_weights(bare, weights)
     check_quantisation_parameters(proto)  # folding constants may have made scales out of other ones
-    return NormalisedModel(model.name, model.sha256, source, model.weights, proto, reference, declared, types, exposed)
+    return NormalisedModel(
+        model.name, model.sha256, source, model.weights, proto, reference, declared, types, exposed, model.quantisers
+    )
 
 
 def _optimise(source: ModelProto, model: CheckedModel, reference: Reference) -> tuple[ModelProto, Weights]:
@@ -288,11 +294,13 @@ def _rounds_up(proto: ModelProto) -> bool:
     )
 
 
-def _observed_types(session: Any, declared: Mapping[str, TensorType]) -> dict[str, TensorType]:
+def _observed_types(session: Any, declared: Mapping[str, TensorType], limits: Limits) -> dict[str, TensorType]:
     """Return the types of all tensors as one run on zeros shows them."""
     names = [value.name for value in session.get_outputs()]
     zeros = {name: np.zeros(kind.shape, kind.dtype) for name, kind in declared.items()}
     arrays = run_session(session, names, zeros)
+    for name, array in zip(names, arrays, strict=True):
+        limits.check_shape(name, array.shape)
     return {name: TensorType.of(array.dtype, array.shape) for name, array in zip(names, arrays, strict=True)}
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from accelsim.graph.constraints import OPERATORS, OPSET_WINDOW
+from accelsim.graph.constraints import OPERATORS, OPSET_WINDOW, QONNX_OPERATORS
 
 INTRODUCTION = (
-    f"Opsets {OPSET_WINDOW[0]} to {OPSET_WINDOW[1]}; domains ai.onnx and com.microsoft. onnxruntime's optimiser fuses "
-    "groups of Q/DQ nodes first; the operators are those of the graph that it writes. Not executed: control flow with "
-    "subgraphs, local functions, sequences, strings, random operators, other domains."
+    f"Opsets {OPSET_WINDOW[0]} to {OPSET_WINDOW[1]}; domains ai.onnx and com.microsoft, and the quantisers of QONNX. "
+    "onnxruntime's optimiser fuses groups of Q/DQ nodes first; the operators are those of the graph that it writes. "
+    "Not executed: control flow with subgraphs, local functions, sequences, strings, random operators, other domains."
 )
+_ROWS = (*OPERATORS, *QONNX_OPERATORS)
 
 
 def operators_text() -> str:
     """Return the list for a terminal."""
     lines = [INTRODUCTION, ""]
-    for row in OPERATORS:
+    for row in _ROWS:
         lines += [f"{row.kernel}  [{row.placement}]", f"    from: {row.sources}", f"    rule: {row.rule}"]
     return "\n".join(lines)
 
@@ -31,5 +32,5 @@ def operators_markdown() -> str:
         "| operator | in the file | runs on | constraints |",
         "|---|---|---|---|",
     ]
-    lines += [f"| {row.kernel} | {row.sources} | {row.placement} | {row.rule} |" for row in OPERATORS]
+    lines += [f"| {row.kernel} | {row.sources} | {row.placement} | {row.rule} |" for row in _ROWS]
     return "\n".join(lines)

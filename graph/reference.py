@@ -84,12 +84,19 @@ def choose_reference(proto: ModelProto, mode: str = "ort") -> Reference:
     return Reference(((entry, "1"),), _describe(f"{entry}=1", remark))
 
 
-def _describe(options: str, remark: str) -> str:
+def literal_reference() -> Reference:
+    """Return the reference of a QONNX model: its nodes spelled in float32 operators, executed one by one."""
+    return Reference(
+        (), _describe("QONNX nodes expanded to their definition in float32", "", "ORT_DISABLE_ALL"), optimised=False
+    )
+
+
+def _describe(options: str, remark: str, level: str = "ORT_ENABLE_ALL") -> str:
     """Return the sentence that names a configuration, this onnxruntime and this CPU."""
     import onnxruntime
 
     features = " ".join(cpu_features()) or platform.machine()
-    return f"onnxruntime {onnxruntime.__version__} CPU, ORT_ENABLE_ALL, 1 thread, {options}; CPU: {features}{remark}"
+    return f"onnxruntime {onnxruntime.__version__} CPU, {level}, 1 thread, {options}; CPU: {features}{remark}"
 
 
 def _has_int8_activations(proto: ModelProto) -> bool:

@@ -76,7 +76,7 @@ def check_quantisation_parameters(proto: ModelProto) -> None:
         InvalidModelError: a scale is zero, negative, not finite or subnormal, or the scale of a Gemm's bias is not the
             product of the other two; names node and tensor.
     """
-    constants = _constants(proto)
+    constants = model_constants(proto)
     checked: set[str] = set()
     for node in proto.graph.node:
         for position in scale_positions(node):
@@ -110,7 +110,7 @@ def _check_gemm_biases(proto: ModelProto, constants: dict[str, TensorProto]) -> 
             )
 
 
-def _constants(proto: ModelProto) -> dict[str, TensorProto]:
+def model_constants(proto: ModelProto) -> dict[str, TensorProto]:
     """Return constants by name: initialisers, Constant nodes, and Identity of either."""
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
     for node in proto.graph.node:
