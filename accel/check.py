@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from accelsim.graph.oracle import ReferenceTensors, final_outputs, literal_outpu
 from accelsim.operators import Dequantise, HostOperator, Operator
 from accelsim.program import Layer, Program
 from accelsim.result import CheckResult, FirstMismatch, FloatReference, LayerCheck, LiteralDistance
+from accelsim.uniform import Decoding
 
 Array = NDArray[np.generic]
 
@@ -41,12 +42,16 @@ def differing(got: Array, expected: Array) -> NDArray[np.bool_]:
 
 @dataclass
 class Checker:
-    """Compares the layers of one run with the reference as they are computed."""
+    """Compares the layers of one run with the reference as they are computed.
+
+    decodings: tensors of codes that stand for float tensors of the reference; those are encoded to be compared.
+    """
 
     model: NormalisedModel
     inputs: Mapping[str, Array]
     accumulator: AccumulatorFormat
     parameters_bytes: int = 0
+    decodings: Mapping[str, Decoding] = field(default_factory=dict)
     tensors: int = 0
     layers: list[LayerCheck] = field(default_factory=list)
     distances: dict[str, list[FloatReference]] = field(default_factory=dict)
@@ -71,16 +76,16 @@ class Checker:
         follows is compared instead.
         """
         layer = values.layer
-        if any(name not in self.model.types for name in layer.outputs):
+        if not all(self._is_known(name) for name in layer.outputs):
             self._force_inside(values)
             return None
         behind = any(name in self._behind_float for name in layer.inputs)
-        expected = self._reference.fetch(layer.outputs)
+        expected = self._fetch(layer.outputs)
         drifted, free = self._count(values, values.outputs, expected, forced=False)
         forced, where, outputs = drifted, free, values.outputs
         if drifted and self._inputs_differ(values):
             outputs = self._forced_outputs(values)
-            expected = self._reference.fetch(layer.outputs)
+            expected = self._fetch(layer.outputs)
             forced, where = self._count(values, outputs, expected, forced=True)
         steps, sums_mismatched = None, 0
         if layer.exactness == "exact":
@@ -129,7 +134,7 @@ class Checker:
         """Record how far results are from onnxruntime's, in steps of the output; returns the largest distance."""
         found = []
         for name, mine, theirs in zip(layer.outputs, got, expected, strict=True):
-            steps = np.abs(mine.astype(np.int64) - theirs.astype(np.int64))
+            steps = _steps(mine, theirs) // (self.decodings[name].stride if name in self.decodings else 1)
             found.append(FloatReference(name, int(steps.max(initial=0)), float((steps > 0).sum() / max(steps.size, 1))))
         self.distances.setdefault(layer.exactness, []).extend(found)
         return max(distance.max_lsb for distance in found)
@@ -139,9 +144,21 @@ class Checker:
         name = values.layer.inputs[position]
         if name in self._inside:
             return self._inside[name]
-        if name in self.model.types or name in self.inputs:
-            return self._reference.fetch([name])[0]
+        if name in self.decodings:
+            return self._fetch([name])[0].astype(self.decodings[name].dtype)
+        if self._is_known(name) or name in self.inputs:
+            return self._fetch([name])[0]
         return values.inputs[position]
+
+    def _is_known(self, name: str) -> bool:
+        """Tell whether the reference computes a tensor, or the floats that it stands for."""
+        return name in self.model.types or (name in self.decodings and self.decodings[name].tensor in self.model.types)
+
+    def _fetch(self, names: Sequence[str]) -> list[Array]:
+        """Return the reference's tensors, encoded where ours are codes."""
+        codes = [self.decodings.get(name) for name in names]
+        arrays = self._reference.fetch([n if c is None else c.tensor for n, c in zip(names, codes, strict=True)])
+        return [a if c is None else c.encode(a) for a, c in zip(arrays, codes, strict=True)]
 
     def _inputs_differ(self, values: LayerValues) -> bool:
         """Tell whether any input of the free run differs from the reference's."""
@@ -195,6 +212,14 @@ class Checker:
             q31=fixed,
             output_distance=_distance(program, outputs, reference) if fixed else None,
         )
+
+
+def _steps(mine: Array, theirs: Array) -> NDArray[np.int64]:
+    """Return how far results are apart: codes in steps, floats in units of the last place of the largest result."""
+    if mine.dtype.kind != "f":
+        return np.abs(mine.astype(np.int64) - theirs.astype(np.int64))
+    place = float(np.spacing(np.abs(theirs).max(initial=np.float32(1e-30))))
+    return np.ceil(np.abs(mine.astype(np.float64) - theirs.astype(np.float64)) / place).astype(np.int64)
 
 
 def _distance(program: Program, outputs: Mapping[str, Array], other: Mapping[str, Array]) -> LiteralDistance:

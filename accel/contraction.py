@@ -24,7 +24,9 @@ from accelsim.kernels.accumulate import (
     subtract_row_sums,
 )
 from accelsim.kernels.elementwise import requantise_rows
+from accelsim.kernels.thresholds import threshold_rows
 from accelsim.operators import CodeFormat, Convolution, Epilogue, MatrixMultiply, Requantise, Rescale, Weights
+from accelsim.thresholds import Threshold
 from accelsim.zero_points import raw_weights, uses_row_sums
 
 IntArray = NDArray[np.generic]
@@ -154,6 +156,11 @@ def apply_epilogue(acc: IntArray, epilogue: Epilogue) -> IntArray:
         multiplier = np.ascontiguousarray(np.broadcast_to(epilogue.multiplier.reshape(-1), (rows,)))
         code = epilogue.output
         requantise_rows(acc, multiplier, code.zero_point, *epilogue.bounds, out)
+        return out
+    if isinstance(epilogue, Threshold):
+        out = np.empty(acc.shape, epilogue.output.dtype)
+        parts = (epilogue.thresholds, epilogue.first, epilogue.step)
+        threshold_rows(acc, *(np.ascontiguousarray(np.broadcast_to(p, (rows, *p.shape[1:]))) for p in parts), out)
         return out
     if isinstance(epilogue, Rescale):
         scaled = acc.astype(np.float32) * epilogue.scale.reshape(-1, 1)

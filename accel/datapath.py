@@ -19,7 +19,10 @@ from accelsim.host import run_host_operator
 from accelsim.kernels import elementwise
 from accelsim.program import Layer, Program
 from accelsim.runtime import complete, dynamic_parameters
+from accelsim.sums import add_codes, pool_codes
 from accelsim.tensors import TensorType
+from accelsim.thresholds import DequantiseUniform, QuantiseUniform, SumCodes, SumPool
+from accelsim.uniform import decode
 
 Array = NDArray[np.generic]
 Arrays = Sequence[Array]
@@ -207,6 +210,22 @@ def _dequantise(op: ops.Dequantise, inputs: Arrays, types: Sequence[TensorType])
     return [out.reshape(types[0].shape)]
 
 
+def _quantise_uniform(op: QuantiseUniform, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
+    return [op.quantiser.codes(inputs[0])]
+
+
+def _dequantise_uniform(op: DequantiseUniform, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
+    return [decode(inputs[0], op.scale, op.zero_point)]
+
+
+def _sum_codes(op: SumCodes, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
+    return [add_codes(op, inputs[0], inputs[1] if len(inputs) > 1 else None, types[0].shape)]
+
+
+def _sum_pool(op: SumPool, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
+    return [pool_codes(op, inputs[0])]
+
+
 def _view(op: ops.View, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
     return [np.ascontiguousarray(inputs[0]).reshape(op.shape)]
 
@@ -252,6 +271,10 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, Arrays, Sequence[TensorType]], list[A
     ops.Quantise: _quantise,
     ops.DynamicQuantise: _dynamic_quantise,
     ops.Dequantise: _dequantise,
+    QuantiseUniform: _quantise_uniform,
+    DequantiseUniform: _dequantise_uniform,
+    SumCodes: _sum_codes,
+    SumPool: _sum_pool,
     ops.View: _view,
     ops.Transpose: _transpose,
     ops.Slice: _slice,

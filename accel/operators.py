@@ -12,31 +12,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.codes import CodeFormat as CodeFormat
 from accelsim.geometry import ConvolutionGeometry, DepthWindow
 from accelsim.tensors import TensorType
+from accelsim.thresholds import DequantiseUniform, QuantiseUniform, SumCodes, SumPool, Threshold
 from accelsim.vector_operators import VectorOperator
 
 IntArray = NDArray[np.generic]
 FloatArray = NDArray[np.float32]
 Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class CodeFormat:
-    """An 8-bit (or 16-bit) code: its dtype and zero point."""
-
-    dtype: np.dtype[np.generic]
-    zero_point: int
-
-    @property
-    def lowest(self) -> int:
-        """Smallest code."""
-        return int(np.iinfo(self.dtype.name).min)
-
-    @property
-    def highest(self) -> int:
-        """Largest code."""
-        return int(np.iinfo(self.dtype.name).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +62,7 @@ class Raw:
     """The accumulator itself, as int32."""
 
 
-Epilogue = Requantise | Rescale | Raw
+Epilogue = Requantise | Rescale | Raw | Threshold
 
 
 @dataclass(frozen=True, eq=False)
@@ -385,6 +369,10 @@ Operator = (
     | Quantise
     | DynamicQuantise
     | Dequantise
+    | QuantiseUniform
+    | DequantiseUniform
+    | SumCodes
+    | SumPool
     | Movement
     | VectorOperator
     | HostOperator

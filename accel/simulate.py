@@ -65,7 +65,8 @@ def run(
         feeds = draw_inputs(program.inputs, seed) if given is None else given
         accumulator = AccumulatorFormat(arch.acc_bits, arch.overflow, arch.zp_mode, arch.weight_zero_point)
         weights = model.checked.parameters_bytes
-        checker = Checker(bound.normalised, feeds, accumulator, weights) if check else None
+        decodings = bound.graph.decodings
+        checker = Checker(bound.normalised, feeds, accumulator, weights, decodings) if check else None
         evaluation = _evaluate(program, feeds, accumulator, checker, progress)
     return assemble(model, arch, program, timings, bills, evaluation)
 

@@ -16,6 +16,7 @@ from accelsim.graph import (
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError
 from accelsim.graph.import_groups import GROUPED, import_group
 from accelsim.graph.import_host import import_host
+from accelsim.graph.import_qonnx import import_qonnx_graph
 from accelsim.graph.import_rearrange import REARRANGEMENTS
 from accelsim.graph.import_reductions import REDUCTIONS
 from accelsim.graph.ir import Graph, Node, verify
@@ -68,6 +69,8 @@ def import_graph(model: NormalisedModel) -> Graph:
     Raises:
         GraphError: the result contradicts onnxruntime's types.
     """
+    if model.quantisers:
+        return import_qonnx_graph(model, IMPORTERS)
     context = Context.build(model.proto, {**model.types, **model.inputs}, model.exposed.weights)
     groups = _import_groups(context)
     types = dict(context.types)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from accelsim.errors import AccelSimError, printable
 from accelsim.graph.shapes import infer
 from accelsim.operators import Operator
 from accelsim.tensors import TensorType
+from accelsim.uniform import Decoding
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +32,17 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Nodes in topological order; types of all tensors; constants that nodes read as inputs."""
+    """Nodes in topological order; types of all tensors; constants that nodes read as inputs.
+
+    decodings: by tensor of codes, the float tensor of the reference that it stands for (QONNX).
+    """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     types: Mapping[str, TensorType]
     constants: Mapping[str, NDArray[np.generic]]
     nodes: tuple[Node, ...]
+    decodings: Mapping[str, Decoding] = field(default_factory=dict)
 
 
 class GraphError(AccelSimError):

@@ -9,6 +9,7 @@ from accelsim import vector_operators
 from accelsim.geometry import ConvolutionGeometry
 from accelsim.graph.vector_shapes import vector_type
 from accelsim.tensors import TensorType
+from accelsim.thresholds import DequantiseUniform, SumCodes, SumPool, Threshold
 
 Types = tuple[TensorType, ...]
 
@@ -57,21 +58,30 @@ def infer(op: ops.Operator, inputs: Types) -> Types | None:
         return codes, TensorType.of(np.float32, ()), TensorType.of(np.uint8, ())
     if isinstance(op, vector_operators.VectorOperator):
         return (vector_type(op, inputs),)
-    return (TensorType(_dtype(op, inputs), _shape(op, inputs)),)
+    return (TensorType(_dtype(op, inputs), _shape(op, inputs), _bits(op, inputs)),)
 
 
 def _resized(kind: TensorType, axis: int, size: int) -> TensorType:
     shape = list(kind.shape)
     shape[axis] = size
-    return TensorType(kind.dtype, tuple(shape))
+    return TensorType(kind.dtype, tuple(shape), kind.bits)
+
+
+def _bits(op: ops.Operator, inputs: Types) -> int | None:
+    """Return the width of the elements that an operator writes, where they are narrower than a byte."""
+    if isinstance(op, ops.Movement | ops.MaxPool):
+        return inputs[0].bits
+    writer = op.epilogue if isinstance(op, ops.Convolution | ops.MatrixMultiply) else op
+    output = getattr(writer, "output", None)
+    return output.packed_bits if isinstance(output, ops.CodeFormat) else None
 
 
 def _dtype(op: ops.Operator, inputs: Types) -> np.dtype[np.generic]:
     if isinstance(op, ops.Convolution | ops.MatrixMultiply):
-        if isinstance(op.epilogue, ops.Requantise):
+        if isinstance(op.epilogue, ops.Requantise | Threshold):
             return op.epilogue.output.dtype
         return np.dtype(np.float32 if isinstance(op.epilogue, ops.Rescale) else np.int32)
-    if isinstance(op, ops.Dequantise):
+    if isinstance(op, ops.Dequantise | DequantiseUniform):
         return np.dtype(np.float32)
     if isinstance(op, ops.TableLookup):
         return op.table.dtype
@@ -87,12 +97,12 @@ def _shape(op: ops.Operator, inputs: Types) -> tuple[int, ...]:
         return _convolution_shape(op, first)
     if isinstance(op, ops.MatrixMultiply):
         return _product_shape(op, inputs)
-    if isinstance(op, ops.AveragePool | ops.MaxPool):
-        return window_shape(first, op.geometry, first[1], ceil=op.ceil_mode)
+    if isinstance(op, ops.AveragePool | ops.MaxPool | SumPool):
+        return window_shape(first, op.geometry, first[1], ceil=not isinstance(op, SumPool) and op.ceil_mode)
     if isinstance(op, ops.GlobalAveragePool):
         return (*first[:2], *[1] * (len(first) - 2))
-    if isinstance(op, ops.ElementwiseAdd | ops.ElementwiseMultiply | ops.FloatBinary):
-        return np.broadcast_shapes(first, inputs[1].shape)
+    if isinstance(op, ops.ElementwiseAdd | ops.ElementwiseMultiply | ops.FloatBinary | SumCodes):
+        return np.broadcast_shapes(*(kind.shape for kind in inputs))
     if isinstance(op, ops.Concatenate):
         return _resized(inputs[0], op.axis, sum(kind.shape[op.axis] for kind in inputs)).shape
     if isinstance(op, ops.View):
