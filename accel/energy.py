@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from accelsim.arch import Arch
 from accelsim.fixed_point import is_fixed
+from accelsim.narrow import ThresholdSearch, threshold_search
 from accelsim.plan import ContractionPlan
 from accelsim.program import Layer
 from accelsim.timing import LayerTiming
@@ -258,11 +259,24 @@ def _requantisation(count: int, units: Units, layer: Layer) -> list[Charge]:
     ]
 
 
+def _comparisons(count: int, search: ThresholdSearch, units: Units) -> list[Charge]:
+    """Each step of the search reads one threshold of its column's memory and compares: a subtraction of that width."""
+    threshold = units.table.sram(f"threshold_{search.bits}_bit", max(search.memory_bytes, 1), search.bits)
+    return [
+        Charge("requantiser", count * search.comparisons, threshold),
+        Charge("requantiser", count * search.comparisons, units.table.adder(search.bits)),
+    ]
+
+
 def _operands(timing: LayerTiming, units: Units, layer: Layer, work: ContractionWork) -> list[Charge]:
     """What happens to codes between their scratchpads and the array: unpacked, and zero points subtracted."""
     activations, weights = timing.event("activation_reads"), timing.event("weight_reads")
     subtracted = units.arch.zp_mode == "subtract" or work.dynamic_second
     charges = [Charge("mac", activations if subtracted else 0, units.table.adder(8 * work.input_bytes + 1))]
+    if work.packed.first is not None:
+        charges.append(Charge("activation_sram", activations, units.unpacking(work.first_bits)))
+    if work.packed.second is not None:
+        charges.append(Charge("weight_sram", weights, units.unpacking(work.second_bits)))
     if work.dynamic_second:
         return [*charges, Charge("mac", weights, units.table.adder(8 * work.input_bytes + 1))]
     if is_asymmetric(constant_weights(layer.operator)) and not work.row_sums:
@@ -295,10 +309,12 @@ def _array(timing: LayerTiming, units: Units, layer: Layer, work: ContractionWor
     event, arch = timing.event, units.arch
     macs = event("macs") - work.inserted_zero_macs
     activation_bits = 8 * work.input_bytes
-    weight_bits = activation_bits if work.dynamic_second else work.weight_bits
+    weight_bits = work.second_bits if work.dynamic_second else work.weight_bits
     operand_bits = weight_operand_bits(layer.operator, work, arch)
     byte, weight_byte, accumulator = units.activation(8), units.weight(8), units.accumulator()
-    elements, size = event("requant_elements"), layer.output_types[0].dtype.itemsize
+    elements = event("requant_elements")
+    written = -(-elements * work.output_bits // 8)
+    search = threshold_search(layer.operator)
     folded = work.n * work.groups if work.folds_at_run_time and arch.zp_mode == "fold" else 0
     return [
         Charge("requantiser", folded, units.table.multiplier(32, activation_bits)),
@@ -306,15 +322,15 @@ def _array(timing: LayerTiming, units: Units, layer: Layer, work: ContractionWor
         Charge("mac", macs, units.table.multiplier(activation_bits + 1, operand_bits)),
         Charge("mac", macs, units.table.adder(arch.acc_bits)),
         *_operands(timing, units, layer, work),
-        Charge("activation_sram", event("activation_reads"), units.activation(activation_bits)),
-        Charge("activation_sram", event("activation_fill_bytes") + 2 * elements * size, byte),
+        Charge("activation_sram", event("activation_reads"), units.activation(work.first_bits)),
+        Charge("activation_sram", event("activation_fill_bytes") + 2 * written, byte),
         Charge("weight_sram", event("weight_reads"), units.weight(weight_bits)),
         Charge("weight_sram", event("weight_fill_bytes") + 4 * event("bias_reads"), weight_byte),
         Charge("accumulator_sram", event("acc_reads") + event("acc_writes") + elements, accumulator),
         Charge("registers", event("operand_register_writes"), units.register(activation_bits)),
         Charge("registers", event("weight_register_writes"), units.register(operand_bits)),
         Charge("registers", event("sum_register_writes"), units.register(arch.acc_bits)),
-        *_requantisation(elements, units, layer),
+        *(_requantisation(elements, units, layer) if search is None else _comparisons(elements, search, units)),
         *_row_sums(units, layer, work, elements),
     ]
 

@@ -9,6 +9,7 @@ from accelsim.errors import UsageError, printable
 from accelsim.explain_operands import operand_lines
 from accelsim.graph.lower import lower
 from accelsim.model import Model, Shapes
+from accelsim.narrow import narrow_lines
 from accelsim.plan import ContractionPlan, StreamPlan
 from accelsim.program import Layer
 from accelsim.timing import LayerTiming, time_program
@@ -68,6 +69,7 @@ def _explain_layer(layer: Layer, timing: LayerTiming, arch: Arch, total: int) ->
         lines += _explain_contraction(layer.work, layer.plan, timing, arch)
     elif isinstance(layer.work, StreamWork) and isinstance(layer.plan, StreamPlan):
         lines += _explain_stream(layer.work, layer.plan, arch)
+    lines += narrow_lines(layer.operator, arch)
     if timing.classes:
         parts = " + ".join(f"{cycles:,} {name}" for name, cycles in timing.classes)
         lines += [f"    cycles    {timing.cycles:,} = {parts}", f"    bound by  {_binding(timing)}"]

@@ -142,7 +142,7 @@ def _needs(work: ContractionWork, arch: Arch, block: tuple[int, int], chunk: int
     """
     block_m, block_n = block
     ahead = min(arch.operand_buffers, -(-work.groups // pack))
-    outputs = arch.output_buffers * block_m * block_n * pack * work.output_bytes
+    outputs = arch.output_buffers * block_m * -(-block_n * pack * work.output_bits // 8)
     first = _first_bytes(work, block_m, chunk) * pack * arch.operand_buffers
     second = _second_bytes(work, block_n, chunk) * pack * arch.operand_buffers
     if arch.dataflow == "is":
@@ -174,24 +174,24 @@ def _first_bytes(work: ContractionWork, rows: int, depth: int) -> int:
     """Bytes of the first operand that a block of output rows needs at a depth (an upper bound for feature maps)."""
     image = work.image
     if image is None:
-        return rows * depth * work.input_bytes
+        return rows * -(-depth * work.first_bits // 8)
     shape = image.geometry
     taps = shape.kernel[0] * shape.kernel[1]
     channels = min(-(-depth // taps) + (1 if depth % taps or depth < work.k else 0), work.k // taps)
     pixels = image.out_height * image.out_width
     if rows >= work.m:
-        return channels * image.images * image.height * image.width * work.input_bytes
+        return channels * image.images * -(-image.height * image.width * work.first_bits // 8)
     lines = -(-rows // image.out_width) + 1
     reach = shape.dilations[0] * (shape.kernel[0] - 1) + 1
     covered = min(((lines - 1) * shape.strides[0] + reach - 1) // shape.insertion[0] + 1, image.height)
     images = min(-(-rows // pixels) + 1, image.images) if image.images > 1 else 1
-    return channels * images * covered * image.width * work.input_bytes
+    return channels * images * -(-covered * image.width * work.first_bits // 8)
 
 
 def _second_bytes(work: ContractionWork, columns: int, depth: int) -> int:
     """Bytes of packed weights and their parameters (or of the second activation) for some columns at a depth."""
     if work.dynamic_second:
-        return columns * depth * work.input_bytes
+        return depth * -(-columns * work.second_bits // 8)
     return -(-columns * depth * work.weight_bits // 8) + columns * work.parameter_bytes
 
 

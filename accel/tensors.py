@@ -12,10 +12,11 @@ from numpy.typing import DTypeLike
 
 @dataclass(frozen=True)
 class TensorType:
-    """Element type and static shape of a tensor."""
+    """Element type and static shape of a tensor; bits: width of an element in memory where it is less than a byte."""
 
     dtype: np.dtype[np.generic]
     shape: tuple[int, ...]
+    bits: int | None = None
 
     @classmethod
     def of(cls, dtype: DTypeLike, shape: Sequence[int]) -> TensorType:
@@ -28,9 +29,15 @@ class TensorType:
         return math.prod(self.shape)
 
     @property
+    def element_bits(self) -> int:
+        """Width of an element in memory."""
+        return 8 * self.dtype.itemsize if self.bits is None else self.bits
+
+    @property
     def size_bytes(self) -> int:
-        """Size in bytes, unpacked."""
-        return self.elements * self.dtype.itemsize
+        """Size in memory in bytes, elements of less than a byte packed."""
+        return -(-self.elements * self.element_bits // 8)
 
     def __str__(self) -> str:
-        return f"{self.dtype.name}[{', '.join(map(str, self.shape))}]"
+        name = self.dtype.name if self.bits is None else f"{self.dtype.name.rstrip('0123456789')}{self.bits}"
+        return f"{name}[{', '.join(map(str, self.shape))}]"

@@ -92,7 +92,7 @@ def loop_spec(work: ContractionWork, plan: ContractionPlan) -> timeline.LoopSpec
         work.m, work.k, work.n, work.groups, plan.pack, plan.block_m, plan.block_n, plan.chunk_k, int(plan.resident),
         *geometry, int(work.dynamic_second), work.output_bytes, work.parameter_bytes,
         work.input_bytes, work.weight_bits, int(plan.preload), *(image.geometry.insertion if image else (1, 1)),
-        work.row_sums,
+        work.row_sums, work.first_bits, work.second_bits, work.output_bits,
     )  # fmt: skip
 
 

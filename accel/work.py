@@ -11,7 +11,8 @@ from accelsim import operators as ops
 from accelsim.fixed_point import FixedRequantise
 from accelsim.geometry import ConvolutionGeometry
 from accelsim.tensors import TensorType
-from accelsim.work_stream import StreamWork, describe_stream
+from accelsim.thresholds import Threshold
+from accelsim.work_stream import StreamWork, describe_stream, threshold_bytes
 
 __all__ = ["ContractionWork", "ImageLayout", "StreamWork", "Work", "describe_work"]
 
@@ -31,6 +32,15 @@ class ImageLayout:
 
 
 @dataclass(frozen=True)
+class PackedBits:
+    """Widths of activations that are narrower than a byte, packed in memory row by row; None where they are not."""
+
+    first: int | None = None
+    second: int | None = None
+    output: int | None = None
+
+
+@dataclass(frozen=True)
 class ContractionWork:
     """One GEMM per group: M rows (pixels of all images), K, N; parameters are bias and multiplier per column.
 
@@ -40,7 +50,7 @@ class ContractionWork:
     before the run, so that folding it takes one product and one addition per column, while the bias is loaded;
     arithmetic: "integer", or "float32"/"float16" for float activations, whose weights are dequantised on their way into
     the array; row_sums: features beside the n of every block that sum up the activations (1 where raw weight codes are
-    multiplied, see zero_points.py).
+    multiplied, see zero_points.py); packed: activations of less than a byte.
     """
 
     m: int
@@ -57,6 +67,22 @@ class ContractionWork:
     folds_at_run_time: bool = False
     arithmetic: str = "integer"
     row_sums: int = 0
+    packed: PackedBits = PackedBits()
+
+    @property
+    def first_bits(self) -> int:
+        """Width of an element of the first operand in memory."""
+        return self.packed.first or 8 * self.input_bytes
+
+    @property
+    def second_bits(self) -> int:
+        """Width of an element of a computed second operand in memory."""
+        return self.packed.second or 8 * self.input_bytes
+
+    @property
+    def output_bits(self) -> int:
+        """Width of an output element in memory."""
+        return self.packed.output or 8 * self.output_bytes
 
     @property
     def macs(self) -> int:
@@ -87,11 +113,13 @@ def describe_work(op: ops.Operator, inputs: Types, outputs: Types) -> Work:
 def _parameter_bytes(op: ops.Contraction) -> int:
     """Bytes per output column that travel with the weights.
 
-    An int32 bias; the multiplier (with a shift where it is an integer) and the float32 bias that the epilogue has; the
-    int32 sum of the weights, where a zero point known at run time only is to be folded into the bias.
+    An int32 bias; the multiplier (with a shift where it is an integer) and the float32 bias, or the thresholds, of the
+    epilogue; the int32 sum of the weights, where a zero point known at run time only is to be folded into the bias.
     """
     size = 4
-    if not isinstance(op.epilogue, ops.Raw):
+    if isinstance(op.epilogue, Threshold):
+        size += threshold_bytes(op.epilogue, 1)
+    elif not isinstance(op.epilogue, ops.Raw):
         size += 5 if isinstance(op.epilogue, FixedRequantise) else 4
     if isinstance(op.epilogue, ops.Rescale) and op.epilogue.bias is not None:
         size += 4
@@ -123,6 +151,7 @@ def _convolution(op: ops.Convolution, source: TensorType, target: TensorType) ->
         op.weights.bits,
         inserted_zero_macs=_inserted_zero_macs(layout, depth, filters),
         folds_at_run_time=_folds_at_run_time(op),
+        packed=PackedBits(source.bits, None, target.bits),
     )
 
 
@@ -156,9 +185,13 @@ def _product(op: ops.MatrixMultiply, inputs: Types, target: TensorType) -> Contr
     sizes = target.dtype.itemsize, _parameter_bytes(op), inputs[0].dtype.itemsize
     if op.weights is not None:
         rows, late = math.prod(left[:-1]), _folds_at_run_time(op)
-        return ContractionWork(rows, depth, columns, 1, None, False, *sizes, op.weights.bits, folds_at_run_time=late)
+        packed = PackedBits(inputs[0].bits, None, target.bits)
+        return ContractionWork(
+            rows, depth, columns, 1, None, False, *sizes, op.weights.bits, folds_at_run_time=late, packed=packed
+        )
     matrices = target.elements // max(left[-2] * columns, 1)
-    return ContractionWork(left[-2], depth, columns, matrices, None, True, *sizes)
+    packed = PackedBits(inputs[0].bits, inputs[1].bits, target.bits)
+    return ContractionWork(left[-2], depth, columns, matrices, None, True, *sizes, packed=packed)
 
 
 def _float_product(product: ops.FloatProduct, source: TensorType, target: TensorType) -> ContractionWork:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from accelsim import operators as ops
 from accelsim import vector_operators as vops
 from accelsim.tensors import TensorType
+from accelsim.thresholds import SumCodes, SumPool, Threshold
 
 Types = tuple[TensorType, ...]
 Runs = tuple[int, int]
@@ -97,6 +98,11 @@ def describe_stream(op: ops.Operator, inputs: Types, outputs: Types) -> StreamWo
     return _vector(op, inputs, outputs)
 
 
+def threshold_bytes(threshold: Threshold, rows: int) -> int:
+    """Bytes of the thresholds of some rows, packed at the width that holds them."""
+    return -(-rows * int(threshold.thresholds.shape[1]) * threshold.bits // 8)
+
+
 def _contiguous(types: Types) -> tuple[Runs, ...]:
     """One segment per tensor."""
     return tuple((1, kind.size_bytes) for kind in types)
@@ -108,8 +114,8 @@ def _plain_concatenation(op: ops.Operator) -> bool:
 
 def _runs(kind: TensorType, axis: int, size: int) -> Runs:
     """Return (segments, bytes) when `size` consecutive indices of an axis are taken from a tensor."""
-    inner = math.prod(kind.shape[axis + 1 :]) * size * kind.dtype.itemsize
-    return math.prod(kind.shape[:axis]), inner
+    inner = math.prod(kind.shape[axis + 1 :]) * size
+    return math.prod(kind.shape[:axis]), -(-inner * kind.element_bits // 8)
 
 
 def _copy(op: ops.Operator, inputs: Types, outputs: Types) -> StreamWork:
@@ -145,10 +151,10 @@ def _slice_runs(op: ops.Slice, kind: TensorType) -> Runs:
     """Return (segments, bytes) of a strided selection: runs end at the innermost axis that is cut."""
     cut = max((axis for axis, part in enumerate(op.ranges) if part != (0, kind.shape[axis], 1)), default=0)
     counts = [len(range(size)[slice(*part)]) for size, part in zip(kind.shape, op.ranges, strict=True)]
-    inner = math.prod(kind.shape[cut + 1 :]) * kind.dtype.itemsize
+    inner = math.prod(kind.shape[cut + 1 :])
     if op.ranges[cut][2] == 1:
-        return math.prod(counts[:cut]), counts[cut] * inner
-    return math.prod(counts[: cut + 1]), inner
+        return math.prod(counts[:cut]), -(-counts[cut] * inner * kind.element_bits // 8)
+    return math.prod(counts[: cut + 1]), -(-inner * kind.element_bits // 8)
 
 
 def _rearrangement(op: vops.Rearrange | vops.Pick, inputs: Types, outputs: Types) -> StreamWork:
@@ -189,7 +195,7 @@ def _counted(cost: VectorCost, op: ops.Operator, inputs: Types, outputs: Types) 
     produced = sum(kind.elements for kind in outputs)
     if cost.per == "operand":
         return produced * len(inputs)
-    if cost.per == "window" and isinstance(op, ops.AveragePool | ops.MaxPool):
+    if cost.per == "window" and isinstance(op, ops.AveragePool | ops.MaxPool | SumPool):
         return produced * math.prod(op.geometry.kernel)
     return produced
 
@@ -201,7 +207,7 @@ def _units(op: ops.Operator, inputs: Types, outputs: Types) -> int:
     the elements that leave.
     """
     shape = outputs[0].shape
-    if isinstance(op, ops.AveragePool | ops.MaxPool | ops.GlobalAveragePool):
+    if isinstance(op, ops.AveragePool | ops.MaxPool | ops.GlobalAveragePool | SumPool):
         return math.prod(shape[:2])
     if isinstance(op, ops.Softmax):
         return max(outputs[0].elements // (math.prod(shape[op.axis :]) if op.flatten else shape[op.axis]), 1)
@@ -222,6 +228,10 @@ def _vector(op: ops.Operator, inputs: Types, outputs: Types) -> StreamWork:
         events += (("table_read", produced),) if any(table is not None for table in op.tables) else ()
     passes = 2 if isinstance(op, ops.DynamicQuantise) else 1  # the extremes must be known before the first code
     reads = (*_contiguous(inputs * passes), *((1, table.nbytes) for table in _tables(op)))
+    if isinstance(op, SumCodes | SumPool):  # a pipelined search: it costs energy and memory, no lane's time
+        searched = op.epilogue.comparisons * produced
+        events += (("int32_add", searched), ("table_read", searched))
+        reads += ((1, threshold_bytes(op.epilogue, op.epilogue.thresholds.shape[0])),)
     return StreamWork("vector", reads, _contiguous(outputs), lane_operations, events, _units(op, inputs, outputs))
 
 

@@ -71,7 +71,8 @@ class LoopSpec(NamedTuple):
     preload: on IS the first operand is loaded whole, once per group, before its first block; insert_h, insert_w:
     distance of the map's pixels once zeros are inserted between them (the zeros are not in memory); row_sums:
     features beside those of every block and group that sum up the activations, computed like any other but neither
-    loaded nor stored.
+    loaded nor stored; first_bits, second_bits, output_bits: widths of activations packed below a byte, each row or
+    plane from a byte on; 0: unpacked.
     """
 
     m: int
@@ -105,6 +106,9 @@ class LoopSpec(NamedTuple):
     insert_h: int = 1
     insert_w: int = 1
     row_sums: int = 0
+    first_bits: int = 0
+    second_bits: int = 0
+    output_bits: int = 0
 
 
 class StreamSpec(NamedTuple):

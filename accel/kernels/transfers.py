@@ -60,23 +60,32 @@ def image_span(loop, first, last):
 
 
 @kernel
+def packed_span(first, last, bits):
+    """Return (first byte, length) of the bytes that hold elements first..last-1 of a row of elements of some bits."""
+    start = first * bits // 8
+    return start, (last * bits + 7) // 8 - start
+
+
+@kernel
 def first_operand_load(loop, group, packed, m0, m1, k0, k1, burst):
     """Return (bytes moved in bursts, useful bytes) of loading rows m0..m1-1 and depth k0..k1-1 of the first operand."""
+    bits = loop.first_bits if loop.first_bits else 8 * loop.input_bytes
     if not loop.image:
-        length = (k1 - k0) * loop.input_bytes
-        address = ((group * loop.m + m0) * loop.k + k0) * loop.input_bytes
-        return merged_bytes(address, m1 - m0, loop.k * loop.input_bytes, length, burst), (m1 - m0) * length
+        row = (loop.k * bits + 7) // 8
+        offset, length = packed_span(k0, k1, bits)
+        address = (group * loop.m + m0) * row + offset
+        return merged_bytes(address, m1 - m0, row, length, burst), (m1 - m0) * length
     taps = loop.kernel_h * loop.kernel_w
     depth = loop.k // taps
     channel0, channel1 = (0, depth * packed) if packed > 1 else (k0 // taps, (k1 + taps - 1) // taps)
-    plane, pixels = loop.height * loop.width, loop.out_height * loop.out_width
+    plane, pixels = (loop.height * loop.width * bits + 7) // 8, loop.out_height * loop.out_width
     moved = useful = 0
     for image in range(m0 // pixels, (m1 - 1) // pixels + 1):
         start, stop = image_span(loop, max(m0 - image * pixels, 0), min(m1 - image * pixels, pixels))
         channels = loop.groups * depth
-        base = ((image * channels + group * depth + channel0) * plane + start) * loop.input_bytes
-        count, length = channel1 - channel0, (stop - start) * loop.input_bytes
-        moved += merged_bytes(base, count, plane * loop.input_bytes, length, burst)
+        offset, length = packed_span(start, stop, bits)
+        base, count = (image * channels + group * depth + channel0) * plane + offset, channel1 - channel0
+        moved += merged_bytes(base, count, plane, length, burst)
         useful += count * length
     return moved, useful
 
@@ -86,9 +95,10 @@ def second_operand_load(loop, group, packed, n0, n1, k0, k1, burst):
     """Return (bytes moved in bursts, useful bytes) of loading the second operand; weights lie packed tile by tile."""
     columns = (n1 - n0) * packed
     if loop.dynamic_second:
-        address = ((group * loop.k + k0) * loop.n + n0) * loop.input_bytes
-        length = (n1 - n0) * loop.input_bytes
-        return merged_bytes(address, k1 - k0, loop.n * loop.input_bytes, length, burst), (k1 - k0) * length
+        bits = loop.second_bits if loop.second_bits else 8 * loop.input_bytes
+        row = (loop.n * bits + 7) // 8
+        offset, length = packed_span(n0, n1, bits)
+        return merged_bytes((group * loop.k + k0) * row + offset, k1 - k0, row, length, burst), (k1 - k0) * length
     size = ((k1 - k0) * columns * loop.weight_bits + 7) // 8
     size += columns * loop.parameter_bytes if k0 == 0 else 0
     return merged_bytes(0, 1, 0, size, burst), size
@@ -97,15 +107,17 @@ def second_operand_load(loop, group, packed, n0, n1, k0, k1, burst):
 @kernel
 def block_store(loop, group, packed, m0, m1, n0, n1, burst):
     """Return (bytes moved in bursts, useful bytes) of storing one output block."""
-    columns, rows, size = (n1 - n0) * packed, m1 - m0, loop.output_bytes
-    useful = rows * columns * size
+    columns, rows = (n1 - n0) * packed, m1 - m0
+    bits = loop.output_bits if loop.output_bits else 8 * loop.output_bytes
     if loop.image:
         pixels, channels = loop.out_height * loop.out_width, loop.groups * loop.n
-        moved = 0
+        plane, moved, useful = (pixels * bits + 7) // 8, 0, 0
         for image in range(m0 // pixels, (m1 - 1) // pixels + 1):
-            start, stop = max(m0 - image * pixels, 0), min(m1 - image * pixels, pixels)
-            base = ((image * channels + group * loop.n + n0) * pixels + start) * size
-            moved += merged_bytes(base, columns, pixels * size, (stop - start) * size, burst)
+            offset, length = packed_span(max(m0 - image * pixels, 0), min(m1 - image * pixels, pixels), bits)
+            base = (image * channels + group * loop.n + n0) * plane + offset
+            moved += merged_bytes(base, columns, plane, length, burst)
+            useful += columns * length
         return moved, useful
-    base = ((group * loop.m + m0) * loop.n + n0) * size
-    return merged_bytes(base, rows, loop.n * size, columns * size, burst), useful
+    row = (loop.n * bits + 7) // 8
+    offset, length = packed_span(n0, n0 + columns, bits)
+    return merged_bytes((group * loop.m + m0) * row + offset, rows, row, length, burst), rows * length
