@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from accelsim.graph.constraints import OPERATORS
+from accelsim.graph.constraints import OPERATORS, QONNX_OPERATORS
 from accelsim.graph.import_groups import GROUPED
+from accelsim.graph.import_qonnx import SUMMED
 from accelsim.graph.importer import IMPORTERS
 from accelsim.graph.operators_page import operators_markdown
+from accelsim.graph.qonnx import QUANTISERS
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("accel", "graph", "models", "reports")
@@ -71,6 +73,12 @@ def test_operator_table_and_importers_agree() -> None:
     known = set(IMPORTERS) | GROUPED
     assert listed <= known
     assert known - listed == {"Flatten", "Squeeze", "Unsqueeze", "Identity"}
+
+
+def test_table_of_qonnx_and_its_importers_agree() -> None:
+    """The rows of QONNX name its quantisers and what is summed in integers between them."""
+    listed = [name for row in QONNX_OPERATORS for name in row.kernel.split(", ")]
+    assert sorted(listed) == sorted([*QUANTISERS, *SUMMED])
 
 
 def test_supported_operators_page_is_current() -> None:
