@@ -21,7 +21,7 @@ from accelsim.uniform import Decoding
 Array = NDArray[np.generic]
 
 
-# The literal run holds all weights as float32; beyond this it is left out, and the verdict says so.
+# The literal run holds all weights as float32; beyond this it is left out, and the verdict says why.
 LITERAL_BUDGET_BYTES = 256 << 20
 
 
@@ -65,8 +65,12 @@ class Checker:
     def __post_init__(self) -> None:
         # Both sessions are gone before the datapath starts, so that they do not add to its memory.
         self._final = final_outputs(self.model, self.inputs)
-        heavy = self.parameters_bytes * 4 > LITERAL_BUDGET_BYTES  # 8-bit weights become float32
-        self._literal = {} if heavy else literal_outputs(self.model, self.inputs)
+        self._remark = ""
+        if not self.model.reference.optimised:
+            self._remark = "the reference itself executes the file literally"
+        elif self.parameters_bytes * 4 > LITERAL_BUDGET_BYTES:  # 8-bit weights become float32
+            self._remark = "not run, its float32 weights would take more than 256 MiB"
+        self._literal = {} if self._remark else literal_outputs(self.model, self.inputs)
         self._reference = ReferenceTensors(self.model, self.inputs)
 
     def compare(self, values: LayerValues) -> LayerCheck | None:
@@ -207,6 +211,7 @@ class Checker:
             output_mismatched=sum(differ.values()),
             first_mismatch=self.first or self._first_drift,
             literal_qdq=_distance(program, outputs, self._literal) if self._literal else None,
+            literal_remark=self._remark,
             float_reference=tuple(self.distances.get("float-reference", ())),
             host_elements=self.host_elements,
             q31=fixed,

@@ -14,6 +14,7 @@ from itertools import pairwise
 from accelsim.arch import Arch
 from accelsim.fixed_point import is_fixed
 from accelsim.narrow import ThresholdSearch, threshold_search
+from accelsim.operators import Raw, Rescale
 from accelsim.plan import ContractionPlan
 from accelsim.program import Layer
 from accelsim.timing import LayerTiming
@@ -174,7 +175,7 @@ def requantisation_events(mode: str) -> tuple[tuple[str, int], ...]:
     """Return the operations that requantising one element takes, from data/requantiser.toml.
 
     Args:
-        mode: "f32" or "q31".
+        mode: "f32" or "q31" to codes, "to_float" to floats.
     """
     text = (resources.files("accelsim") / "data" / "requantiser.toml").read_text("utf-8")
     return tuple(tomllib.loads(text)[mode].items())
@@ -252,11 +253,16 @@ def _traffic(timing: LayerTiming, units: Units) -> list[Charge]:
 
 
 def _requantisation(count: int, units: Units, layer: Layer) -> list[Charge]:
-    """Scale, round and clamp so many elements in the arithmetic of the layer's requantiser."""
-    mode = "q31" if is_fixed(layer.operator) else "f32"
-    return [
+    """Scale, round and clamp so many elements in the arithmetic of the layer's requantiser; raw sums take none."""
+    epilogue = getattr(layer.operator, "epilogue", None)
+    if isinstance(epilogue, Raw):
+        return []
+    mode = "to_float" if isinstance(epilogue, Rescale) else "q31" if is_fixed(layer.operator) else "f32"
+    charges = [
         Charge("requantiser", amount * count, units.arithmetic(name)) for name, amount in requantisation_events(mode)
     ]
+    biased = isinstance(epilogue, Rescale) and epilogue.bias is not None
+    return [*charges, Charge("requantiser", count * biased, units.arithmetic("fp32_add"))]
 
 
 def _comparisons(count: int, search: ThresholdSearch, units: Units) -> list[Charge]:

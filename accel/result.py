@@ -181,6 +181,7 @@ class CheckResult:
     output_mismatched: int = 0
     first_mismatch: FirstMismatch | None = None
     literal_qdq: LiteralDistance | None = None
+    literal_remark: str = ""
     float_reference: tuple[FloatReference, ...] = ()
     host_elements: int = 0
     q31: tuple[FloatReference, ...] = ()

@@ -313,7 +313,7 @@ def check_lines(check: CheckResult) -> list[Text]:
         distance = f"{literal.max_lsb:g} LSB" if literal.max_lsb is not None else f"{literal.max_abs:.3g}"
         lines.append(Text(f"         literal float Q/DQ: max {distance}, {literal.share:.2%} of output elements"))
     else:
-        lines.append(Text("         literal float Q/DQ: not run, its float32 weights would take more than 256 MiB"))
+        lines.append(Text(f"         literal float Q/DQ: {check.literal_remark}"))
     lines += [Text(f"         {part}") for part in f"reference: {check.reference}".split("; ")]
     return lines
 

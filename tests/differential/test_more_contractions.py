@@ -213,3 +213,13 @@ def test_dynamic_quantisation_at_the_edges(values: Any) -> None:
     result = run(build.case())
     assert result.check.verdict == "exact"
     assert result.layers[0].placement == "vector"
+
+
+def test_accumulators_that_leave_as_they_are_pay_no_requantiser() -> None:
+    """MatMulInteger stores its sums; only an epilogue that scales them is charged for scaling."""
+    draw = Draw((SEED, 11), ties=False)
+    build = Builder(draw)
+    first = build.input(draw.codes((4, 8), np.dtype(np.uint8)))
+    build.output(build.node("MatMulInteger", [first, build.constant(draw.codes((8, 4), np.dtype(np.uint8)))]), np.int32)
+    (layer,) = run(build.case()).layers
+    assert layer.energy_pj.get("requantiser", 0.0) == 0.0
