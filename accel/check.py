@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.compare import differing
 from accelsim.contraction import AccumulatorFormat
 from accelsim.datapath import LayerValues, execute
+from accelsim.diagnose import Case, diagnose, inherited
+from accelsim.dump import Dump
 from accelsim.fixed_point import float_twin
+from accelsim.graph.hints import hints_of, notes_of
 from accelsim.graph.normalise import NormalisedModel
 from accelsim.graph.oracle import ReferenceTensors, final_outputs, literal_outputs
 from accelsim.operators import Dequantise, HostOperator, Operator
 from accelsim.program import Layer, Program
-from accelsim.result import CheckResult, FirstMismatch, FloatReference, LayerCheck, LiteralDistance
+from accelsim.result import CheckResult, Diagnosis, FirstMismatch, FloatReference, LayerCheck, LiteralDistance
 from accelsim.uniform import Decoding
 
 Array = NDArray[np.generic]
@@ -23,21 +27,6 @@ Array = NDArray[np.generic]
 
 # The literal run holds all weights as float32; beyond this it is left out, and the verdict says why.
 LITERAL_BUDGET_BYTES = 256 << 20
-
-
-def differing(got: Array, expected: Array) -> NDArray[np.bool_]:
-    """Return which elements differ; NaN equals NaN, and floats must be equal bit for bit otherwise.
-
-    Args:
-        got: our array.
-        expected: the reference, same shape and dtype.
-    """
-    if got.dtype.kind != "f":
-        return np.asarray(got != expected)
-    bits = np.dtype(f"u{got.dtype.itemsize}")
-    same = np.ascontiguousarray(got).view(bits) == np.ascontiguousarray(expected).view(bits)
-    # ascontiguousarray makes a scalar one-dimensional
-    return np.asarray(~(same.reshape(got.shape) | (np.isnan(got) & np.isnan(expected))))
 
 
 @dataclass
@@ -52,6 +41,7 @@ class Checker:
     accumulator: AccumulatorFormat
     parameters_bytes: int = 0
     decodings: Mapping[str, Decoding] = field(default_factory=dict)
+    dump: Dump | None = None
     tensors: int = 0
     layers: list[LayerCheck] = field(default_factory=list)
     distances: dict[str, list[FloatReference]] = field(default_factory=dict)
@@ -87,24 +77,28 @@ class Checker:
         expected = self._fetch(layer.outputs)
         drifted, free = self._count(values, values.outputs, expected, forced=False)
         forced, where, outputs = drifted, free, values.outputs
-        if drifted and self._inputs_differ(values):
+        changed = self._changed_input(values) if drifted else None
+        if changed is not None:
             outputs = self._forced_outputs(values)
             expected = self._fetch(layer.outputs)
             forced, where = self._count(values, outputs, expected, forced=True)
+        if self.dump is not None:
+            self.dump.add(layer, values.outputs, expected, outputs if drifted else None)
         steps, sums_mismatched = None, 0
         if layer.exactness == "exact":
-            self.first = self.first or where
+            self._note(values, where, layer.operator, outputs, expected)
             if behind:
                 self._behind_float.update(layer.outputs)
-            else:
-                self._first_drift = self._first_drift or free
+            elif free is not None and self._first_drift is None:
+                self._first_drift = replace(free, diagnosis=inherited(changed) if changed is not None else None)
         else:
             steps = self._measure(layer, outputs, expected)
             self._behind_float.update(layer.outputs)
         if layer.exactness == "q31":  # its sums must still be right: with the float requantiser nothing may differ
-            twin = self._forced_outputs(values, float_twin(layer.operator))
+            operator = float_twin(layer.operator)
+            twin = self._forced_outputs(values, operator)
             sums_mismatched, where = self._count(values, twin, expected, forced=True)
-            self.first = self.first or where
+            self._note(values, where, operator, twin, expected)
         if isinstance(layer.operator, HostOperator) or any(name in self._behind_host for name in layer.inputs):
             self._behind_host.update(layer.outputs)
         if isinstance(layer.operator, HostOperator):
@@ -125,8 +119,10 @@ class Checker:
         """Keep what a layer that the reference lacks gives on the reference's inputs, for the layers that read it."""
         layer = values.layer
         twin = float_twin(layer.operator)
-        same = twin is layer.operator and not self._inputs_differ(values)
+        same = twin is layer.operator and self._changed_input(values) is None
         outputs = values.outputs if same else self._forced_outputs(values, twin)
+        if self.dump is not None:
+            self.dump.add(layer, values.outputs, None, None)
         self._inside.update(zip(layer.outputs, outputs, strict=True))
         if twin is not layer.operator:
             self._behind_float.update(layer.outputs)
@@ -164,9 +160,29 @@ class Checker:
         arrays = self._reference.fetch([n if c is None else c.tensor for n, c in zip(names, codes, strict=True)])
         return [a if c is None else c.encode(a) for a, c in zip(arrays, codes, strict=True)]
 
-    def _inputs_differ(self, values: LayerValues) -> bool:
-        """Tell whether any input of the free run differs from the reference's."""
-        return any(differing(array, self._reference_input(values, i)).any() for i, array in enumerate(values.inputs))
+    def _changed_input(self, values: LayerValues) -> str | None:
+        """Return the first input of the free run that differs from the reference's."""
+        for position, array in enumerate(values.inputs):
+            if differing(array, self._reference_input(values, position)).any():
+                return values.layer.inputs[position]
+        return None
+
+    def _note(
+        self,
+        values: LayerValues,
+        where: FirstMismatch | None,
+        operator: Operator,
+        outputs: tuple[Array, ...],
+        expected: list[Array],
+    ) -> None:
+        """Keep and explain the first mismatch of all: of an operator on the reference's own inputs."""
+        if where is None or self.first is not None:
+            return
+        layer = replace(values.layer, operator=operator)
+        inputs = tuple(self._reference_input(values, position) for position in range(len(layer.inputs)))
+        at = layer.outputs.index(where.tensor)
+        case = Case(layer, where.tensor, inputs, outputs[at], expected[at], where.index, self.accumulator)
+        self.first = replace(where, diagnosis=diagnose(case, hints_of(self.model)))
 
     def _count(
         self, values: LayerValues, got: tuple[Array, ...], expected: list[Array], *, forced: bool
@@ -179,7 +195,8 @@ class Checker:
             total += count
             if count and first is None:
                 where = tuple(int(i) for i in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
-                first = FirstMismatch(name, values.layer.name, where, float(mine[where]), float(theirs[where]), forced)
+                pair = float(mine[where]), float(theirs[where])
+                first = FirstMismatch(name, values.layer.name, where, *pair, forced, values.layer.kind)
         return total, first
 
     def verdict(self, program: Program, outputs: Mapping[str, Array]) -> CheckResult:
@@ -200,6 +217,10 @@ class Checker:
         mismatched = sum(layer.mismatched for layer in exact) + sum(layer.sums_mismatched for layer in self.layers)
         drifted = sum(layer.drifted for layer in exact if not layer.behind_float)
         fixed = tuple(self.distances.get("q31", ()))
+        first = self.first or self._first_drift
+        if wrong and first is None:
+            name = next(name for name in reference if name in strict and differ[name])
+            first = _final_difference(program, name, outputs[name], reference[name])
         return CheckResult(
             reference=self.model.reference.description,
             verdict="mismatch" if mismatched or wrong or drifted else "q31" if fixed else "exact",
@@ -209,13 +230,14 @@ class Checker:
             drifted_elements=drifted,
             output_elements=sum(array.size for array in reference.values()),
             output_mismatched=sum(differ.values()),
-            first_mismatch=self.first or self._first_drift,
+            first_mismatch=first,
             literal_qdq=_distance(program, outputs, self._literal) if self._literal else None,
             literal_remark=self._remark,
             float_reference=tuple(self.distances.get("float-reference", ())),
             host_elements=self.host_elements,
             q31=fixed,
             output_distance=_distance(program, outputs, reference) if fixed else None,
+            notes=notes_of(self.model),
         )
 
 
@@ -225,6 +247,20 @@ def _steps(mine: Array, theirs: Array) -> NDArray[np.int64]:
         return np.abs(mine.astype(np.int64) - theirs.astype(np.int64))
     place = float(np.spacing(np.abs(theirs).max(initial=np.float32(1e-30))))
     return np.ceil(np.abs(mine.astype(np.float64) - theirs.astype(np.float64)) / place).astype(np.int64)
+
+
+def _final_difference(program: Program, name: str, mine: Array, theirs: Array) -> FirstMismatch:
+    """Describe an output that equals the normalised graph's and yet not the one of the whole model."""
+    where = tuple(int(i) for i in np.unravel_index(int(np.argmax(differing(mine, theirs))), mine.shape))
+    layer = next((layer for layer in program.layers if name in layer.outputs), None)
+    cause = Diagnosis(
+        "final-output",
+        "every tensor equals the graph that onnxruntime's optimiser wrote, but the whole model gives another output: "
+        "onnxruntime contradicts itself here",
+        None,
+    )
+    label, kind = ("", "") if layer is None else (layer.name, layer.kind)
+    return FirstMismatch(name, label, where, float(mine[where]), float(theirs[where]), False, kind, cause)
 
 
 def _distance(program: Program, outputs: Mapping[str, Array], other: Mapping[str, Array]) -> LiteralDistance:

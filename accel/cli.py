@@ -17,6 +17,7 @@ from accelsim.version import __version__
 
 if TYPE_CHECKING:
     from accelsim.arch import Arch
+    from accelsim.dump import Dump
     from accelsim.inputs import Array
     from accelsim.model import Model
     from accelsim.result import Result
@@ -61,6 +62,10 @@ ExternalData = Annotated[bool, typer.Option("--external-data", help="Read weight
 ReferenceMode = Annotated[
     str,
     typer.Option("--reference", metavar="ort|ort-default", help="onnxruntime with int8 kept int8, or as it comes."),
+]
+DumpFolder = Annotated[str | None, typer.Option("--dump", metavar="DIR", help="Write both sides of every tensor.")]
+DumpTensor = Annotated[
+    str | None, typer.Option("--dump-tensor", metavar="TEXT", help="Only tensors whose name contains this text.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -120,15 +125,36 @@ def _load(
     return loaded, arrays
 
 
+def _dump(folder: str | None, tensor: str | None) -> Dump | None:
+    """Check the folder of a dump before any work is done."""
+    from pathlib import Path
+
+    from accelsim.dump import Dump
+    from accelsim.errors import UsageError
+
+    if folder is None:
+        if tensor is not None:
+            raise UsageError("--dump-tensor chooses from a dump: name its folder with --dump")
+        return None
+    return Dump(Path(folder), tensor)
+
+
 def _simulate(
-    loaded: Model, arrays: dict[str, Array] | None, machine: Arch, seed: int, *, check: bool, quiet: bool
+    loaded: Model,
+    arrays: dict[str, Array] | None,
+    machine: Arch,
+    seed: int,
+    *,
+    check: bool,
+    quiet: bool,
+    dump: Dump | None,
 ) -> Result:
     """Run a model, with progress on stderr when that is a terminal."""
     from accelsim.progress import layer_progress
     from accelsim.simulate import run as simulate
 
     with layer_progress(loaded.name, quiet=quiet) as progress:
-        return simulate(loaded, machine, arrays, seed=seed, check=check, progress=progress)
+        return simulate(loaded, machine, arrays, seed=seed, check=check, progress=progress, dump=dump)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -149,6 +175,8 @@ def run(
     verbose: Verbose = False,
     external_data: ExternalData = False,
     reference: ReferenceMode = "ort",
+    dump: DumpFolder = None,
+    dump_tensor: DumpTensor = None,
     debug: Debug = False,
 ) -> None:
     """Run a model: outputs, cycles, energy, and the verdict against onnxruntime."""
@@ -156,8 +184,9 @@ def run(
 
     machine = _machine(array, dataflow, acc_bits, overflow, arch, settings)
     folder = None if output is None else check_folder(output)
+    dumping = _dump(dump, dump_tensor)
     loaded, arrays = _load(model, input_file, external_data, reference)
-    result = _simulate(loaded, arrays, machine, seed, check=not no_check, quiet=quiet)
+    result = _simulate(loaded, arrays, machine, seed, check=not no_check, quiet=quiet, dump=dumping)
     if folder is not None:
         write_result(result, folder)
     with _printing():
@@ -188,17 +217,18 @@ def check(
     quiet: Quiet = False,
     external_data: ExternalData = False,
     reference: ReferenceMode = "ort",
+    dump: DumpFolder = None,
+    dump_tensor: DumpTensor = None,
     debug: Debug = False,
 ) -> None:
     """Compare every tensor of a model with onnxruntime, bit for bit; nothing else."""
     machine = _machine(array, dataflow, acc_bits, overflow, arch, settings)
+    dumping = _dump(dump, dump_tensor)
     loaded, arrays = _load(model, input_file, external_data, reference)
-    result = _simulate(loaded, arrays, machine, seed, check=True, quiet=quiet)
+    result = _simulate(loaded, arrays, machine, seed, check=True, quiet=quiet, dump=dumping)
     with _printing():
         if json_output:
-            import json
-
-            sys.stdout.write(json.dumps(result.check.to_dict(), sort_keys=True, indent=2, allow_nan=False) + "\n")
+            sys.stdout.write(result.check.to_json())
         elif not quiet:
             from accelsim.reports.terminal import check_lines, make_console
 

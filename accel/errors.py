@@ -40,6 +40,12 @@ class InvalidModelError(AccelSimError):
     exit_code = ExitCode.INVALID
 
 
+class InvalidFileError(AccelSimError):
+    """A file that accel-sim wrote is damaged or was altered."""
+
+    exit_code = ExitCode.INVALID
+
+
 class ResourceLimitError(AccelSimError):
     """A documented limit on size, memory or time was reached."""
 

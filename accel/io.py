@@ -112,20 +112,34 @@ def write_result(result: Result, folder: Path) -> None:
         UsageError: the folder cannot be created.
         ResourceLimitError: a file cannot be written; older ones are left as they were.
     """
-    files = {"outputs.npz": _npz(result.outputs), "result.json": result.to_json().encode()}
+    files = {"outputs.npz": pack_npz(result.outputs), "result.json": result.to_json().encode()}
+    make_folder(folder)
+    write_together(folder, files)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder with its parents unless it exists.
+
+    Raises:
+        UsageError: it cannot be created.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unusable(folder, error) from None
-    write_together(folder, files)
 
 
-def _npz(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
-    """Pack arrays as .npz by hand: numpy.savez takes names as keywords, and a model may call an output "file"."""
+def pack_npz(arrays: Mapping[str, NDArray[np.generic]], level: int | None = None) -> bytes:
+    """Pack arrays as .npz by hand: numpy.savez takes names as keywords, and a model may call an output "file".
+
+    Args:
+        arrays: by name.
+        level: of compression, 1 to 9; None takes zlib's own.
+    """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             entry = io.BytesIO()
             np.lib.format.write_array(entry, np.asarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue(), zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue(), zipfile.ZIP_DEFLATED, level)
     return buffer.getvalue()

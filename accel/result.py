@@ -14,6 +14,11 @@ from numpy.typing import NDArray
 SCHEMA_VERSION = 1
 
 
+def to_json(data: Any) -> str:
+    """Return plain data as JSON: sorted keys, null for NaN and infinities, so that equal data gives equal bytes."""
+    return json.dumps(_finite(data), sort_keys=True, indent=2, allow_nan=False) + "\n"
+
+
 def _finite(data: Any) -> Any:
     """Replace NaN and infinities by null, which JSON lacks."""
     if isinstance(data, dict):
@@ -133,8 +138,51 @@ class LayerResult:
 
 
 @dataclass(frozen=True)
+class AccumulatorEvidence:
+    """One accumulator before requantisation, on both sides.
+
+    bits: width of ours; terms: products in the sum; ours: replayed in Python integers; exact: the sum in unbounded
+    integers; overflows: steps that narrowing changed; reference: the sum as onnxruntime's int32 holds it; lowest,
+    highest: int32 accumulators that give the reference's value, None when none does; ours_before_rounding: ours times
+    the multiplier, None where nothing is rounded.
+    """
+
+    bits: int
+    terms: int
+    ours: int
+    exact: int
+    overflows: int
+    reference: int
+    lowest: int | None
+    highest: int | None
+    ours_before_rounding: float | None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Why an element differs.
+
+    cause: accumulator-overflow, reference-wraps, reference-saturation, bias-scale, collapsed-qdq, kernel,
+    constant-offset, rounding-tie, inputs-differ, final-output or unknown; explanation: one sentence; accumulator: None
+    where the layer has none.
+    """
+
+    cause: str
+    explanation: str
+    accumulator: AccumulatorEvidence | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the diagnosis as plain data."""
+        return vars(self) | {"accumulator": None if self.accumulator is None else vars(self.accumulator).copy()}
+
+
+@dataclass(frozen=True)
 class FirstMismatch:
-    """Where the first difference is: tensor, layer, index, both values; forced says how it was found."""
+    """Where the first difference in topological order is, and why.
+
+    index: of the element; got, expected: our value and the reference's; forced: found on the reference's own inputs;
+    operator: of the layer, in the graph that onnxruntime executes.
+    """
 
     tensor: str
     layer: str
@@ -142,6 +190,13 @@ class FirstMismatch:
     got: float
     expected: float
     forced: bool
+    operator: str = ""
+    diagnosis: Diagnosis | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the place as plain data."""
+        data = vars(self) | {"index": list(self.index)}
+        return data | {"diagnosis": None if self.diagnosis is None else self.diagnosis.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -169,6 +224,7 @@ class CheckResult:
     q31: nothing of class exact differs, but layers use the machine's own requantiser, whose distance is measured and
     not judged; q31 lists these tensors, output_distance is the distance of the model's outputs from onnxruntime's, end
     to end.
+    notes: what onnxruntime makes of the file that its text does not say.
     """
 
     reference: str
@@ -186,17 +242,23 @@ class CheckResult:
     host_elements: int = 0
     q31: tuple[FloatReference, ...] = ()
     output_distance: LiteralDistance | None = None
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict as plain data."""
         data = vars(self).copy()
         first = self.first_mismatch
-        data["first_mismatch"] = None if first is None else vars(first) | {"index": list(first.index)}
+        data["first_mismatch"] = None if first is None else first.to_dict()
+        data["notes"] = list(self.notes)
         data["literal_qdq"] = None if self.literal_qdq is None else vars(self.literal_qdq).copy()
         data["output_distance"] = None if self.output_distance is None else vars(self.output_distance).copy()
         data["float_reference"] = [vars(distance).copy() for distance in self.float_reference]
         data["q31"] = [vars(distance).copy() for distance in self.q31]
         return data
+
+    def to_json(self) -> str:
+        """Return the verdict as JSON: sorted keys, null for what JSON lacks."""
+        return to_json(self.to_dict())
 
 
 @dataclass(frozen=True)
@@ -295,7 +357,7 @@ class Result:
 
     def to_json(self) -> str:
         """Return result.json: sorted keys, no timestamps, so that equal runs give equal bytes."""
-        return json.dumps(_finite(self.to_dict()), sort_keys=True, indent=2, allow_nan=False) + "\n"
+        return to_json(self.to_dict())
 
     def _repr_html_(self) -> str:
         from accelsim.reports.html import result_html

@@ -12,7 +12,8 @@ from accelsim.arch import Arch
 from accelsim.assemble import Evaluation, assemble
 from accelsim.check import Checker
 from accelsim.contraction import AccumulatorFormat
-from accelsim.datapath import run_program
+from accelsim.datapath import LayerValues, run_program
+from accelsim.dump import Dump
 from accelsim.energy import load_table, price_layer
 from accelsim.errors import UsageError
 from accelsim.graph.lower import lower
@@ -24,6 +25,7 @@ from accelsim.timing import time_program
 
 Array = NDArray[np.generic]
 Progress = Callable[[str, int, int], None]
+Observer = Callable[[LayerValues], None]
 
 
 def run(
@@ -35,6 +37,8 @@ def run(
     check: bool = True,
     values: bool = True,
     progress: Progress | None = None,
+    dump: Dump | None = None,
+    observe: Observer | None = None,
 ) -> Result:
     """Run a model on a machine: exact integer outputs, cycles, energy and the verdict against onnxruntime.
 
@@ -46,6 +50,8 @@ def run(
         check: compare every tensor with onnxruntime.
         values: compute the outputs; without them only time and energy are computed, and nothing is checked.
         progress: called with (layer name, number of the layer, count of layers) after each layer's values.
+        dump: takes both sides of every compared tensor.
+        observe: called with the values of each layer of the free run, after they were compared.
 
     Raises:
         AccelSimError: anything the user can do something about; see accelsim.errors.
@@ -54,6 +60,8 @@ def run(
     arch = arch or Arch()
     if seed < 0:
         raise UsageError(f"the seed must not be negative, got {seed}")
+    if dump is not None and not (check and values):
+        raise UsageError("a dump writes what is compared with onnxruntime: leave --no-check out")
     given = None if inputs is None else check_inputs(inputs, model.inputs())
     bound = model.bind(None if given is None else {name: array.shape for name, array in given.items()})
     program = lower(bound.graph, arch)
@@ -66,9 +74,27 @@ def run(
         accumulator = AccumulatorFormat(arch.acc_bits, arch.overflow, arch.zp_mode, arch.weight_zero_point)
         weights = model.checked.parameters_bytes
         decodings = bound.graph.decodings
-        checker = Checker(bound.normalised, feeds, accumulator, weights, decodings) if check else None
-        evaluation = _evaluate(program, feeds, accumulator, checker, progress)
+        checker = Checker(bound.normalised, feeds, accumulator, weights, decodings, dump) if check else None
+        if dump is not None:
+            dump.begin(program)
+        evaluation = _evaluate(program, feeds, accumulator, checker, _watching(program, progress, observe))
+        if dump is not None:
+            dump.finish(model.name, evaluation.verdict.reference)
     return assemble(model, arch, program, timings, bills, evaluation)
+
+
+def _watching(
+    program: Program, progress: Progress | None, observe: Observer | None
+) -> Callable[[int, LayerValues], None]:
+    """Return one function that tells everybody who wants to know that a layer is done."""
+
+    def watch(index: int, step: LayerValues) -> None:
+        if observe is not None:
+            observe(step)
+        if progress is not None:
+            progress(step.layer.name, index + 1, len(program.layers))
+
+    return watch
 
 
 def _evaluate(
@@ -76,7 +102,7 @@ def _evaluate(
     feeds: Mapping[str, Array],
     accumulator: AccumulatorFormat,
     checker: Checker | None,
-    progress: Progress | None,
+    watch: Callable[[int, LayerValues], None],
 ) -> Evaluation:
     """Compute the values of every layer, comparing each with the reference as it comes."""
     known = {**program.constants, **feeds}
@@ -86,8 +112,7 @@ def _evaluate(
         evaluation.uses[index] = step.acc
         evaluation.checks[index] = checker.compare(step) if checker is not None else None
         outputs |= {name: array for name, array in step.named_outputs() if name in program.outputs}
-        if progress is not None:
-            progress(step.layer.name, index + 1, len(program.layers))
+        watch(index, step)
     ordered = {name: outputs[name] for name in program.outputs}
     verdict = evaluation.verdict if checker is None else checker.verdict(program, ordered)
     return Evaluation(evaluation.uses, evaluation.checks, verdict, ordered)

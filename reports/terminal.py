@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
+from textwrap import wrap
 
 from rich import box
 from rich.cells import cell_len
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from accelsim.errors import printable
+from accelsim.reports.diagnosis import diagnosis_lines
 from accelsim.reports.host import host_lines
 from accelsim.reports.requantiser import distance_lines, distance_table, energy_line, scaling_lines
 from accelsim.result import CheckResult, LayerResult, Result
@@ -292,7 +294,9 @@ def check_lines(check: CheckResult) -> list[Text]:
             Text(f"         first difference at [{where}]: {first.got:g} instead of {first.expected:g}", style=style)
         )
         lines.append(Text(f"         in tensor '{short_name(first.tensor, 70)}'", style=style))
-        lines.append(Text(f"         of layer  '{short_name(first.layer, 70)}'", style=style))
+        operator = f" ({printable(first.operator, 30)})" if first.operator else ""
+        lines.append(Text(f"         of layer  '{short_name(first.layer, 50)}'{operator}", style=style))
+        lines += [Text(f"         {line}") for line in diagnosis_lines(first)]
     lines += distance_lines(check)
     if check.output_mismatched and check.verdict == "exact":
         lines.append(Text("         differing outputs depend on layers that are float in onnxruntime"))
@@ -314,6 +318,7 @@ def check_lines(check: CheckResult) -> list[Text]:
         lines.append(Text(f"         literal float Q/DQ: max {distance}, {literal.share:.2%} of output elements"))
     else:
         lines.append(Text(f"         literal float Q/DQ: {check.literal_remark}"))
+    lines += [Text(f"         {part}") for note in check.notes for part in wrap(note, 89)]
     lines += [Text(f"         {part}") for part in f"reference: {check.reference}".split("; ")]
     return lines
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 import accelsim
 from accelsim import check
 from accelsim.arch import load_arch, parse_array
-from accelsim.check import differing
+from accelsim.compare import differing
 from accelsim.contraction import AccumulatorUse
 from accelsim.geometry import ConvolutionGeometry
 from accelsim.graph.windows import window_geometry

@@ -1,0 +1,249 @@
+"""Replays one element of a contraction in Python integers: what its accumulator was, and what others would give.
+
+Nothing here is fast and nothing is shared with the kernels, so that a replay can convict them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.contraction import AccumulatorFormat, apply_epilogue
+from accelsim.operators import (
+    CodeFormat,
+    Convolution,
+    Epilogue,
+    GlobalAveragePool,
+    MatrixMultiply,
+    Operator,
+    Raw,
+    Requantise,
+    Rescale,
+)
+
+Array = NDArray[np.generic]
+Integers = list[int]
+
+INT32_LOWEST, INT32_HIGHEST = -(2**31), 2**31 - 1
+INT16_LOWEST, INT16_HIGHEST = -(2**15), 2**15 - 1
+
+
+@dataclass(frozen=True)
+class Element:
+    """The operands of one accumulator.
+
+    bias: what the accumulator starts from, without any folded zero point; weights: factors, zero points subtracted, in
+    the normative order of k; codes: activations' codes in the same order, padding included; zero_point: of the codes;
+    folded: the zero point may be folded into the bias; code: format of the activations; row: index of the multiplier;
+    rows: how many multipliers there are; channels_last: the order of k in which channels are innermost.
+    """
+
+    bias: int
+    weights: Integers
+    codes: Integers
+    zero_point: int
+    folded: bool
+    code: CodeFormat
+    row: int
+    rows: int
+    epilogue: Epilogue
+    channels_last: Integers
+
+    @property
+    def exact(self) -> int:
+        """The sum in unbounded integers."""
+        products = (w * (x - self.zero_point) for w, x in zip(self.weights, self.codes, strict=True))
+        return self.bias + sum(products)
+
+
+def element_of(op: Operator, inputs: Sequence[Array], index: tuple[int, ...], shape: tuple[int, ...]) -> Element | None:
+    """Gather the operands of the accumulator behind one output element, or None where there is no accumulator.
+
+    Args:
+        op: the operator.
+        inputs: what it read.
+        index: of the output element.
+        shape: of the output.
+    """
+    if isinstance(op, Convolution):
+        return _convolution_element(op, inputs[0], index)
+    if isinstance(op, MatrixMultiply):
+        return _product_element(op, inputs, index, shape)
+    if isinstance(op, GlobalAveragePool):
+        codes = inputs[0][index[0], index[1]].reshape(-1).tolist()
+        epilogue = Requantise(np.array([op.multiplier], np.float32), op.output)
+        order = list(range(len(codes)))
+        return Element(0, [1] * len(codes), codes, op.input.zero_point, False, op.input, 0, 1, epilogue, order)
+    return None
+
+
+def _convolution_element(op: Convolution, codes: Array, index: tuple[int, ...]) -> Element:
+    """Cut the window of one output pixel out of its image; an axis that the input lacks has length 1."""
+    shape = op.geometry
+    axes, filters = len(shape.kernel), op.weights.values.shape[0]
+    channels = codes.shape[1] // op.groups
+    first = index[1] // (filters // op.groups) * channels
+    part = codes[index[0], first : first + channels].astype(np.int64)
+    missing = axes - (part.ndim - 1)
+    part = part.reshape(channels, *(1,) * missing, *part.shape[1:])
+    widths = [(0, 0), *zip(shape.pads[:axes], shape.pads[axes:], strict=True)]
+    padded = np.pad(part, widths, constant_values=op.input.zero_point)
+    position = (0,) * missing + index[2:]
+    cuts = tuple(
+        slice(at * stride, at * stride + dilation * (size - 1) + 1, dilation)
+        for at, stride, dilation, size in zip(position, shape.strides, shape.dilations, shape.kernel, strict=True)
+    )
+    window = padded[(slice(None), *cuts)]
+    order = np.moveaxis(np.arange(window.size).reshape(window.shape), 0, -1).reshape(-1).tolist()
+    weights, bias = op.weights.values[index[1]].tolist(), int(op.weights.bias[index[1]])
+    values, zero = window.reshape(-1).tolist(), op.input.zero_point
+    return Element(bias, weights, values, zero, True, op.input, index[1], filters, op.epilogue, order)
+
+
+def _product_element(
+    op: MatrixMultiply, inputs: Sequence[Array], index: tuple[int, ...], shape: tuple[int, ...]
+) -> Element:
+    """Take one row and one column of a matrix product."""
+    first = inputs[0].swapaxes(-1, -2) if op.transpose_first else inputs[0]
+    zero = op.input.zero_point
+    if op.weights is not None:
+        depth = op.weights.values.shape[1]
+        at = int(np.ravel_multi_index(index[:-1], shape[:-1])) if len(index) > 1 else 0
+        codes = first.reshape(-1, depth)[at].tolist()
+        weights, bias = op.weights.values[index[-1]].tolist(), int(op.weights.bias[index[-1]])
+        order = list(range(depth))
+        return Element(bias, weights, codes, zero, True, op.input, index[-1], shape[-1], op.epilogue, order)
+    second = inputs[1]
+    leading = np.broadcast_shapes(first.shape[:-2], second.shape[:-2])
+    codes = np.broadcast_to(first, (*leading, *first.shape[-2:]))[index[:-1]].tolist()
+    columns = np.broadcast_to(second, (*leading, *second.shape[-2:])).swapaxes(-1, -2)[(*index[:-2], index[-1])]
+    shift = op.second.zero_point if op.second is not None else 0
+    weights = [int(code) - shift for code in columns.tolist()]
+    order = list(range(len(codes)))
+    return Element(0, weights, codes, zero, False, op.input, index[-1], shape[-1], op.epilogue, order)
+
+
+def accumulate_element(element: Element, accumulator: AccumulatorFormat) -> tuple[int, int]:
+    """Replay the configured accumulator step by step: the bias first, then one product after the other.
+
+    Returns:
+        What the accumulator holds in the end, and how many steps narrowing changed (timing contract, section 2).
+    """
+    fold = element.folded and accumulator.zp_mode == "fold"
+    zero = element.zero_point
+    value, events = _narrow(element.bias - (zero * sum(element.weights) if fold else 0), accumulator)
+    shift = 0 if fold else zero
+    for weight, code in zip(element.weights, element.codes, strict=True):
+        value, changed = _narrow(value + weight * (code - shift), accumulator)
+        events += changed
+    return value, events
+
+
+def _narrow(value: int, accumulator: AccumulatorFormat) -> tuple[int, int]:
+    """Bring a value into the accumulator; the second answer is 1 where that changed it."""
+    lowest, highest = accumulator.lowest, accumulator.highest
+    if lowest <= value <= highest:
+        return value, 0
+    if accumulator.overflow == "saturate":
+        return min(max(value, lowest), highest), 1
+    return wrap_to(value, accumulator.bits), 1
+
+
+def wrap_to(value: int, bits: int) -> int:
+    """Return a value modulo 2^bits in two's complement."""
+    half = 1 << (bits - 1)
+    return (value + half) % (1 << bits) - half
+
+
+def saturating_pairs(element: Element, order: Sequence[int]) -> int | None:
+    """Return the sum of a CPU that adds products in pairs saturated to int16 (vpmaddubsw), or None if it has no such.
+
+    The instruction takes uint8 activations and int8 weights; int8 activations enter shifted by 128 (ONNX Runtime
+    semantics, section 9). Zero points are corrected afterwards, exactly.
+
+    Args:
+        element: the operands.
+        order: positions of k in the order in which they are paired.
+    """
+    if element.code.dtype.itemsize != 1 or any(not -128 <= weight <= 127 for weight in element.weights):
+        return None
+    shift = 128 if element.code.dtype.kind == "i" else 0
+    products = [element.weights[k] * (element.codes[k] + shift) for k in order]
+    products += [0] * (len(products) % 2)
+    pairs = zip(products[::2], products[1::2], strict=True)
+    total = sum(min(max(first + second, INT16_LOWEST), INT16_HIGHEST) for first, second in pairs)
+    correction = (element.zero_point + shift) * sum(element.weights)
+    return wrap_to(element.bias + total - correction, 32)
+
+
+def before_rounding(element: Element, accumulator: int) -> float | None:
+    """Return f32(f32(A) * M), which the requantiser clamps and rounds; None where nothing is rounded to a code."""
+    if not isinstance(element.epilogue, Requantise):
+        return None
+    factors = element.epilogue.multiplier.reshape(-1)
+    factor = factors[element.row if factors.size > 1 else 0]
+    with np.errstate(over="ignore"):
+        return float(np.float32(_float(accumulator) * np.float32(factor)))
+
+
+def _float(accumulator: int) -> np.float32:
+    """Round an accumulator to float32 once; by way of Python's float it would be rounded twice."""
+    return np.float32(np.array(accumulator, np.int64).astype(np.float32))
+
+
+def finish(element: Element, accumulator: int) -> float | int:
+    """Return the output element that an accumulator gives, computed apart from the kernels where the formula is known.
+
+    Args:
+        element: the operands, for their epilogue.
+        accumulator: any int32 (or wider) value.
+    """
+    epilogue, row = element.epilogue, element.row
+    scaled = before_rounding(element, accumulator)
+    if isinstance(epilogue, Requantise) and scaled is not None:
+        zero = epilogue.output.zero_point
+        lowest, highest = epilogue.bounds
+        return int(np.rint(min(max(scaled, lowest - zero), highest - zero))) + zero
+    if isinstance(epilogue, Rescale):
+        value = _float(accumulator) * _entry(epilogue.scale, row)
+        return float(value if epilogue.bias is None else value + _entry(epilogue.bias, row))
+    if isinstance(epilogue, Raw):
+        return wrap_to(accumulator, 32)
+    column = np.zeros((element.rows, 1), np.int64)
+    column[row, 0] = accumulator
+    result: float | int = apply_epilogue(column, epilogue)[row, 0].item()
+    return result
+
+
+def _entry(values: NDArray[np.float32], row: int) -> np.float32:
+    """Return the entry of a row in an array of one or of many."""
+    flat = values.reshape(-1)
+    return np.float32(flat[row if flat.size > 1 else 0])
+
+
+def accumulators_giving(element: Element, value: float | int) -> tuple[int, int] | None:
+    """Return the lowest and the highest int32 accumulator that give an output element; None when none does.
+
+    Multipliers are positive, so that outputs never fall when accumulators rise.
+    """
+    if isinstance(element.epilogue, Raw):
+        return int(value), int(value)
+    lowest = _first(lambda a: finish(element, a) >= value)
+    beyond = _first(lambda a: finish(element, a) > value)
+    if lowest is None or finish(element, lowest) != value:
+        return None
+    return lowest, INT32_HIGHEST if beyond is None else beyond - 1
+
+
+def _first(holds: Callable[[int], bool]) -> int | None:
+    """Return the first int32 for which a condition holds that stays true from there on."""
+    low, high = INT32_LOWEST, INT32_HIGHEST
+    if not holds(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
