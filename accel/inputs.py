@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -48,6 +49,19 @@ def read_npz(path: str | Path) -> dict[str, Array]:
         raise UsageError(
             f"{shown} is not a readable .npz archive ({reason_of(error, 80)}): save it with numpy.savez"
         ) from None
+
+
+def unpack_npz(data: bytes, shown: str) -> dict[str, Array]:
+    """Read all arrays of the bytes of an .npz file; errors as for `read_npz`.
+
+    Args:
+        data: content of the file.
+        shown: its name, for messages.
+    """
+    try:
+        return _read_archive(io.BytesIO(data), shown)
+    except _UNREADABLE as error:
+        raise UsageError(f"{shown} is not a readable .npz archive ({reason_of(error, 80)})") from None
 
 
 def _read_archive(file: BinaryIO, shown: str) -> dict[str, Array]:

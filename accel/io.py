@@ -44,10 +44,10 @@ def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
         for target, temporary in staged.items():
             if target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
-            _write_through(temporary, files[target.name])
+            write_through(temporary, files[target.name])
         for target, temporary in staged.items():
             temporary.replace(target)
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         shown = printable(str(error.filename or folder))
         raise ResourceLimitError(
@@ -58,7 +58,7 @@ def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _write_through(path: Path, data: bytes) -> None:
+def write_through(path: Path, data: bytes) -> None:
     """Write a new file and wait until it is on the disk; what a killed process left there is removed first."""
     path.unlink(missing_ok=True)
     with path.open("xb") as file:
@@ -67,7 +67,7 @@ def _write_through(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Wait until the names in a folder are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -1,0 +1,148 @@
+"""What the commands share: options, how a machine and a model come from them, and how results leave."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from accelsim.errors import ExitCode, printable
+
+if TYPE_CHECKING:
+    from accelsim.arch import Arch
+    from accelsim.dump import Dump
+    from accelsim.inputs import Array
+    from accelsim.model import Model
+    from accelsim.result import Result
+
+EXIT_CODES = (
+    "Exit codes: 0 ok, 1 internal error, 2 usage, 3 mismatch with the reference, 4 unsupported model, 5 invalid model, "
+    "6 resource limit, 130 interrupted."
+)
+
+ModelPath = Annotated[str, typer.Argument(metavar="MODEL.onnx", help="Quantised ONNX model (Q/DQ or QOperator).")]
+ArrayShape = Annotated[str | None, typer.Option("--array", metavar="RxC", help="Array shape: 16x16, 16X16 or 16.")]
+Dataflow = Annotated[str | None, typer.Option("--dataflow", metavar="ws|os|is", help="Stationary operand.")]
+AccBits = Annotated[int | None, typer.Option("--acc-bits", metavar="N", help="Accumulator width, 8 to 64.")]
+Overflow = Annotated[str | None, typer.Option("--overflow", metavar="wrap|saturate", help="Accumulator overflow.")]
+ArchFile = Annotated[str | None, typer.Option("--arch", metavar="FILE|PRESET", help="Machine: TOML file or preset.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One parameter.")]
+InputFile = Annotated[str | None, typer.Option("--input", metavar="FILE.npz", help="Inputs by name; else random.")]
+ShapesFile = Annotated[
+    str | None,
+    typer.Option("--input", metavar="FILE.npz", help="Inputs whose shapes to take; else dynamic sizes are 1."),
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of random inputs.", min=0)]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Output = Annotated[str | None, typer.Option("-o", "--output", metavar="DIR", help="Write result.json and outputs.npz.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but the JSON asked for.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also accumulators per layer and energy by component.")]
+ExternalData = Annotated[bool, typer.Option("--external-data", help="Read weights from files beside the model.")]
+ReferenceMode = Annotated[
+    str,
+    typer.Option("--reference", metavar="ort|ort-default", help="onnxruntime with int8 kept int8, or as it comes."),
+]
+DumpFolder = Annotated[str | None, typer.Option("--dump", metavar="DIR", help="Write both sides of every tensor.")]
+DumpTensor = Annotated[
+    str | None, typer.Option("--dump-tensor", metavar="TEXT", help="Only tensors whose name contains this text.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def machine_from(
+    array: str | None,
+    dataflow: str | None,
+    acc_bits: int | None,
+    overflow: str | None,
+    arch: str | None,
+    settings: list[str] | None,
+) -> Arch:
+    """Build the machine from the options."""
+    from accelsim.arch import load_arch, parse_array
+
+    return load_arch(
+        arch,
+        tuple(settings or ()),
+        array=parse_array(array) if array is not None else None,
+        dataflow=dataflow,
+        acc_bits=acc_bits,
+        overflow=overflow,
+    )
+
+
+def load_inputs(
+    model: str, input_file: str | None, external_data: bool, reference: str = "ort"
+) -> tuple[Model, dict[str, Array] | None]:
+    """Load a model, and its inputs when a file with them is given."""
+    from accelsim.inputs import check_inputs, read_npz
+    from accelsim.model import load
+
+    arrays = read_npz(input_file) if input_file is not None else None
+    loaded = load(model, external_data=external_data, reference=reference)
+    if arrays is not None:
+        arrays = check_inputs(arrays, loaded.inputs(), printable(str(input_file)))
+    return loaded, arrays
+
+
+def dump_into(folder: str | None, tensor: str | None) -> Dump | None:
+    """Check the folder of a dump before any work is done."""
+    from pathlib import Path
+
+    from accelsim.dump import Dump
+    from accelsim.errors import UsageError
+
+    if folder is None:
+        if tensor is not None:
+            raise UsageError("--dump-tensor chooses from a dump: name its folder with --dump")
+        return None
+    return Dump(Path(folder), tensor)
+
+
+def simulate_model(
+    loaded: Model,
+    arrays: dict[str, Array] | None,
+    machine: Arch,
+    seed: int,
+    *,
+    check: bool,
+    quiet: bool,
+    dump: Dump | None,
+) -> Result:
+    """Run a model, with progress on stderr when that is a terminal."""
+    from accelsim.progress import layer_progress
+    from accelsim.simulate import run as simulate
+
+    with layer_progress(loaded.name, quiet=quiet) as progress:
+        return simulate(loaded, machine, arrays, seed=seed, check=check, progress=progress, dump=dump)
+
+
+def exit_by_verdict(result: Result) -> None:
+    """Leave with exit code 3 when the verdict is a mismatch."""
+    if result.check.verdict == "mismatch":
+        raise typer.Exit(ExitCode.MISMATCH)
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Stop printing silently when the reader has gone (`| head`), so that the verdict still decides the exit code."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence_stdout()
+    except SystemExit as leaving:  # what rich makes of a closed pipe
+        if not isinstance(leaving.__context__, BrokenPipeError):
+            raise
+        silence_stdout()
+
+
+def silence_stdout() -> None:
+    """Point a stdout that cannot be written at nothing, so that the interpreter does not complain on leaving."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):  # a stdout that is no file, as inside of tests
+        os.dup2(sink, sys.stdout.fileno())
+    os.close(sink)
