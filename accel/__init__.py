@@ -20,13 +20,17 @@ if __name__ != "accelsim":
 
 if TYPE_CHECKING:
     from accelsim.arch import Arch, load_arch
+    from accelsim.comparison import Comparison
+    from accelsim.dump import Dump
     from accelsim.errors import (
         AccelSimError,
+        InvalidFileError,
         InvalidModelError,
         ResourceLimitError,
         UnsupportedModelError,
         UsageError,
     )
+    from accelsim.golden import record, verify
     from accelsim.model import Model, load
     from accelsim.result import Result
     from accelsim.simulate import run
@@ -34,7 +38,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "Arch": "arch",
     "load_arch": "arch",
+    "Comparison": "comparison",
+    "Dump": "dump",
+    "record": "golden",
+    "verify": "golden",
     "AccelSimError": "errors",
+    "InvalidFileError": "errors",
     "InvalidModelError": "errors",
     "ResourceLimitError": "errors",
     "UnsupportedModelError": "errors",
@@ -48,6 +57,9 @@ _HOMES = {
 __all__ = [
     "AccelSimError",
     "Arch",
+    "Comparison",
+    "Dump",
+    "InvalidFileError",
     "InvalidModelError",
     "Model",
     "ResourceLimitError",
@@ -57,7 +69,9 @@ __all__ = [
     "__version__",
     "load",
     "load_arch",
+    "record",
     "run",
+    "verify",
 ]
 
 

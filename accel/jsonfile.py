@@ -30,9 +30,10 @@ def read_regular(path: Path, limit: int, what: str) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a zero character in the path
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot read {what}, {shown}: {reason}: check the path") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InvalidFileError(f"{shown}, {what}, is not a regular file: replace it by one")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InvalidFileError(f"{shown}, {what}, is not a regular file: replace it by one")
         data = file.read(limit + 1)
     if len(data) > limit:
         raise ResourceLimitError(f"{shown}, {what}, is larger than the limit of {limit:,} bytes: it is not one of ours")

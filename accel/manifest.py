@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,8 @@ from accelsim.arch import SECTIONS, Arch
 from accelsim.errors import InvalidFileError, UsageError, printable
 from accelsim.result import LayerResult, Result
 
-KIND = "accel-sim golden"
-SCHEMA_VERSION = 1
+KIND: Final = "accel-sim golden"
+SCHEMA_VERSION: Final = 1
 LARGEST_FILE_BYTES = 4 << 30
 
 Array = NDArray[np.generic]

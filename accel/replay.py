@@ -22,7 +22,10 @@ from accelsim.operators import (
     Raw,
     Requantise,
     Rescale,
+    Weights,
 )
+from accelsim.runtime import complete
+from accelsim.zero_points import uses_row_sums
 
 Array = NDArray[np.generic]
 Integers = list[int]
@@ -38,7 +41,8 @@ class Element:
     bias: what the accumulator starts from, without any folded zero point; weights: factors, zero points subtracted, in
     the normative order of k; codes: activations' codes in the same order, padding included; zero_point: of the codes;
     folded: the zero point may be folded into the bias; code: format of the activations; row: index of the multiplier;
-    rows: how many multipliers there are; channels_last: the order of k in which channels are innermost.
+    rows: how many multipliers there are; channels_last: the order of k in which channels are innermost;
+    summed_zero: zero point of the weights where a machine with row sums multiplies their codes, else None.
     """
 
     bias: int
@@ -51,6 +55,7 @@ class Element:
     rows: int
     epilogue: Epilogue
     channels_last: Integers
+    summed_zero: int | None = None
 
     @property
     def exact(self) -> int:
@@ -68,6 +73,8 @@ def element_of(op: Operator, inputs: Sequence[Array], index: tuple[int, ...], sh
         index: of the output element.
         shape: of the output.
     """
+    if isinstance(op, Convolution | MatrixMultiply):
+        op = complete(op, inputs)
     if isinstance(op, Convolution):
         return _convolution_element(op, inputs[0], index)
     if isinstance(op, MatrixMultiply):
@@ -81,33 +88,52 @@ def element_of(op: Operator, inputs: Sequence[Array], index: tuple[int, ...], sh
 
 
 def _convolution_element(op: Convolution, codes: Array, index: tuple[int, ...]) -> Element:
-    """Cut the window of one output pixel out of its image; an axis that the input lacks has length 1."""
-    shape = op.geometry
-    axes, filters = len(shape.kernel), op.weights.values.shape[0]
+    """Gather the window of one output pixel tap by tap; padding and inserted pixels hold the zero point."""
+    filters, zero = op.weights.values.shape[0], op.input.zero_point
     channels = codes.shape[1] // op.groups
     first = index[1] // (filters // op.groups) * channels
     part = codes[index[0], first : first + channels].astype(np.int64)
-    missing = axes - (part.ndim - 1)
-    part = part.reshape(channels, *(1,) * missing, *part.shape[1:])
-    widths = [(0, 0), *zip(shape.pads[:axes], shape.pads[axes:], strict=True)]
-    padded = np.pad(part, widths, constant_values=op.input.zero_point)
-    position = (0,) * missing + index[2:]
-    cuts = tuple(
-        slice(at * stride, at * stride + dilation * (size - 1) + 1, dilation)
-        for at, stride, dilation, size in zip(position, shape.strides, shape.dilations, shape.kernel, strict=True)
-    )
-    window = padded[(slice(None), *cuts)]
+    part = part if part.ndim > 2 else part[:, None, :]
+    position = index[2:] if len(index) > 3 else (0, *index[2:])
+    window = part
+    for number, (at, axis) in enumerate(zip(position, _axes(op), strict=True), 1):
+        window = _taken(window, number, at, axis, zero)
     order = np.moveaxis(np.arange(window.size).reshape(window.shape), 0, -1).reshape(-1).tolist()
     weights, bias = op.weights.values[index[1]].tolist(), int(op.weights.bias[index[1]])
-    values, zero = window.reshape(-1).tolist(), op.input.zero_point
-    return Element(bias, weights, values, zero, True, op.input, index[1], filters, op.epilogue, order)
+    values = window.reshape(-1).tolist()
+    summed = _summed_zero(op.weights, index[1])
+    return Element(bias, weights, values, zero, True, op.input, index[1], filters, op.epilogue, order, summed)
+
+
+# Kernel size, stride, dilation, padding in front and distance of the input's pixels along one axis.
+Axis = tuple[int, int, int, int, int]
+
+
+def _axes(op: Convolution) -> list[Axis]:
+    """Return the window along each axis, depth first where there is one."""
+    shape, depth = op.geometry, op.depth
+    plane = zip(shape.kernel, shape.strides, shape.dilations, shape.pads[:2], shape.insertion, strict=True)
+    front = [] if depth is None else [(depth.kernel, depth.stride, depth.dilation, depth.pads[0], 1)]
+    return [*front, *plane]
+
+
+def _taken(image: NDArray[np.int64], number: int, at: int, axis: Axis, outside: int) -> NDArray[np.int64]:
+    """Keep the entries along one axis that a window at one place meets; others are what lies outside."""
+    kernel, stride, dilation, pad, distance = axis
+    places = at * stride - pad + dilation * np.arange(kernel)
+    met = (places >= 0) & (places % distance == 0) & (places // distance < image.shape[number])
+    taken = np.take(image, np.where(met, places // distance, 0), axis=number)
+    shape = [1] * image.ndim
+    shape[number] = kernel
+    return np.where(met.reshape(shape), taken, outside)
 
 
 def _product_element(
     op: MatrixMultiply, inputs: Sequence[Array], index: tuple[int, ...], shape: tuple[int, ...]
 ) -> Element:
     """Take one row and one column of a matrix product."""
-    first = inputs[0].swapaxes(-1, -2) if op.transpose_first else inputs[0]
+    first = inputs[0] if inputs[0].ndim > 1 else inputs[0][None, :]
+    first = first.swapaxes(-1, -2) if op.transpose_first else first
     zero = op.input.zero_point
     if op.weights is not None:
         depth = op.weights.values.shape[1]
@@ -115,15 +141,26 @@ def _product_element(
         codes = first.reshape(-1, depth)[at].tolist()
         weights, bias = op.weights.values[index[-1]].tolist(), int(op.weights.bias[index[-1]])
         order = list(range(depth))
-        return Element(bias, weights, codes, zero, True, op.input, index[-1], shape[-1], op.epilogue, order)
-    second = inputs[1]
+        summed = _summed_zero(op.weights, index[-1])
+        return Element(bias, weights, codes, zero, True, op.input, index[-1], shape[-1], op.epilogue, order, summed)
+    second = inputs[1] if inputs[1].ndim > 1 else inputs[1][:, None]
+    index = index if inputs[1].ndim > 1 else (*index, 0)
+    index = index if inputs[0].ndim > 1 else (*index[:-1], 0, index[-1])
     leading = np.broadcast_shapes(first.shape[:-2], second.shape[:-2])
     codes = np.broadcast_to(first, (*leading, *first.shape[-2:]))[index[:-1]].tolist()
     columns = np.broadcast_to(second, (*leading, *second.shape[-2:])).swapaxes(-1, -2)[(*index[:-2], index[-1])]
     shift = op.second.zero_point if op.second is not None else 0
     weights = [int(code) - shift for code in columns.tolist()]
     order = list(range(len(codes)))
-    return Element(0, weights, codes, zero, False, op.input, index[-1], shape[-1], op.epilogue, order)
+    return Element(0, weights, codes, zero, False, op.input, index[-1], second.shape[-1], op.epilogue, order)
+
+
+def _summed_zero(weights: Weights, row: int) -> int | None:
+    """Return the zero point of a row of weights if row sums apply to them."""
+    if not uses_row_sums(weights, "row-sum"):
+        return None
+    zeros = weights.zero_points.reshape(-1)
+    return int(zeros[row if zeros.size > 1 else 0])
 
 
 def accumulate_element(element: Element, accumulator: AccumulatorFormat) -> tuple[int, int]:
@@ -134,10 +171,24 @@ def accumulate_element(element: Element, accumulator: AccumulatorFormat) -> tupl
     """
     fold = element.folded and accumulator.zp_mode == "fold"
     zero = element.zero_point
-    value, events = _narrow(element.bias - (zero * sum(element.weights) if fold else 0), accumulator)
-    shift = 0 if fold else zero
-    for weight, code in zip(element.weights, element.codes, strict=True):
-        value, changed = _narrow(value + weight * (code - shift), accumulator)
+    start = element.bias - (zero * sum(element.weights) if fold else 0)
+    operands = [code - (0 if fold else zero) for code in element.codes]
+    if accumulator.weight_zero_point != "row-sum" or element.summed_zero is None:
+        return _accumulated(start, element.weights, operands, accumulator)
+    codes = [weight + element.summed_zero for weight in element.weights]
+    raw, events = _accumulated(start, codes, operands, accumulator)
+    total, more = _accumulated(0, [1] * len(operands), operands, accumulator)
+    value, last = _narrow(raw - element.summed_zero * total, accumulator)
+    return value, events + more + last
+
+
+def _accumulated(
+    start: int, weights: Sequence[int], operands: Sequence[int], accumulator: AccumulatorFormat
+) -> tuple[int, int]:
+    """Add products to what the accumulator starts from, narrowing after each step."""
+    value, events = _narrow(start, accumulator)
+    for weight, operand in zip(weights, operands, strict=True):
+        value, changed = _narrow(value + weight * operand, accumulator)
         events += changed
     return value, events
 
@@ -180,8 +231,8 @@ def saturating_pairs(element: Element, order: Sequence[int]) -> int | None:
 
 
 def before_rounding(element: Element, accumulator: int) -> float | None:
-    """Return f32(f32(A) * M), which the requantiser clamps and rounds; None where nothing is rounded to a code."""
-    if not isinstance(element.epilogue, Requantise):
+    """Return f32(f32(A) * M), which the requantiser clamps and rounds; None where nothing is rounded in float32."""
+    if type(element.epilogue) is not Requantise:
         return None
     factors = element.epilogue.multiplier.reshape(-1)
     factor = factors[element.row if factors.size > 1 else 0]
@@ -203,7 +254,7 @@ def finish(element: Element, accumulator: int) -> float | int:
     """
     epilogue, row = element.epilogue, element.row
     scaled = before_rounding(element, accumulator)
-    if isinstance(epilogue, Requantise) and scaled is not None:
+    if type(epilogue) is Requantise and scaled is not None:  # one that scales in integers is a subclass
         zero = epilogue.output.zero_point
         lowest, highest = epilogue.bounds
         return int(np.rint(min(max(scaled, lowest - zero), highest - zero))) + zero

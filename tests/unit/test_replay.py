@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from accelsim import operators as ops
 from accelsim.contraction import AccumulatorFormat, convolve, multiply
 from accelsim.datapath import execute
+from accelsim.geometry import ConvolutionGeometry, DepthWindow
 from accelsim.replay import (
     INT32_HIGHEST,
     INT32_LOWEST,
@@ -101,6 +102,54 @@ def test_products_are_replayed(dynamic: bool) -> None:
         values, events = replayed(op, [first] if second is None else [first, second], out_shape, accumulator)
         assert same(got, values), (op, accumulator)
         assert use.overflows == events
+
+
+def test_vectors_are_replayed() -> None:
+    """A vector as an operand is a row or a column, which the result lacks."""
+    rng = np.random.default_rng(31_005)
+    code, other = draw_code(rng), draw_code(rng)
+    matrix, row = draw_codes(rng, code, (3, 4)), draw_codes(rng, code, (4,))
+    column, right = draw_codes(rng, other, (4,)), draw_codes(rng, other, (2, 4, 5))
+    op = ops.MatrixMultiply(code, None, other, ops.Raw())
+    for first, second, out_shape in ((matrix, column, (3,)), (row, right, (2, 5)), (row, column, ())):
+        got, _ = multiply(first, second, op, out_shape, AccumulatorFormat())
+        assert same(got, replayed(op, [first, second], out_shape, AccumulatorFormat())[0])
+    constant = ops.MatrixMultiply(code, draw_weights(rng, 6, 4), None, ops.Raw())
+    got, _ = multiply(row, None, constant, (6,), AccumulatorFormat())
+    assert same(got, replayed(constant, [row], (6,), AccumulatorFormat())[0])
+
+
+def test_volumes_and_inserted_zeros_are_replayed() -> None:
+    """A 3-D convolution and one on spread pixels, with strides, dilations, pads and groups, equal the kernels'."""
+    rng = np.random.default_rng(31_006)
+    code = draw_code(rng)
+    plane = ConvolutionGeometry((2, 3), (2, 1), (1, 2), (1, 0, 1, 2))
+    volume = ops.Convolution(plane, 2, draw_weights(rng, 4, 36), code, ops.Raw(), DepthWindow(2, 2, 2, (1, 1)))
+    spread = ConvolutionGeometry((3, 2), (1, 1), (1, 1), (2, 1, 2, 1), (2, 3))
+    transposed = ops.Convolution(spread, 1, draw_weights(rng, 3, 12), code, ops.Raw())
+    for op, shape, out_shape in (
+        (volume, (2, 6, 4, 5, 6), (2, 4, 2, 3, 4)),
+        (transposed, (2, 2, 3, 3), (2, 3, 7, 8)),
+    ):
+        codes = draw_codes(rng, code, shape)
+        for bits in (12, 32):
+            accumulator = AccumulatorFormat(bits, "saturate")
+            got, use = convolve(codes, op, out_shape, accumulator)
+            values, events = replayed(op, [codes], out_shape, accumulator)
+            assert same(got, values), op
+            assert use.overflows == events
+
+
+def test_parameters_known_at_run_time_are_replayed() -> None:
+    """Zero point and scale that are inputs of a product count as those of the element."""
+    rng = np.random.default_rng(31_007)
+    code = ops.CodeFormat(np.dtype(np.uint8), 0)
+    runtime = ops.RuntimeParameters(zero_point=1, scale=2)
+    epilogue = ops.Rescale(np.array([0.01], np.float32))
+    op = ops.MatrixMultiply(code, draw_weights(rng, 3, 5), None, epilogue, False, runtime)
+    inputs = [draw_codes(rng, code, (2, 5)), np.array(7, np.uint8), np.array(0.3, np.float32)]
+    got = execute(op, inputs, [TensorType.of(np.float32, (2, 3))], AccumulatorFormat())[0][0]
+    assert same(got, replayed(op, inputs, (2, 3), AccumulatorFormat())[0])
 
 
 def test_global_average_pools_are_replayed() -> None:
