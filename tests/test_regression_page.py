@@ -1,0 +1,51 @@
+"""docs/regression.md does what it says: its commands run in their order, its example is the file and passes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import command
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "regression.md").read_text("utf-8")
+EXAMPLE = ROOT / "docs" / "examples" / "test_my_model.py"
+
+
+def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All commands of the page, one after the other in one folder, succeed."""
+    monkeypatch.chdir(tmp_path)
+    for source, target in (("digits_int8.onnx", "model.onnx"), ("digits_sample.npz", "inputs.npz")):
+        shutil.copy(ROOT / "models" / source, target)
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+    assert len(lines) >= 5
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        assert program == "accel-sim"
+        outcome = command(*arguments)
+        assert outcome.code == 0, (line, outcome)
+    assert {"dump", "golden"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_the_example_passes(tmp_path: Path) -> None:
+    """The page shows the file, and pytest runs it as it is, with a record beside it."""
+    (shown,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    code = EXAMPLE.read_text("utf-8")
+    assert code.partition('"""\n\n')[2] == shown
+    for name in ("digits_int8.onnx", "digits_sample.npz"):
+        (tmp_path / "models").mkdir(exist_ok=True)
+        shutil.copy(ROOT / "models" / name, tmp_path / "models" / name)
+    folder = tmp_path / "docs" / "examples"
+    folder.mkdir(parents=True)
+    shutil.copy(EXAMPLE, folder)
+    assert command("record", tmp_path / "models" / "digits_int8.onnx", "-o", folder / "golden").code == 0
+    arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--strict-markers", str(folder)]
+    done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "4 passed" in done.stdout
