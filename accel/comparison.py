@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from accelsim.compare import differing
 from accelsim.manifest import LayerRecord, Manifest, Observation
-from accelsim.result import to_json
+from accelsim.result import CheckResult, to_json
 
 Array = NDArray[np.generic]
 Value = int | float | str | None
@@ -54,7 +54,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The answer of a verification; cycles and energy_pj are those of the new run."""
+    """The answer of a verification; cycles, energy_pj and check (the verdict) are those of the new run."""
 
     golden: str
     model: str
@@ -62,7 +62,7 @@ class Comparison:
     layers: int
     cycles: int
     energy_pj: float
-    verdict: str
+    check: CheckResult
 
     @property
     def equal(self) -> bool:
@@ -80,7 +80,7 @@ class Comparison:
             group.name: {"status": group.status, "rows": [vars(row) for row in group.rows]} for group in self.groups
         }
         data: dict[str, Any] = {"equal": self.equal, "failed": list(self.failed), "groups": groups}
-        data |= {"golden": self.golden, "model": self.model, "verdict": self.verdict}
+        data |= {"golden": self.golden, "model": self.model, "check": self.check.to_dict()}
         return to_json(data | {"cycles": self.cycles, "energy_pj": self.energy_pj, "layers": self.layers})
 
 
@@ -89,6 +89,7 @@ def compare(
     manifest: Manifest,
     sha256: str,
     new: Observation,
+    check: CheckResult,
     outputs: tuple[Mapping[str, Array], Mapping[str, Array]],
     tolerance: Tolerance,
 ) -> Comparison:
@@ -99,6 +100,7 @@ def compare(
         manifest: the record.
         sha256: digest of the model of the new run.
         new: what the new run showed.
+        check: its verdict.
         outputs: recorded and new outputs by name.
         tolerance: what may change.
     """
@@ -119,9 +121,7 @@ def compare(
         "versions": ([Row(name, a, b) for name, a, b in _changed(old.versions, new.versions)], False),
     }
     groups = tuple(Group(name, _status(name, *found[name], tolerance), tuple(found[name][0])) for name in GROUPS)
-    return Comparison(
-        golden, manifest.model.name, groups, len(new.layers), new.cycles, new.energy_pj, new.check.verdict
-    )
+    return Comparison(golden, manifest.model.name, groups, len(new.layers), new.cycles, new.energy_pj, check)
 
 
 def _status(name: str, rows: list[Row], counts: bool, tolerance: Tolerance) -> str:

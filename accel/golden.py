@@ -147,7 +147,7 @@ def verify(
         given = check_inputs(_unpack(golden, "inputs.npz"), loaded.inputs(), "the recorded inputs")
     result, observed = _observe(loaded, manifest.arch(), given, manifest.seed or 0, progress)
     sides = recorded, dict(result.outputs)
-    return compare(str(folder), manifest, loaded.checked.sha256, observed, sides, tolerance)
+    return compare(str(folder), manifest, loaded.checked.sha256, observed, result.check, sides, tolerance)
 
 
 def _observe(

@@ -35,14 +35,13 @@ def comparison_lines(comparison: Comparison) -> list[Text]:
     lines = [Text.assemble("verify   ", (word, style), f"{what} ({name} in {place})")]
     energy = energy_text(comparison.energy_pj)
     lines.append(Text(f"         {comparison.layers} layers, {comparison.cycles:,} cycles, {energy}"))
-    if comparison.verdict != "exact":
-        lines.append(
-            Text(f"         the verdict against onnxruntime is {comparison.verdict}", VERDICT_STYLES["mismatch"])
-        )
+    verdict = comparison.check.verdict
+    if verdict != "exact":
+        lines.append(Text(f"         the verdict against onnxruntime is {verdict}", VERDICT_STYLES.get(verdict, "")))
     for group in comparison.groups:
         if group.rows:
             lines += _group_lines(group, comparison)
-    return lines
+    return [*lines, *(check_lines(comparison.check) if "verdict" in comparison.failed else [])]
 
 
 def _group_lines(group: Group, comparison: Comparison) -> list[Text]:

@@ -312,6 +312,7 @@ def test_values_that_changed(golden: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "different: values, verdict" in outcome.stdout
     assert "of layer 'stem' (QLinearConv)" in outcome.stdout
     assert "exact -> mismatch" in outcome.stdout
+    assert "cause: kernel" in outcome.stdout
     assert "versions" not in outcome.stdout
     assert groups(command("verify", golden, "--json", "--ignore", "verdict"))["verdict"] == "ignored"
     assert command("verify", golden, "--ignore", "verdict", "--ignore", "values", "--ignore", "overflow").code == 0
