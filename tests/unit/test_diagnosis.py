@@ -89,6 +89,31 @@ def test_narrow_accumulators(overflow: str) -> None:
     assert seen.overflows > 0
 
 
+def test_sums_under_an_integer_requantiser() -> None:
+    """With q31 codes may differ by design; a wrong sum is told by its float twin, and is diagnosed as any other."""
+    x = draw()
+    machine = accelsim.Arch(acc_bits=12, requant_mode="q31")
+    first = first_of(accelsim.run(quantised_model(), machine, {"x": x}))
+    assert first.diagnosis.cause == "accumulator-overflow"
+    assert first.diagnosis.accumulator.exact == int(((codes_of(x) - 3) @ WEIGHTS)[first.index])
+    assert first.diagnosis.accumulator.ours_before_rounding is not None
+
+
+def test_row_sums_in_narrow_accumulators() -> None:
+    """Asymmetric weights on a machine with row sums: the narrow accumulator of the codes is replayed."""
+    codes = np.random.default_rng(2).integers(0, 256, (WIDTH, WIDTH)).astype(np.uint8)
+    proto = quantised(replace_constant("weights", codes), replace_constant("weights_zero", np.uint8(9)))
+    x = draw()
+    machine = accelsim.Arch(acc_bits=15, weight_zero_point="row-sum")
+    first = first_of(accelsim.run(accelsim.load(proto.SerializeToString()), machine, {"x": x}))
+    assert first.diagnosis.cause == "accumulator-overflow"
+    exact = int(((codes_of(x) - 3) @ (codes.astype(np.int64) - 9))[first.index])
+    assert first.diagnosis.accumulator.exact == exact
+    ours = first.diagnosis.accumulator.ours
+    assert -(2**14) <= ours < 2**14
+    assert (ours - exact) % 2**15 == 0
+
+
 def test_a_multiplier_one_ulp_off_is_a_rounding_tie() -> None:
     """With a multiplier of one half, one ulp more decides every tie otherwise; the first odd one is named."""
     x = draw(3) / 4

@@ -140,6 +140,25 @@ def test_volumes_and_inserted_zeros_are_replayed() -> None:
             assert use.overflows == events
 
 
+def test_row_sums_are_replayed() -> None:
+    """Codes of asymmetric weights with the sum of the activations beside them, in narrow and wide accumulators."""
+    rng = np.random.default_rng(31_008)
+    code = ops.CodeFormat(np.dtype(np.uint8), 131)
+    for bits, overflow, zp_mode in ((12, "wrap", "fold"), (14, "saturate", "subtract"), (32, "wrap", "fold")):
+        zeros = rng.integers(-128, 128, 4).astype(np.int32)
+        values = rng.integers(-128, 128, (4, 12)) - zeros[:, None]
+        weights = ops.Weights(values.astype(np.int16), rng.integers(-500, 500, 4).astype(np.int32), 8, zeros)
+        accumulator = AccumulatorFormat(bits, overflow, zp_mode, "row-sum")
+        dense = ops.MatrixMultiply(code, weights, None, ops.Raw())
+        codes = draw_codes(rng, code, (3, 12))
+        got, _ = multiply(codes, None, dense, (3, 4), accumulator)
+        assert same(got, replayed(dense, [codes], (3, 4), accumulator)[0])
+        grouped = ops.Convolution(ConvolutionGeometry((2, 3)), 2, weights, code, ops.Raw())
+        image = draw_codes(rng, code, (1, 4, 4, 5))
+        got, _ = convolve(image, grouped, (1, 4, 3, 3), accumulator)
+        assert same(got, replayed(grouped, [image], (1, 4, 3, 3), accumulator)[0])
+
+
 def test_parameters_known_at_run_time_are_replayed() -> None:
     """Zero point and scale that are inputs of a product count as those of the element."""
     rng = np.random.default_rng(31_007)
