@@ -278,12 +278,13 @@ def _entry(values: NDArray[np.float32], row: int) -> np.float32:
 def accumulators_giving(element: Element, value: float | int) -> tuple[int, int] | None:
     """Return the lowest and the highest int32 accumulator that give an output element; None when none does.
 
-    Multipliers are positive, so that outputs never fall when accumulators rise.
+    Outputs never fall when accumulators rise, or never rise: multipliers and steps of thresholds have one sign.
     """
     if isinstance(element.epilogue, Raw):
         return int(value), int(value)
-    lowest = _first(lambda a: finish(element, a) >= value)
-    beyond = _first(lambda a: finish(element, a) > value)
+    sign = 1 if finish(element, INT32_LOWEST) <= finish(element, INT32_HIGHEST) else -1
+    lowest = _first(lambda a: sign * finish(element, a) >= sign * value)
+    beyond = _first(lambda a: sign * finish(element, a) > sign * value)
     if lowest is None or finish(element, lowest) != value:
         return None
     return lowest, INT32_HIGHEST if beyond is None else beyond - 1

@@ -75,6 +75,8 @@ def notes_of(model: NormalisedModel) -> tuple[str, ...]:
     Args:
         model: the file as it was checked and as onnxruntime executes it.
     """
+    if not model.reference.optimised:  # then nothing is merged or ignored
+        return ()
     source = _Source.of(model)
     notes = []
     merged = [name for name, _ in _collapsed_pairs(source, model)]

@@ -221,6 +221,9 @@ def test_intervals_at_the_ends() -> None:
     rescaled = product([], [], epilogue=ops.Rescale(np.array([0.25], np.float32), np.array([1.0], np.float32)))
     assert accumulators_giving(rescaled, 3.5) == (10, 10)
     assert accumulators_giving(rescaled, 3.6) is None
+    falling = product([], [], epilogue=ops.Rescale(np.array([-0.25], np.float32), np.array([1.0], np.float32)))
+    assert accumulators_giving(falling, 3.5) == (-10, -10)
+    assert accumulators_giving(falling, 3.6) is None
 
 
 def test_saturated_pairs_by_hand() -> None:
