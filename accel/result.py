@@ -57,8 +57,8 @@ class LayerCheck:
     where onnxruntime itself computes in float, or "q31" where the machine's requantiser differs from onnxruntime's, so
     that a difference is a distance and no mismatch; behind_float: some tensor the layer depends on is not of class
     exact, so that drift is expected; max_lsb: that distance in steps of the output, None for class exact;
-    sums_mismatched: for class q31, elements that differ even when the same sums pass a float32 requantiser, which is a
-    mismatch.
+    sums_mismatched: elements whose sums are wrong, which is a mismatch: for class q31, those that differ even when the
+    same sums pass a float32 requantiser; for float-reference, those that an accumulator without overflow would change.
     """
 
     elements: int

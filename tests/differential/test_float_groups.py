@@ -149,3 +149,16 @@ def test_what_lies_behind_a_float_reference_is_still_checked(shared_models: Any)
     on_array = sum(layer.macs for layer in result.layers if layer.placement == "array")
     assert on_array == result.model.macs
     assert "host" not in placements(result)
+
+
+def test_overflow_in_a_float_layer_is_a_mismatch() -> None:
+    """The distance from onnxruntime's float result would hide it: the sums of a wide accumulator are the reference."""
+    draw = Draw((SEED, 9), ties=False)
+    case = contraction(draw, "MatMul", "uint16", "int8", None)
+    wide = run(case, accelsim.Arch(acc_bits=40))
+    assert wide.check.verdict == "exact"
+    narrow = run(case, accelsim.Arch(acc_bits=20, overflow="saturate"))
+    assert narrow.check.verdict == "mismatch"
+    assert narrow.check.first_mismatch is not None
+    assert narrow.check.first_mismatch.diagnosis is not None
+    assert narrow.check.first_mismatch.diagnosis.cause == "accumulator-overflow"
