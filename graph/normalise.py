@@ -179,7 +179,7 @@ def normalise(
         types = {value.name: _type_of(value, limits or Limits()) for value in exposed.session.get_outputs()}
     exposed.close()
     proto = _with_weights(bare, weights)
-    check_quantisation_parameters(proto)  # folding constants may have made scales out of other ones
+    check_quantisation_parameters(proto, optimised=True)  # folding constants may have made scales out of other ones
     return NormalisedModel(
         model.name, model.sha256, source, model.weights, proto, reference, declared, types, exposed, model.quantisers
     )

@@ -65,8 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
         return INTERRUPTED
     for item in sorted(failed, key=lambda item: item.index)[:MOST_SHRUNK]:
         drawn = draw_graph(options.seed, item.index, options.wanted)
-        small = shrink(drawn.case, drawn.machine)
-        path = save(small, drawn.machine, options.save, f"seed_{options.seed}_graph_{item.index}")
+        small = shrink(drawn.case, drawn.setup)
+        path = save(small, drawn.setup, options.save, f"seed_{options.seed}_graph_{item.index}")
         print(f"graph {item.index} shrunk to {len(small.nodes)} nodes: {path}")
     return 0 if totals.passed else 1
 

@@ -209,7 +209,7 @@ def multiply_activations(growth: Growth) -> Tensor | None:
     return growth.result(result, (*shape[:-1], columns), products(draw, tensor.sample, rows), unit)
 
 
-@operator("Einsum", 1)
+@operator("Einsum", 1, opset=13)
 def einsum(growth: Growth) -> Tensor | None:
     """Einsum that is a matrix product with a constant."""
     tensor = growth.pick(3)

@@ -144,13 +144,13 @@ def softplus(x: Array) -> Array:
 
 
 UNARY: dict[str, tuple[Callable[[Array], Array], int]] = {
-    "Sigmoid": (sigmoid, 13), "Tanh": (np.tanh, 13), "Erf": (np.tanh, 13), "Gelu": (lambda x: x * sigmoid(1.7 * x), 20),
-    "HardSigmoid": (lambda x: (0.2 * x + 0.5).clip(0, 1), 13), "HardSwish": (lambda x: x * sigmoid(x), 14),
-    "Relu": (lambda x: x.clip(0), 13), "Abs": (np.abs, 13), "Neg": (np.negative, 13), "Floor": (np.floor, 13),
-    "Ceil": (np.ceil, 13), "Round": (np.rint, 13), "Softsign": (lambda x: x / (1 + np.abs(x)), 13),
-    "Elu": (lambda x: np.where(x < 0, np.exp(x.clip(None, 0)) - 1, x), 13), "Identity": (lambda x: x, 13),
-    "Exp": (lambda x: np.exp(x.clip(-20, 20)), 13), "Sin": (np.sin, 13), "Softplus": (softplus, 13),
-    "LeakyRelu": (lambda x: np.where(x < 0, 0.1 * x, x), 13), "Clip": (lambda x: x.clip(-0.5, 1.5), 13),
+    "Sigmoid": (sigmoid, 11), "Tanh": (np.tanh, 11), "Erf": (np.tanh, 11), "Gelu": (lambda x: x * sigmoid(1.7 * x), 20),
+    "HardSigmoid": (lambda x: (0.2 * x + 0.5).clip(0, 1), 11), "HardSwish": (lambda x: x * sigmoid(x), 14),
+    "Relu": (lambda x: x.clip(0), 11), "Abs": (np.abs, 11), "Neg": (np.negative, 11), "Floor": (np.floor, 11),
+    "Ceil": (np.ceil, 11), "Round": (np.rint, 11), "Softsign": (lambda x: x / (1 + np.abs(x)), 11),
+    "Elu": (lambda x: np.where(x < 0, np.exp(x.clip(None, 0)) - 1, x), 11), "Identity": (lambda x: x, 11),
+    "Exp": (lambda x: np.exp(x.clip(-20, 20)), 11), "Sin": (np.sin, 11), "Softplus": (softplus, 11),
+    "LeakyRelu": (lambda x: np.where(x < 0, 0.1 * x, x), 11), "Clip": (lambda x: x.clip(-0.5, 1.5), 11),
 }  # fmt: skip
 
 
@@ -276,7 +276,7 @@ def quick_gelu(growth: Growth) -> Tensor | None:
     return growth.result(result, tensor.shape, sample, float(tensor.code.scale))
 
 
-@operator("Clip of codes", 1)
+@operator("Clip of codes", 1, opset=13)
 def clip_codes(growth: Growth) -> Tensor | None:
     """Clip of 8-bit codes, as exporters of narrow ranges write it."""
     tensor = growth.pick(where=lambda tensor: tensor.code.dtype.itemsize == 1)

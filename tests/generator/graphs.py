@@ -5,36 +5,50 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import numpy as np
 from onnx import ModelProto, helper
 
 from accelsim import Arch
 from accelsim.graph.constraints import is_quantised
-from tests.generator import contractions, elementwise, movement, pools, qoperators
+from tests.generator import contractions, elementwise, movement, pools, qoperators, unusual
+from tests.generator.builder import GraphBuilder
 from tests.generator.growth import OPERATORS, Growth, Operator, Style, Tensor
-from tests.strategies import Builder, Case, Draw, Shape
+from tests.generator.verify import Setup
+from tests.strategies import Case, Draw, Shape
 
 __all__ = ["OPERATORS", "Drawn", "draw_graph"]
 
-FAMILIES = (contractions, elementwise, movement, pools, qoperators)  # importing them fills the table
+FAMILIES = (contractions, elementwise, movement, pools, qoperators, unusual)  # importing them fills the table
 MOST_NODES = 12
-SHAPES = (4, 4, 4, 4, 3, 3, 2, 5)
+REFERENCES = ("ort",) * 5 + ("ort-default",)
+RANKS = (4,) * 10 + (3,) * 6 + (2,) * 3 + (5, 5, 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A graph with its inputs, the machine to run it on, and the rows of the table that made it."""
+    """A graph with its inputs, the setup to run it in, and the rows of the table that made it."""
 
     case: Case
-    machine: Arch
+    setup: Setup
     operators: tuple[str, ...]
+
+
+@dataclass
+class GraphDraw(Draw):
+    """A source of parameters for a whole graph; `exact` keeps scales on powers of two, where results lie on ties."""
+
+    exact: bool = False
+
+    def beside(self, value: float) -> np.float32:
+        """Return float32(value), moved by up to two units in the last place unless ties must be exact."""
+        return np.float32(value) if self.exact else super().beside(value)
 
 
 def draw_style(draw: Draw) -> Style:
     """Draw a style: Q/DQ or QOperator or both; dtypes of activations; opset."""
-    opset = draw.choice([13, 17, 21, 21])
+    opset = draw.choice([11, 12, 13, 13, 17, 17, 18, 20, 21, 21, 21, 21, 22, 23])
     dtypes: list[tuple[str, ...]] = [("uint8",)] * 5 + [("int8",)] * 4 + [("uint8", "int8")]
-    if opset >= 21:
-        dtypes += [("uint16",), ("int16",), ("uint8", "uint16")]
+    dtypes += [("uint16",), ("int16",), ("uint8", "uint16")] if opset >= 21 else [("uint16",)]
     qoperator = draw.choice([0, 0, 0, 90, 40])
     chosen = draw.choice(dtypes[:9] if qoperator > 50 else dtypes)
     return Style(qoperator, chosen, draw.choice([0, 0, 5, 15]), opset)
@@ -42,8 +56,10 @@ def draw_style(draw: Draw) -> Style:
 
 def draw_shape(draw: Draw) -> Shape:
     """Draw the shape of an input: a batch, channels that split into groups, small images."""
-    rank = draw.choice(SHAPES)
+    rank = draw.choice(RANKS)
     channels = draw.choice([1, 2, 3, 4, 4, 6, 8])
+    if rank == 1:
+        return (channels,)
     size = {2: 12, 3: 9, 4: 7, 5: 4}[rank]
     return (draw.integer(1, 3), channels, *draw.integers(2, size, rank - 2))
 
@@ -51,9 +67,22 @@ def draw_shape(draw: Draw) -> Shape:
 def draw_machine(draw: Draw, style: Style) -> Arch:
     """Draw a machine; sums of 16-bit products need wider accumulators, and tables of 16-bit codes more memory."""
     machine = draw.machine()
+    varied = {
+        "acc_rows": draw.choice([16, 512]),
+        "acc_banks": draw.integer(1, 2),
+        "weight_double_buffer": draw.chance(),
+        "drain_overlap": draw.chance(),
+        "operand_buffers": draw.integer(1, 2),
+        "vector_lanes": draw.choice([1, 16, 64]),
+    }
     if any(name.endswith("16") for name in style.dtypes):
-        machine = machine.model_copy(update={"acc_bits": 48, "spm_act": 1 << 20})
-    return machine
+        varied |= {"acc_bits": 48, "spm_act": 1 << 20}
+    return machine.model_copy(update=varied)
+
+
+def draw_reference(draw: Draw, style: Style) -> str:
+    """Draw what to compare with; with its defaults onnxruntime writes int8 models of opset 21 that it cannot read."""
+    return draw.choice(["ort"] if style.opset >= 21 and "int8" in style.dtypes else REFERENCES)
 
 
 def suitable(row: Operator, style: Style, wanted: Collection[str]) -> bool:
@@ -66,14 +95,14 @@ def draw_graph(seed: int, index: int, wanted: Collection[str] = ()) -> Drawn:
 
     Args:
         seed: of the whole series.
-        index: of the graph; odd ones have scales that lead to ties.
+        index: of the graph; odd ones have scales that lead to ties, every other one of them exactly.
         wanted: rows of the table to draw from; empty takes all.
     """
-    draw = Draw((seed, index), ties=index % 2 == 1)
+    draw = GraphDraw((seed, index), ties=index % 2 == 1, exact=index % 4 == 1)
     style = draw_style(draw)
     if wanted and not any(suitable(row, style, wanted) for row in OPERATORS.values()):
         style = Style(40, ("uint8",), 5, 21)
-    growth = Growth(draw, Builder(draw, style.opset), style)
+    growth = Growth(draw, GraphBuilder(draw, style.opset, vectors=draw.chance(2)), style)
     for _ in range(draw.choice([1, 1, 2])):
         growth.input(draw_shape(draw))
     rows = [row for row in OPERATORS.values() if suitable(row, style, wanted)]
@@ -88,7 +117,7 @@ def draw_graph(seed: int, index: int, wanted: Collection[str] = ()) -> Drawn:
     for tensor in growth.tensors:
         if tensor.readers == 0 or draw.chance(8):
             leave(growth, tensor)
-    return Drawn(close(growth), draw_machine(draw, style), tuple(used))
+    return Drawn(close(growth), Setup(draw_machine(draw, style), draw_reference(draw, style)), tuple(used))
 
 
 def leave(growth: Growth, tensor: Tensor) -> None:

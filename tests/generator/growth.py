@@ -171,6 +171,8 @@ class Growth:
         draw = self.draw
         if not written and self.style.opset >= 21 and draw.chance(12):
             return draw_narrow(draw, dtype_of(draw.choice(["int4", "uint4"])), channels)
+        if not written and self.style.opset < 13:  # DequantizeLinear has no axis yet
+            return draw.activation(draw.weights_dtype(source.dtype), 0.01)
         if not written and draw.chance(3):
             return draw.weights(draw.dtype(), channels)
         return draw.weights(draw.weights_dtype(source.dtype), channels)
@@ -224,7 +226,7 @@ OPERATORS: dict[str, Operator] = {}
 
 
 def operator(
-    name: str, weight: int = 2, *, opset: int = 13, written: bool = False, **fixed: Any
+    name: str, weight: int = 2, *, opset: int = 11, written: bool = False, **fixed: Any
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a step under a name, with some of its arguments fixed."""
 

@@ -59,7 +59,7 @@ def flatten(growth: Growth) -> Tensor | None:
     return growth.moved(tensor, "Flatten", [], shape, axis=axis)
 
 
-@operator("Unsqueeze", 1)
+@operator("Unsqueeze", 1, opset=13)
 def unsqueeze(growth: Growth) -> Tensor | None:
     """Unsqueeze at one axis."""
     tensor = growth.pick(where=lambda tensor: len(tensor.shape) < 5)
@@ -70,7 +70,7 @@ def unsqueeze(growth: Growth) -> Tensor | None:
     return growth.moved(tensor, "Unsqueeze", [growth.integers([axis])], shape)
 
 
-@operator("Squeeze", 1)
+@operator("Squeeze", 1, opset=13)
 def squeeze(growth: Growth) -> Tensor | None:
     """Squeeze of one axis of size one."""
     tensor = growth.pick(lowest=2, where=lambda tensor: 1 in tensor.shape)
@@ -94,7 +94,7 @@ def slices(growth: Growth) -> Tensor | None:
     return growth.moved(tensor, "Slice", inputs, (*tensor.shape[:axis], left, *tensor.shape[axis + 1 :]))
 
 
-@operator("Split", 2)
+@operator("Split", 2, opset=13)
 def split(growth: Growth) -> Tensor | None:
     """Split into two uneven pieces."""
     tensor = growth.pick(lowest=1, where=lambda tensor: max(tensor.shape, default=0) > 1)
@@ -250,7 +250,7 @@ def concatenate(growth: Growth) -> Tensor | None:
     return growth.result(result, total, sample, float(tensor.code.scale), code)
 
 
-@operator("Resize", 3)
+@operator("Resize", 3, opset=13)
 def resize(growth: Growth) -> Tensor | None:
     """Resize to twice or an odd size: nearest or linear, all ways to map coordinates."""
     tensor = growth.pick(4)

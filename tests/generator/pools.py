@@ -61,7 +61,7 @@ def global_pool(growth: Growth, kind: str) -> Tensor | None:
 @operator("ReduceMean", 2, kind="ReduceMean")
 @operator("ReduceMax", 1, kind="ReduceMax")
 @operator("ReduceMin", 1, kind="ReduceMin")
-@operator("ReduceSum", 1, kind="ReduceSum")
+@operator("ReduceSum", 1, opset=13, kind="ReduceSum")
 def reduce(growth: Growth, kind: str) -> Tensor | None:
     """A reduction of one or two axes, which stay as ones or not."""
     tensor = growth.pick(lowest=2)

@@ -34,7 +34,7 @@ class Task:
 def check_one(seed: int, index: int, wanted: tuple[str, ...] = ()) -> Item:
     """Draw and check one graph."""
     drawn = draw_graph(seed, index, wanted)
-    return Item(index, drawn.operators, verify(drawn.case, drawn.machine))
+    return Item(index, drawn.operators, verify(drawn.case, drawn.setup))
 
 
 def check_some(task: Task) -> list[Item]:

@@ -19,11 +19,11 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from accelsim import Arch
 from accelsim.host import open_session
 from tests.generator.values import Array
-from tests.generator.verify import OUTSIDE, Outcome, verify
+from tests.generator.verify import OUTSIDE, Outcome, Setup, verify
 from tests.strategies import Case
 
 MOST_CHECKS = 800
-MACHINE = "machine"
+SETUP = "setup"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class _Shrinker:
     """The smallest failing case so far, and how many checks may still be made."""
 
     best: Case
-    machine: Arch
+    setup: Setup
     outcome: Outcome
     checks: int = 0
 
@@ -64,7 +64,7 @@ class _Shrinker:
             return False
         wanted = {value.name for value in pruned.graph.input}
         case = Case(pruned.SerializeToString(), {name: array for name, array in inputs.items() if name in wanted})
-        outcome = verify(case, self.machine)
+        outcome = verify(case, self.setup)
         if outcome.signature != self.outcome.signature:
             return False
         self.best, self.outcome = case, outcome
@@ -76,16 +76,16 @@ class _Shrinker:
         return ModelProto.FromString(self.best.model)
 
 
-def shrink(case: Case, machine: Arch) -> Small:
+def shrink(case: Case, setup: Setup) -> Small:
     """Reduce a failing case until no reduction is left that fails in the same way.
 
     Raises:
         ValueError: the case does not fail.
     """
-    outcome = verify(case, machine)
+    outcome = verify(case, setup)
     if not outcome.failed:
         raise ValueError("only a failing case can be shrunk")
-    shrinker = _Shrinker(case, machine, outcome)
+    shrinker = _Shrinker(case, setup, outcome)
     steps: list[Callable[[_Shrinker], bool]] = [
         _fix_batch, _keep_one_output, _end_earlier, _begin_later, _bypass, _make_smaller, _simplify_attributes,
     ]  # fmt: skip
@@ -206,8 +206,9 @@ def _begin_later(shrinker: _Shrinker) -> bool:
     """Let a tensor inside of the graph be an input, the latest first."""
     values = _intermediate_values(shrinker.best)
     ends = {value.name for value in shrinker.model.graph.output}
+    read = {name for node in shrinker.model.graph.node for name in node.input}
     for name in reversed(values):
-        if name in ends:
+        if name in ends or name not in read:
             continue
         model = shrinker.model
         _feed(model.graph, name, values[name])
@@ -288,20 +289,21 @@ def _simplify_attributes(shrinker: _Shrinker) -> bool:
 # ---- files
 
 
-def save(small: Small, machine: Arch, folder: Path, name: str) -> Path:
-    """Write a shrunk failure as NAME.onnx, and its inputs and machine as NAME.npz."""
+def save(small: Small, setup: Setup, folder: Path, name: str) -> Path:
+    """Write a shrunk failure as NAME.onnx, and its inputs and how to run it as NAME.npz."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.onnx"
     path.write_bytes(small.case.model)
-    description = np.array(json.dumps(machine.model_dump(mode="json")))
+    description = {"machine": setup.machine.model_dump(mode="json"), "reference": setup.reference}
     arrays: dict[str, Any] = {f"in.{key}": array for key, array in small.case.inputs.items()}
-    np.savez_compressed(path.with_suffix(".npz"), **{MACHINE: description}, **arrays)
+    np.savez_compressed(path.with_suffix(".npz"), **{SETUP: np.array(json.dumps(description))}, **arrays)
     return path
 
 
-def load_saved(path: Path) -> tuple[Case, Arch]:
+def load_saved(path: Path) -> tuple[Case, Setup]:
     """Read what `save` wrote."""
     with np.load(path.with_suffix(".npz")) as archive:
         arrays = dict(archive)
-    machine = Arch(**json.loads(str(arrays.pop(MACHINE))))
-    return Case(path.read_bytes(), {key.removeprefix("in."): array for key, array in arrays.items()}), machine
+    setup = json.loads(str(arrays.pop(SETUP)))
+    case = Case(path.read_bytes(), {key.removeprefix("in."): array for key, array in arrays.items()})
+    return case, Setup(Arch(**setup["machine"]), setup["reference"])

@@ -21,6 +21,14 @@ PASSED, REFUSED = "exact", "refused"
 
 
 @dataclass(frozen=True)
+class Setup:
+    """How to run a graph: the machine, and which configuration of onnxruntime it is compared with."""
+
+    machine: Arch
+    reference: str = "ort"
+
+
+@dataclass(frozen=True)
 class Distance:
     """How far one float-reference tensor is from onnxruntime's: operator, largest distance, elements that differ."""
 
@@ -34,9 +42,9 @@ class Distance:
 class Outcome:
     """What the check of one graph gave.
 
-    verdict: "exact", "refused", or a failure: "mismatch", "distance", "crash"; detail: the reason, without names;
-    where: the operator of the machine at fault; operators: op types in the file; kernels: operators of the machine with
-    their placement.
+    verdict: "exact", "refused", or a failure: "mismatch", "distance", "cycles", "crash"; detail: the reason, without
+    names; where: the operator of the machine at fault; operators: op types in the file; kernels: operators of the
+    machine with their placement.
     """
 
     verdict: str
@@ -67,11 +75,11 @@ def nameless(sentence: str) -> str:
     return re.sub(r"\d[\d,.]*", "#", text)[:160]
 
 
-def verify(case: Case, machine: Arch) -> Outcome:
-    """Run a case on a machine, with every tensor compared."""
+def verify(case: Case, setup: Setup) -> Outcome:
+    """Run a case, with every tensor compared."""
     operators = Counter(node.op_type for node in ModelProto.FromString(case.model).graph.node)
     try:
-        result = accelsim.run(accelsim.load(case.model), machine, case.inputs)
+        result = accelsim.run(accelsim.load(case.model, reference=setup.reference), setup.machine, case.inputs)
     except (UnsupportedModelError, ResourceLimitError) as error:
         return Outcome(REFUSED, nameless(str(error)), operators=operators)
     except InvalidModelError as error:  # what the generator draws is valid, unless onnxruntime says otherwise
@@ -91,12 +99,15 @@ def _judge(result: Any, operators: Counter[str]) -> Outcome:
     distances = tuple(_distances(result))
     wrong = check.mismatched_elements + check.drifted_elements
     verdict, where, detail = PASSED, "", ""
+    lost = next((layer for layer in result.layers if sum(layer.cycle_classes.values()) != layer.cycles), None)
     far = next((distance for distance in distances if distance.max_lsb > BOUND_LSB), None)
     if check.verdict != "exact" or wrong:
         names = {layer.name: layer.op for layer in result.layers}
         first = check.first_mismatch
         verdict, where = "mismatch", "the outputs" if first is None else names.get(first.layer, first.layer)
         detail = "outputs differ" if first is None else f"{where}: got {first.got:g}, onnxruntime {first.expected:g}"
+    elif lost is not None:
+        verdict, where, detail = "cycles", lost.op, f"the classes of cycles of {lost.op} do not add up"
     elif far is not None:
         verdict, where, detail = "distance", far.operator, f"{far.operator} is {far.max_lsb} LSB from onnxruntime"
     return Outcome(
