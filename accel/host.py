@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.errors import UnsupportedModelError, reason_of
+from accelsim.packed import BITS, is_narrow, run_packed
 from accelsim.operators import HostOperator
 
 _ALIGNMENT = 16  # bytes; numpy and onnxruntime allocate at multiples of it
@@ -78,12 +79,19 @@ def run_session(
     """
     feeds = {name: _aligned(array) for name, array in inputs.items()}
     try:
+        if any(is_narrow(array.dtype) for array in feeds.values()) or _gives_narrow(session):
+            return run_packed(session, names, feeds)
         return list(session.run(list(names), feeds))
     except Exception as error:  # onnxruntime's errors have no common base class
         raise UnsupportedModelError(
             f"onnxruntime, the reference, fails while running the model: {reason_of(error)}: "
             f"change the model or its inputs"
         ) from None
+
+
+def _gives_narrow(session: Any) -> bool:
+    """Tell whether a session has outputs of less than a byte."""
+    return any(value.type[len("tensor(") : -1] in BITS for value in session.get_outputs())
 
 
 def _aligned(array: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -18,6 +18,7 @@ from accelsim.errors import UsageError
 from accelsim.graph.lower import lower
 from accelsim.inputs import check_inputs, draw_inputs
 from accelsim.model import Model, load
+from accelsim.packed import widened
 from accelsim.program import Program
 from accelsim.result import Result
 from accelsim.timing import time_program
@@ -89,5 +90,6 @@ def _evaluate(
         if progress is not None:
             progress(step.layer.name, index + 1, len(program.layers))
     ordered = {name: outputs[name] for name in program.outputs}
+    readable = {name: widened(array) for name, array in ordered.items()}
     verdict = evaluation.verdict if checker is None else checker.verdict(program, ordered)
-    return Evaluation(evaluation.uses, evaluation.checks, verdict, ordered)
+    return Evaluation(evaluation.uses, evaluation.checks, verdict, readable)

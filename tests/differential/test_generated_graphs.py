@@ -75,4 +75,3 @@ def test_generated_graphs_exercise_the_machine(series: Series) -> None:
     """The series reaches all kernels that it should, and compares more than a million elements."""
     assert set(series.totals.kernels) >= KERNELS
     assert series.totals.elements > 1200 * GRAPHS
-    assert series.totals.overflows == 0

@@ -46,7 +46,7 @@ class GraphDraw(Draw):
 
 def draw_style(draw: Draw) -> Style:
     """Draw a style: Q/DQ or QOperator or both; dtypes of activations; opset."""
-    opset = draw.choice([11, 12, 13, 13, 17, 17, 18, 20, 21, 21, 21, 21, 22, 23])
+    opset = draw.choice([11, 12, 13, 13, 17, 17, 18, 20, 21, 21, 21, 21, 22, 23, 25])
     dtypes: list[tuple[str, ...]] = [("uint8",)] * 5 + [("int8",)] * 4 + [("uint8", "int8")]
     dtypes += [("uint16",), ("int16",), ("uint8", "uint16")] if opset >= 21 else [("uint16",)]
     qoperator = draw.choice([0, 0, 0, 90, 40])
@@ -64,7 +64,7 @@ def draw_shape(draw: Draw) -> Shape:
     return (draw.integer(1, 3), channels, *draw.integers(2, size, rank - 2))
 
 
-def draw_machine(draw: Draw, style: Style) -> Arch:
+def draw_machine(draw: Draw, style: Style, *, wraps: bool) -> Arch:
     """Draw a machine; sums of 16-bit products need wider accumulators, and tables of 16-bit codes more memory."""
     machine = draw.machine()
     varied = {
@@ -77,6 +77,8 @@ def draw_machine(draw: Draw, style: Style) -> Arch:
     }
     if any(name.endswith("16") for name in style.dtypes):
         varied |= {"acc_bits": 48, "spm_act": 1 << 20}
+    elif wraps:
+        varied |= {"acc_bits": 32, "overflow": "wrap"}
     return machine.model_copy(update=varied)
 
 
@@ -117,7 +119,9 @@ def draw_graph(seed: int, index: int, wanted: Collection[str] = ()) -> Drawn:
     for tensor in growth.tensors:
         if tensor.readers == 0 or draw.chance(8):
             leave(growth, tensor)
-    return Drawn(close(growth), Setup(draw_machine(draw, style), draw_reference(draw, style)), tuple(used))
+    return Drawn(
+        close(growth), Setup(draw_machine(draw, style, wraps=growth.wraps), draw_reference(draw, style)), tuple(used)
+    )
 
 
 def leave(growth: Growth, tensor: Tensor) -> None:

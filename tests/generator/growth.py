@@ -13,6 +13,7 @@ from tests.generator.values import Array, choose_code, dtype_of, limits, sample_
 from tests.strategies import Builder, Draw, Quantisation, Shape
 
 LARGEST = 3000
+NARROW_WEIGHTS = (("int4", "uint4"), ("int2", "uint2", "int4"))  # 2 bits came with opset 25
 
 
 @dataclass(eq=False)
@@ -46,13 +47,13 @@ class Style:
 
 @dataclass
 class Growth:
-    """The graph so far."""
+    """The graph so far; `wraps` says that sums leave int32, which only a 32-bit accumulator that wraps does alike."""
 
     draw: Draw
     build: Builder
     style: Style
     tensors: list[Tensor] = field(default_factory=list)
-    kinds: list[str] = field(default_factory=list)
+    wraps: bool = False
     _shared: dict[str, str] = field(default_factory=dict)
 
     def dtype(self) -> np.dtype[Any]:
@@ -154,7 +155,7 @@ class Growth:
         return self.build.dequantise(self.build.constant(codes), code, axis), values(codes, code, axis)
 
     def draw_codes(self, shape: Shape, dtype: np.dtype[Any]) -> Array:
-        """Draw codes, also of 4-bit types."""
+        """Draw codes, also of types of less than a byte."""
         lowest, highest = limits(dtype)
         return np.asarray(self.draw.rng.integers(lowest, highest + 1, shape)).astype(dtype)
 
@@ -167,10 +168,10 @@ class Growth:
         return self.build.constant(values, np.float32)
 
     def weights_code(self, source: Quantisation, channels: int, *, written: bool = False) -> Quantisation:
-        """Draw the quantisation of weights: per tensor or channel, any zero points, 4 bits at times."""
+        """Draw the quantisation of weights: per tensor or channel, any zero points, 2 or 4 bits at times."""
         draw = self.draw
         if not written and self.style.opset >= 21 and draw.chance(12):
-            return draw_narrow(draw, dtype_of(draw.choice(["int4", "uint4"])), channels)
+            return draw_narrow(draw, dtype_of(draw.choice(NARROW_WEIGHTS[self.style.opset >= 25])), channels)
         if not written and self.style.opset < 13:  # DequantizeLinear has no axis yet
             return draw.activation(draw.weights_dtype(source.dtype), 0.01)
         if not written and draw.chance(3):
@@ -179,7 +180,7 @@ class Growth:
 
 
 def draw_narrow(draw: Draw, dtype: np.dtype[Any], channels: int) -> Quantisation:
-    """Draw the quantisation of 4-bit weights."""
+    """Draw the quantisation of weights of less than a byte."""
     lowest, highest = limits(dtype)
     if draw.chance():
         return Quantisation(dtype, draw.scale(0.1), draw.integer(lowest, highest))

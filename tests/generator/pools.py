@@ -4,18 +4,46 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from tests.generator.contractions import draw_window
 from tests.generator.growth import Growth, Tensor, operator
 from tests.generator.values import POINTS, Array, lively, means
-from tests.strategies import Draw
+from tests.strategies import Draw, Shape
 
 
 def largest(draw: Draw, sample: Array, count: int) -> Array:
     """Return a sample of maxima of `count` values."""
     return np.asarray(draw.rng.choice(sample, (POINTS, max(count, 1))).max(axis=1))
+
+
+def draw_dilated(draw: Draw, spatial: Shape) -> tuple[dict[str, Any], Shape]:
+    """Draw a window with holes, without pads."""
+    kernel = [2 if size > 2 else 1 for size in spatial]
+    dilations = [draw.integer(1, 2) if size > 2 else 1 for size in spatial]
+    reach = [dilation * (size - 1) + 1 for size, dilation in zip(kernel, dilations, strict=True)]
+    sizes = tuple(size - k + 1 for size, k in zip(spatial, reach, strict=True))
+    return {"kernel_shape": kernel, "dilations": dilations}, sizes
+
+
+def rounded_up(growth: Growth, attributes: dict[str, Any], spatial: Shape, sizes: Shape) -> Shape:
+    """Let the size of the result round up in a quarter of the cases.
+
+    Not where the last window would begin in the padding: there onnxruntime computes another shape than it infers.
+    """
+    if "pads" not in attributes or not growth.draw.chance(25):
+        return sizes
+    rank, result = len(spatial), []
+    for axis, size in enumerate(spatial):
+        begin, stride = attributes["pads"][axis], attributes["strides"][axis]
+        padded = size + begin + attributes["pads"][axis + rank] - attributes["kernel_shape"][axis]
+        result.append(-(-padded // stride) + 1)
+        if (result[-1] - 1) * stride >= size + begin:
+            return sizes
+    attributes["ceil_mode"] = 1
+    return tuple(result)
 
 
 @operator("MaxPool", 3)
@@ -25,6 +53,9 @@ def max_pool(growth: Growth) -> Tensor | None:
     if tensor is None:
         return None
     attributes, sizes = draw_window(growth.draw, tensor.shape[2:], dilated=False)
+    if "auto_pad" not in attributes and growth.draw.chance(20):
+        attributes, sizes = draw_dilated(growth.draw, tensor.shape[2:])
+    sizes = rounded_up(growth, attributes, tensor.shape[2:], sizes)
     made = growth.moved(tensor, "MaxPool", [], (*tensor.shape[:2], *sizes), **attributes)
     made.sample = largest(growth.draw, tensor.sample, math.prod(attributes["kernel_shape"]))
     return made
@@ -38,6 +69,7 @@ def average_pool(growth: Growth) -> Tensor | None:
         return None
     draw = growth.draw
     attributes, sizes = draw_window(draw, tensor.shape[2:], dilated=False)
+    sizes = rounded_up(growth, attributes, tensor.shape[2:], sizes)
     if draw.chance(40):
         attributes["count_include_pad"] = 1
     result = growth.build.node("AveragePool", [growth.real(tensor)], **attributes)

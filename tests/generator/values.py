@@ -18,17 +18,17 @@ from tests.strategies import Draw, Quantisation, bounds
 Array = NDArray[Any]
 
 POINTS = 64
-NARROW = {"int4": ml_dtypes.int4, "uint4": ml_dtypes.uint4}
-RANGES = {"int4": (-8, 7), "uint4": (0, 15)}
+NARROW = {name: getattr(ml_dtypes, name) for name in ("int4", "uint4", "int2", "uint2")}
+RANGES = {"int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3)}
 
 
 def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
-    """Return the lowest and the highest code, also of 4-bit types."""
+    """Return the lowest and the highest code, also of types of less than a byte."""
     return RANGES[dtype.name] if dtype.name in RANGES else bounds(dtype)
 
 
 def dtype_of(name: str) -> np.dtype[Any]:
-    """Return the dtype of a name, also of 4-bit types."""
+    """Return the dtype of a name, also of types of less than a byte."""
     return np.dtype(NARROW.get(name, name))
 
 
