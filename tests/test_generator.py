@@ -152,7 +152,7 @@ def test_the_script_fails_and_saves(
 ) -> None:
     """A fault gives exit code 1 and files that can be replayed."""
     monkeypatch.setattr(elementwise, "add_codes", add_without_fma)
-    assert main(["--count", "20", "--seed", "5", "--save", str(tmp_path), "--operators", "Add,Conv"]) == 1
+    assert main(["--count", "60", "--seed", "5", "--save", str(tmp_path), "--operators", "Add,Conv"]) == 1
     assert "FAILED" in capsys.readouterr().out
     assert {path.suffix for path in tmp_path.iterdir()} == {".onnx", ".npz"}
 

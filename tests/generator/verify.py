@@ -75,7 +75,7 @@ class Outcome:
 
 def nameless(sentence: str) -> str:
     """Return an error without the names and numbers of one graph, so that equal reasons can be counted."""
-    text = re.sub(r"'n_[^']*'|'[A-Za-z]+_\d+'|\([A-Za-z]+_\d+\)|n_\w+", "...", sentence.splitlines()[-1])
+    text = re.sub(r"'[^']*\d[^']*'|\([A-Za-z]+_\d+\)|n_\w+", "...", sentence.splitlines()[-1])
     return re.sub(r"\d[\d,.]*", "#", text)[:160]
 
 
