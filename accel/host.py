@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.errors import UnsupportedModelError, reason_of
-from accelsim.packed import BITS, is_narrow, run_packed
 from accelsim.operators import HostOperator
+from accelsim.packed import BITS, is_narrow, run_packed
 
 _ALIGNMENT = 16  # bytes; numpy and onnxruntime allocate at multiples of it
 

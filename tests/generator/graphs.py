@@ -75,7 +75,7 @@ def draw_machine(draw: Draw, style: Style, *, wraps: bool) -> Arch:
         "operand_buffers": draw.integer(1, 2),
         "vector_lanes": draw.choice([1, 16, 64]),
     }
-    if any(name.endswith("16") for name in style.dtypes):
+    if style.wide:
         varied |= {"acc_bits": 48, "spm_act": 1 << 20}
     elif wraps:
         varied |= {"acc_bits": 32, "overflow": "wrap"}

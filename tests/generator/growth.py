@@ -44,6 +44,11 @@ class Style:
     loose: int
     opset: int
 
+    @property
+    def wide(self) -> bool:
+        """Tell whether some activations have 16 bits."""
+        return any(name.endswith("16") for name in self.dtypes)
+
 
 @dataclass
 class Growth:
