@@ -231,7 +231,7 @@ def _view(op: ops.View, inputs: Arrays, types: Sequence[TensorType]) -> list[Arr
 
 
 def _transpose(op: ops.Transpose, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
-    return [np.ascontiguousarray(inputs[0].transpose(op.permutation))]
+    return [np.asarray(inputs[0].transpose(op.permutation), order="C")]  # may be a scalar
 
 
 def _slice(op: ops.Slice, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
@@ -244,7 +244,7 @@ def _split(op: ops.Split, inputs: Arrays, types: Sequence[TensorType]) -> list[A
 
 
 def _gather(op: ops.Gather, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
-    return [np.ascontiguousarray(np.take(inputs[0], op.indices, axis=op.axis))]
+    return [np.asarray(np.take(inputs[0], op.indices, axis=op.axis), order="C")]  # may be a scalar
 
 
 def _pad(op: ops.Pad, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from accelsim.errors import UnsupportedModelError, reason_of
 from accelsim.operators import HostOperator
+from accelsim.packed import BITS, is_narrow, run_packed
+
+_ALIGNMENT = 16  # bytes; numpy and onnxruntime allocate at multiples of it
 
 
 def open_session(
@@ -74,13 +77,30 @@ def run_session(
     Raises:
         UnsupportedModelError: onnxruntime itself refuses to compute something while running.
     """
+    feeds = {name: _aligned(array) for name, array in inputs.items()}
     try:
-        return list(session.run(list(names), dict(inputs)))
+        if any(is_narrow(array.dtype) for array in feeds.values()) or _gives_narrow(session):
+            return run_packed(session, names, feeds)
+        return list(session.run(list(names), feeds))
     except Exception as error:  # onnxruntime's errors have no common base class
         raise UnsupportedModelError(
             f"onnxruntime, the reference, fails while running the model: {reason_of(error)}: "
             f"change the model or its inputs"
         ) from None
+
+
+def _gives_narrow(session: Any) -> bool:
+    """Tell whether a session has outputs of less than a byte."""
+    return any(value.type[len("tensor(") : -1] in BITS for value in session.get_outputs())
+
+
+def _aligned(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return an array that lies in memory as onnxruntime's own tensors do.
+
+    Its reductions begin with single elements up to the next multiple of 16 bytes, so that the order of additions, and
+    the last bit with it, would depend on where a slice of another array happens to begin.
+    """
+    return array if array.ctypes.data % _ALIGNMENT == 0 else np.array(array)
 
 
 @lru_cache(maxsize=256)

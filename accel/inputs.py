@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.errors import ResourceLimitError, UsageError, nearest, printable, reason_of
+from accelsim.packed import bounds, byte_type, is_narrow
 from accelsim.tensors import TensorType
 
 Array = NDArray[np.generic]
@@ -114,10 +115,19 @@ def check_inputs(
 def _checked(array: Array, name: str, kind: TensorType, source: str) -> Array:
     """Check one array's element type and values; return it contiguous and in this machine's byte order."""
     label = f"{source}: '{printable(name)}'"
+    if is_narrow(kind.dtype) and array.dtype == byte_type(kind.dtype):
+        lowest, highest = bounds(kind.dtype)
+        if array.size and not lowest <= int(array.min()) <= int(array.max()) <= highest:
+            raise UsageError(
+                f"{label} holds codes from {array.min()} to {array.max()}, the model wants {kind.dtype.name} "
+                f"({lowest}..{highest}): replace those values"
+            )
+        array = array.astype(kind.dtype)
+    wanted = byte_type(kind.dtype) if is_narrow(kind.dtype) else kind.dtype
     if array.dtype.newbyteorder("=") != kind.dtype:
         raise UsageError(
             f"{label} is {array.dtype.name}, the model wants {kind.dtype.name}: "
-            f"convert it with .astype(numpy.{kind.dtype.name})"
+            f"convert it with .astype(numpy.{wanted.name})"
         )
     if array.size == 0:
         raise UsageError(f"{label} of shape {'x'.join(map(str, array.shape))} is empty: give at least one element")
@@ -138,9 +148,12 @@ def draw_inputs(declared: Mapping[str, TensorType], seed: int = 0) -> dict[str, 
     for name, kind in declared.items():
         if kind.dtype.kind == "f":
             arrays[name] = np.asarray(generator.standard_normal(kind.shape)).astype(kind.dtype)
+        elif is_narrow(kind.dtype):
+            lowest, highest = bounds(kind.dtype)
+            arrays[name] = generator.integers(lowest, highest + 1, kind.shape).astype(kind.dtype)
         elif kind.dtype.kind in "iu" and kind.dtype.itemsize == 1:
-            bounds = np.iinfo(kind.dtype.name)
-            arrays[name] = generator.integers(bounds.min, bounds.max + 1, kind.shape).astype(kind.dtype)
+            span = np.iinfo(kind.dtype.name)
+            arrays[name] = generator.integers(span.min, span.max + 1, kind.shape).astype(kind.dtype)
         else:
             arrays[name] = generator.integers(0, 2, kind.shape).astype(kind.dtype)
     return arrays

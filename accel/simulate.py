@@ -19,6 +19,7 @@ from accelsim.errors import UsageError
 from accelsim.graph.lower import lower
 from accelsim.inputs import check_inputs, draw_inputs
 from accelsim.model import Model, load
+from accelsim.packed import widened
 from accelsim.program import Program
 from accelsim.result import Result
 from accelsim.timing import time_program
@@ -114,5 +115,6 @@ def _evaluate(
         outputs |= {name: array for name, array in step.named_outputs() if name in program.outputs}
         watch(index, step)
     ordered = {name: outputs[name] for name in program.outputs}
+    readable = {name: widened(array) for name, array in ordered.items()}
     verdict = evaluation.verdict if checker is None else checker.verdict(program, ordered)
-    return Evaluation(evaluation.uses, evaluation.checks, verdict, ordered)
+    return Evaluation(evaluation.uses, evaluation.checks, verdict, readable)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import DTypeLike
 
+from accelsim.packed import BITS
+
 
 @dataclass(frozen=True)
 class TensorType:
@@ -31,7 +33,7 @@ class TensorType:
     @property
     def element_bits(self) -> int:
         """Width of an element in memory."""
-        return 8 * self.dtype.itemsize if self.bits is None else self.bits
+        return self.bits or BITS.get(self.dtype.name) or 8 * self.dtype.itemsize
 
     @property
     def size_bytes(self) -> int:

@@ -9,7 +9,7 @@ from functools import cache
 from onnx import AttributeProto, ModelProto, NodeProto, defs
 
 from accelsim.errors import Finding, UnsupportedModelError, printable
-from accelsim.graph.element_types import ELEMENT_BITS, INPUT_TYPES, constant_tensors, element_name
+from accelsim.graph.element_types import ELEMENT_BITS, INPUT_TYPES, PACKED_TYPES, constant_tensors, element_name
 
 OPSET_WINDOW = (10, 25)
 DOMAINS = {
@@ -360,7 +360,7 @@ def value_findings(proto: ModelProto) -> Iterator[Finding]:
         if (value.type.WhichOneof("value") or "tensor_type") != "tensor_type":
             continue
         tensor = value.type.tensor_type
-        if tensor.elem_type not in INPUT_TYPES:
+        if tensor.elem_type not in INPUT_TYPES | PACKED_TYPES:
             reason = f"element type {element_name(tensor.elem_type)} cannot be fed"
             yield Finding(value.name, "input", reason, "export it as float32 or 8-bit codes")
         if not tensor.HasField("shape"):

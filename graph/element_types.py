@@ -12,18 +12,22 @@ ELEMENT_BITS: dict[int, int] = {
     TensorProto.FLOAT: 32, TensorProto.DOUBLE: 64, TensorProto.FLOAT16: 16, TensorProto.BFLOAT16: 16,
     TensorProto.UINT8: 8, TensorProto.INT8: 8, TensorProto.UINT16: 16, TensorProto.INT16: 16,
     TensorProto.INT32: 32, TensorProto.UINT32: 32, TensorProto.INT64: 64, TensorProto.UINT64: 64,
-    TensorProto.BOOL: 8, TensorProto.UINT4: 4, TensorProto.INT4: 4,
+    TensorProto.BOOL: 8, TensorProto.UINT4: 4, TensorProto.INT4: 4, TensorProto.UINT2: 2, TensorProto.INT2: 2,
 }  # fmt: skip
 
-# Element types of model inputs: those that numpy can hold in an .npz file.
-INPUT_TYPES = frozenset(ELEMENT_BITS) - {TensorProto.BFLOAT16, TensorProto.UINT4, TensorProto.INT4}
+# Types of less than a byte: packed in a file and in memory; their codes are fed as int8 or uint8.
+PACKED_TYPES = frozenset(kind for kind, bits in ELEMENT_BITS.items() if bits < 8)
 
-# Range of the narrow types that a file may store in its 32-bit field; 4-bit types are stored as pairs.
+# Element types of model inputs that numpy can hold in an .npz file.
+INPUT_TYPES = frozenset(ELEMENT_BITS) - {TensorProto.BFLOAT16} - PACKED_TYPES
+
+# Range of the narrow types that a file may store in its 32-bit field; 2- and 4-bit types are packed to bytes.
 INT32_FIELD_RANGE: dict[int, tuple[int, int]] = {
     TensorProto.UINT8: (0, 255), TensorProto.INT8: (-128, 127), TensorProto.BOOL: (0, 1),
     TensorProto.UINT16: (0, 65535), TensorProto.INT16: (-32768, 32767),
     TensorProto.FLOAT16: (0, 65535), TensorProto.BFLOAT16: (0, 65535),
     TensorProto.UINT4: (0, 255), TensorProto.INT4: (-128, 255),
+    TensorProto.UINT2: (0, 255), TensorProto.INT2: (-128, 255),
 }  # fmt: skip
 
 _FIELDS: dict[int, str] = {

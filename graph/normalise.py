@@ -35,6 +35,7 @@ ORT_DTYPES: dict[str, str] = {
     "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16", "tensor(uint8)": "uint8",
     "tensor(int8)": "int8", "tensor(uint16)": "uint16", "tensor(int16)": "int16", "tensor(int32)": "int32",
     "tensor(uint32)": "uint32", "tensor(int64)": "int64", "tensor(uint64)": "uint64", "tensor(bool)": "bool",
+    "tensor(int4)": "int4", "tensor(uint4)": "uint4", "tensor(int2)": "int2", "tensor(uint2)": "uint2",
 }  # fmt: skip
 
 
@@ -179,7 +180,7 @@ def normalise(
         types = {value.name: _type_of(value, limits or Limits()) for value in exposed.session.get_outputs()}
     exposed.close()
     proto = _with_weights(bare, weights)
-    check_quantisation_parameters(proto)  # folding constants may have made scales out of other ones
+    check_quantisation_parameters(proto, optimised=True)  # folding constants may have made scales out of other ones
     return NormalisedModel(
         model.name, model.sha256, source, model.weights, proto, reference, declared, types, exposed, model.quantisers
     )

@@ -7,7 +7,14 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from accelsim.errors import InvalidModelError, printable
 from accelsim.graph.constraints import node_label, scale_positions
-from accelsim.graph.element_types import ELEMENT_BITS, INT32_FIELD_RANGE, element_name, size_bytes, typed_values
+from accelsim.graph.element_types import (
+    ELEMENT_BITS,
+    INT32_FIELD_RANGE,
+    PACKED_TYPES,
+    element_name,
+    size_bytes,
+    typed_values,
+)
 from accelsim.graph.limits import Limits
 
 
@@ -47,7 +54,7 @@ def _check_amount(tensor: TensorProto, name: str, elements: int) -> None:
     if tensor.HasField("raw_data"):
         expected, held, unit = size_bytes(tensor), len(tensor.raw_data), "bytes"
     else:
-        expected = -(-elements // 2) if ELEMENT_BITS[tensor.data_type] == 4 else elements
+        expected = size_bytes(tensor) if tensor.data_type in PACKED_TYPES else elements
         held, unit = len(typed_values(tensor)), "values"
     if held != expected:
         raise InvalidModelError(
@@ -69,8 +76,12 @@ def _check_range(tensor: TensorProto, name: str) -> None:
         )
 
 
-def check_quantisation_parameters(proto: ModelProto) -> None:
+def check_quantisation_parameters(proto: ModelProto, *, optimised: bool = False) -> None:
     """Demand finite, positive, normal scales wherever a constant is used as one.
+
+    Args:
+        proto: the model.
+        optimised: it is what onnxruntime's optimiser wrote, in which a Gemm between Q/DQ is executed in float.
 
     Raises:
         InvalidModelError: a scale is zero, negative, not finite or subnormal, or the scale of a Gemm's bias is not the
@@ -84,7 +95,8 @@ def check_quantisation_parameters(proto: ModelProto) -> None:
             if name in constants and name not in checked:
                 checked.add(name)
                 _check_scale(node, name, constants[name])
-    _check_gemm_biases(proto, constants)
+    if not optimised:
+        _check_gemm_biases(proto, constants)
 
 
 def _check_gemm_biases(proto: ModelProto, constants: dict[str, TensorProto]) -> None:

@@ -136,7 +136,7 @@ OTHERS = {
     "sparse initialiser": (_with_sparse(), "sparse initializer 'sparse'"),
     "sequence input": (_with_sequence_input(), "sequence 'list': only dense tensors"),
     "string input": (_with_input_type(TensorProto.STRING), "input 'x': element type string"),
-    "4-bit input": (_with_input_type(TensorProto.INT4), "input 'x': element type int4"),
+    "8-bit float input": (_with_input_type(TensorProto.FLOAT8E4M3FN), "input 'x': element type float8e4m3fn"),
     "complex input": (_with_input_type(TensorProto.COMPLEX64), "input 'x': element type complex64"),
     "input of no type": (_with_input_type(0), "input 'x': element type undefined"),
     "input of a type from the future": (_with_input_type(99), "input 'x': element type number 99"),
@@ -148,6 +148,11 @@ OTHERS = {
 def test_contents_that_cannot_run(tmp_path: Path, model: ModelProto, words: str) -> None:
     """Functions, sparse and foreign tensors are refused by name."""
     assert_refused(run_model(tmp_path, model), 4, words)
+
+
+def test_narrow_codes_where_floats_belong(tmp_path: Path) -> None:
+    """A 4-bit input can be fed, but not to a QuantizeLinear."""
+    assert_refused(run_model(tmp_path, _with_input_type(TensorProto.INT4)), 5, "tensor(int4)", "QuantizeLinear")
 
 
 @pytest.mark.parametrize("opset", [1, 9, 999, -1, 2**40])
