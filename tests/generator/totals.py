@@ -34,6 +34,7 @@ class Totals:
 
     graphs: int = 0
     elements: int = 0
+    host_elements: int = 0
     mismatched: int = 0
     macs: int = 0
     overflows: int = 0
@@ -53,6 +54,7 @@ class Totals:
         if outcome.failed:
             self.failures[f"{outcome.verdict}: {outcome.detail}"] += 1
         self.elements += outcome.elements
+        self.host_elements += outcome.host_elements
         self.mismatched += outcome.mismatched
         self.macs += outcome.macs
         self.overflows += outcome.overflows
@@ -75,8 +77,11 @@ class Totals:
     def lines(self) -> Iterator[str]:
         """Yield the summary, line by line."""
         yield f"graphs compared: {self.graphs - self.refused:,}; refused: {self.refused:,}"
-        yield f"elements compared: {self.elements:,}; mismatched: {self.mismatched:,}; MACs: {self.macs:,}"
-        yield f"accumulator overflows: {self.overflows:,}"
+        yield (
+            f"elements compared: {self.elements:,} ({self.host_elements:,} of them computed by onnxruntime itself); "
+            f"mismatched: {self.mismatched:,}"
+        )
+        yield f"MACs: {self.macs:,}; accumulator overflows: {self.overflows:,}"
         yield f"operators in the files ({len(self.operators)}): {_counts(self.operators)}"
         yield f"operators of the machine ({len(self.kernels)}): {_counts(self.kernels)}"
         for operator, total in sorted(self.distances.items()):

@@ -48,13 +48,14 @@ class Outcome:
 
     verdict: "exact", "refused", or a failure: "mismatch", "distance", "cycles", "crash"; detail: the reason, without
     names; where: the operator of the machine at fault; operators: op types in the file; kernels: operators of the
-    machine with their placement.
+    machine with their placement; host_elements: how many of the elements onnxruntime computed itself.
     """
 
     verdict: str
     detail: str = ""
     where: str = ""
     elements: int = 0
+    host_elements: int = 0
     mismatched: int = 0
     macs: int = 0
     overflows: int = 0
@@ -99,7 +100,7 @@ def verify(case: Case, setup: Setup) -> Outcome:
 def _judge(result: Any, operators: Counter[str]) -> Outcome:
     """Turn a result into an outcome."""
     check = result.check
-    kernels = Counter(f"{layer.op} ({layer.placement})" for layer in result.layers)
+    kernels = Counter(_label(layer) for layer in result.layers)
     distances = tuple(_distances(result))
     wrong = check.mismatched_elements + check.drifted_elements
     verdict, where, detail = PASSED, "", ""
@@ -120,6 +121,7 @@ def _judge(result: Any, operators: Counter[str]) -> Outcome:
         detail,
         where,
         check.elements + check.output_elements,
+        check.host_elements,
         wrong + (0 if check.verdict == "exact" else check.output_mismatched),
         sum(layer.macs for layer in result.layers),
         sum(layer.acc.overflows for layer in result.layers if layer.acc is not None),
@@ -127,6 +129,12 @@ def _judge(result: Any, operators: Counter[str]) -> Outcome:
         kernels,
         distances,
     )
+
+
+def _label(layer: Any) -> str:
+    """Name a kernel with its unit; values that are onnxruntime's own prove nothing and are marked."""
+    mark = "" if layer.computed_by == "machine" else ", by onnxruntime"
+    return f"{layer.op} ({layer.placement}{mark})"
 
 
 def _distances(result: Any) -> list[Distance]:
