@@ -53,9 +53,6 @@ def add_bias(growth: Growth, unit: Array, channels: int, spread: float) -> tuple
         return [], np.zeros(channels)
     steps = max(1, min(int(spread / float(np.mean(unit))), 2**30))
     values = draw.rng.integers(-steps, steps + 1, channels)
-    if draw.chance(3) and not growth.style.wide:  # sums beyond int32 wrap
-        values[0] = draw.choice([-(2**31), 2**31 - 1])
-        growth.wraps = True
     reals = values * np.asarray(unit, np.float64)
     if kind == "float":
         return [growth.floats(reals * float(draw.rng.uniform(0.9, 1.1)))], reals

@@ -36,6 +36,9 @@ def raw_bias(growth: Growth, unit: Any, channels: int, spread: float) -> tuple[l
         return [], np.zeros(channels)
     steps = max(1, min(int(spread / float(np.mean(unit))), 2**30))
     counts = growth.draw.rng.integers(-steps, steps + 1, channels)
+    if growth.draw.chance(5) and not growth.style.wide:  # sums beyond int32 wrap
+        counts[0] = growth.draw.choice([-(2**31), 2**31 - 1])
+        growth.wraps = True
     return [growth.build.constant(counts, np.int32)], counts * np.asarray(unit, np.float64)
 
 
