@@ -81,7 +81,7 @@ def test_the_contracts_scalesim_columns(shape: tuple[int, int, int], expected: t
 def test_flush_and_full_load_are_scalesims_paper_plus_two_cycles_per_fold(
     machine: Arch, m: int, k: int, n: int
 ) -> None:
-    """Section 8: flush, weight_load full and acc_rows >= T give the paper's cycles, and SRAM read and write per fold."""
+    """Section 8: flush, full load and acc_rows >= T give the paper's cycles, plus SRAM read and write per fold."""
     ours = machine.evolve(
         flush_between_tiles=True, weight_load="full", acc_rows=max(m, n), x_gather_words_per_cycle=None
     )
