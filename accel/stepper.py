@@ -68,8 +68,6 @@ class Stepper:
         ready_x: Sequence[int] | None = None,
     ) -> None:
         x, w, b = _checked(activations, weights, bias)
-        if arch.x_gather_words_per_cycle is not None and arch.x_gather_words_per_cycle < max(arch.rows, arch.cols):
-            raise UsageError("the register-level stepper gathers all lanes at once: leave x_gather_words_per_cycle out")
         self.arch, self.cycle = arch, 0
         streamed, stationary = (w, x.T) if arch.dataflow == "is" else (x, w.T)
         self.tiles = _tile_table(streamed.shape[0], stationary.shape, arch, ready_w, ready_x)
@@ -84,6 +82,7 @@ class Stepper:
             int(arch.weight_load == "full"),
             arch.acc_bits,
             int(arch.overflow == "saturate"),
+            arch.x_gather_words_per_cycle or 0,
         )
         longest = int(self.tiles[:, specs.ROWS].max())
         self.registers = _power_up(arch.rows, arch.cols, longest, (streamed.shape[0], stationary.shape[1]))
@@ -234,7 +233,7 @@ def _power_up(rows: int, cols: int, longest: int, result: tuple[int, int]) -> sp
         line=zeros(rows + cols + 1, 7),
         bank=garbage(2, longest, cols),
         pending=zeros(2, longest),
-        control=zeros(9),
+        control=zeros(11),
         classes=zeros(len(specs.CLASSES)),
         events=zeros(len(specs.EVENTS)),
         result=garbage(*result),

@@ -17,7 +17,19 @@ ROW, ROWS, K0, DEPTH, COLUMN, COLUMNS, OPENS, CLOSES, BANK, READY_W, READY_X = r
 FLAGS, TILE, STEP, PUSH_TILE, PUSH_STEP, DRAIN_TILE, DRAIN_STEP = range(7)
 
 # State of the sequencer.
-STREAM_TILE, STREAM_STEP, NEXT_PUSH, NEXT_PUSH_STEP, PUSHED, DRAINING, DRAIN_LEFT, IN_FLIGHT, LAST_COMMIT = range(9)
+(
+    STREAM_TILE,
+    STREAM_STEP,
+    NEXT_PUSH,
+    NEXT_PUSH_STEP,
+    PUSHED,
+    DRAINING,
+    DRAIN_LEFT,
+    IN_FLIGHT,
+    LAST_COMMIT,
+    GATHERED,
+    PUSH_GATHERED,
+) = range(11)
 
 CLASSES = ("stream", "push", "shift", "flush", "wait_w", "hazard", "wait_x", "tail", "unexplained")
 (
@@ -37,7 +49,7 @@ MACS, STREAMED_READS, STATIONARY_READS, BIAS_READS, ACC_READS, ACC_WRITES, STRAY
 
 
 class StepperSpec(NamedTuple):
-    """The array as the stepper sees it (timing contract, section 9); flags are 0 or 1."""
+    """The array as the stepper sees it (timing contract, section 9); flags are 0 or 1, gather_words 0 is all."""
 
     rows: int
     cols: int
@@ -48,6 +60,7 @@ class StepperSpec(NamedTuple):
     full_load: int
     acc_bits: int
     saturate: int
+    gather_words: int
 
 
 class Operands(NamedTuple):
@@ -71,7 +84,8 @@ class Registers(NamedTuple):
     held, held_on: w0 and w1 of the PEs, [2, R, C]; acc, o: the PEs' sums and drain registers [R, C].
     leaving, leaving_v: token and v that left the last row as this cycle began [C].
     line: the last R + C + 1 commands [R + C + 1, 7], newest first; it carries the addresses along the edges.
-    bank: accumulators [banks, rows, C]; pending: rows of column 0 that are still being produced [banks, rows].
+    bank: accumulators [banks, rows, C]; pending: for rows that column 0 still has to commit, 1 + the cycle in which
+    they were issued, else 0 [banks, rows].
     result: final accumulators [S, H], where the requantiser would read them.
     """
 

@@ -69,6 +69,7 @@ def random_case(draw: np.random.Generator, dataflow: str, shapes: Sequence[tuple
         weight_load="full" if flag[2] else "used",
         acc_bits=int(draw.integers(8, 65)),
         overflow="saturate" if flag[3] else "wrap",
+        x_gather_words_per_cycle=int(draw.integers(1, rows + 2)) if draw.random() < 0.2 else None,
     )
     m, k, n = extent(draw, rows, cols), extent(draw, rows), extent(draw, cols, rows)
     operands = Operands.random(m, k, n, int(draw.integers(1 << 30)))
@@ -98,10 +99,10 @@ def recurrence(case: Case) -> tuple[int, Counter[str]]:
         ready_w = case.ready_w[number] if case.ready_w is not None else 0
         ready_x = case.ready_x[number] if case.ready_x is not None else 0
         if arch.dataflow == "os":
-            timeline.output_step(spec, state, tile[0], ready_x, 0, True, tile[0], classes)
+            timeline.output_step(spec, state, *tile, ready_x, 0, True, *tile, classes)
         else:
-            steps, depth, accumulates = tile
-            timeline.stationary_step(spec, state, depth, 1, steps, ready_w, ready_x, 0, accumulates, classes)
+            steps, depth, columns, accumulates = tile
+            timeline.stationary_step(spec, state, depth, columns, steps, ready_w, ready_x, 0, accumulates, classes)
     counts = Counter(dict(zip(timeline.CLASSES, classes.tolist(), strict=True)))
     drain, tail = (arch.rows if arch.dataflow == "os" else 0), arch.rows + arch.cols
     counts.update({"wait_x": counts.pop("wait_x_load"), "shift": drain, "tail": tail})
@@ -109,16 +110,19 @@ def recurrence(case: Case) -> tuple[int, Counter[str]]:
 
 
 def tiles_of(case: Case) -> Iterator[tuple[int, ...]]:
-    """Yield (K,) per OS tile, (Mt, Kt, accumulates) per WS or IS tile, in the order of section 4.4."""
+    """Yield (steps,) per OS tile, (steps, Kt, columns, accumulates) per WS or IS tile, in the order of section 4.4."""
     (m, k, n), arch = case.shape, case.arch
     if arch.dataflow == "os":
-        yield from [(k,)] * (-(-m // arch.rows) * -(-n // arch.cols))
+        for _ in range(0, n, arch.cols):
+            yield from ((k * arch.gather_cycles(min(arch.rows, m - row)),) for row in range(0, m, arch.rows))
         return
     streamed, held = (n, m) if arch.dataflow == "is" else (m, n)
-    for _ in range(0, held, arch.cols):
+    for column in range(0, held, arch.cols):
         for row in range(0, streamed, arch.acc_rows):
             for fold in range(0, k, arch.rows):
-                yield min(arch.acc_rows, streamed - row), min(arch.rows, k - fold), fold > 0
+                steps, depth = min(arch.acc_rows, streamed - row), min(arch.rows, k - fold)
+                steps *= arch.gather_cycles(depth) if arch.dataflow == "ws" else 1
+                yield steps, depth, min(arch.cols, held - column), fold > 0
 
 
 def assert_equal(case: Case) -> None:
@@ -278,11 +282,9 @@ def test_operands_that_do_not_fit_are_refused(operands: tuple[np.ndarray, ...], 
 
 
 def test_what_the_stepper_does_not_execute_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Narrow gathers, ready times for other tiles, and waits without an end."""
+    """Ready times for other tiles, and waits without an end."""
     operands = Operands.random(2, 2, 2)
     parts = operands.activations, operands.weights, operands.bias
-    with pytest.raises(UsageError, match="gather"):
-        step_gemm(*parts, Arch(array=4, x_gather_words_per_cycle=2))
     with pytest.raises(UsageError, match="one per tile"):
         step_gemm(*parts, Arch(array=4), ready_w=[0, 0])
     monkeypatch.setattr("accelsim.stepper.MAX_PE_CYCLES", 1 << 16)
