@@ -16,7 +16,6 @@ import tempfile
 from pathlib import Path
 
 TARGET = Path(__file__).resolve().parent.parent / "data" / "scalesim_3.0.0.csv"
-ARRAYS = ((4, 3), (8, 8), (16, 32))
 DATAFLOWS = ("ws", "os", "is")
 GEMMS = (
     # M, K, N: corners, then sizes that fit no array, then layers of small networks.
@@ -24,6 +23,12 @@ GEMMS = (
     (16, 32, 16), (17, 33, 31), (5, 7, 11), (13, 2, 29), (2, 64, 3), (31, 16, 5), (3, 100, 50), (50, 100, 3),
     (64, 27, 16), (49, 72, 32), (1, 128, 10), (100, 25, 6), (16, 150, 16), (196, 36, 8), (23, 61, 47),
 )  # fmt: skip
+LAYERS = (
+    # Layers of ResNet-18 and MobileNet.
+    (1, 512, 1000), (49, 256, 512), (196, 128, 256), (784, 64, 128), (196, 256, 512), (784, 128, 256),
+)  # fmt: skip
+RUNS = (((4, 3), GEMMS), ((8, 8), GEMMS), ((16, 32), GEMMS), ((32, 32), LAYERS))
+Gemms = tuple[tuple[int, int, int], ...]
 
 CONFIG = """
 [general]
@@ -58,21 +63,21 @@ UseRamulatorTrace : False
 """
 
 
-def reported_cycles(folder: Path, rows: int, cols: int, dataflow: str) -> list[int]:
-    """Run all GEMMs on one array and return the column `Total Cycles` of the compute report."""
+def reported_cycles(folder: Path, rows: int, cols: int, dataflow: str, gemms: Gemms) -> list[int]:
+    """Run products on one array and return the column `Total Cycles` of the compute report."""
     from scalesim.scale_sim import scalesim
 
     folder.mkdir()
     config, topology, layout = folder / "run.cfg", folder / "gemms.csv", folder / "layout.csv"
     config.write_text(CONFIG.format(rows=rows, cols=cols, dataflow=dataflow))
-    lines = [f"gemm{number}, {m}, {n}, {k}, 1:1," for number, (m, k, n) in enumerate(GEMMS)]
+    lines = [f"gemm{number}, {m}, {n}, {k}, 1:1," for number, (m, k, n) in enumerate(gemms)]
     topology.write_text("Layer, M, N, K, Sparsity,\n" + "\n".join(lines) + "\n")
-    layout.write_text("Layer,\n" + "".join(f"gemm{number}," + "1," * 30 + "\n" for number in range(len(GEMMS))))
+    layout.write_text("Layer,\n" + "".join(f"gemm{number}," + "1," * 30 + "\n" for number in range(len(gemms))))
     machine = scalesim(True, False, str(config), str(topology), str(layout), input_type_gemm=True)
     machine.run_scale(top_path=str(folder))
     with (folder / "run" / "COMPUTE_REPORT.csv").open() as report:
         table = [{key.strip(): value for key, value in row.items() if key} for row in csv.DictReader(report)]
-    if len(table) != len(GEMMS) or any(float(row["Stall Cycles"]) for row in table):
+    if len(table) != len(gemms) or any(float(row["Stall Cycles"]) for row in table):
         raise SystemExit(f"{dataflow} on {rows}x{cols}: rows are missing or stalled")
     return [round(float(row["Total Cycles"])) for row in table]
 
@@ -81,10 +86,10 @@ def main() -> None:
     """Write the table."""
     lines = ["rows,cols,dataflow,m,k,n,total_cycles"]
     with tempfile.TemporaryDirectory() as temporary:
-        for rows, cols in ARRAYS:
+        for (rows, cols), gemms in RUNS:
             for dataflow in DATAFLOWS:
-                totals = reported_cycles(Path(temporary) / f"{dataflow}{rows}x{cols}", rows, cols, dataflow)
-                for (m, k, n), total in zip(GEMMS, totals, strict=True):
+                totals = reported_cycles(Path(temporary) / f"{dataflow}{rows}x{cols}", rows, cols, dataflow, gemms)
+                for (m, k, n), total in zip(gemms, totals, strict=True):
                     lines.append(f"{rows},{cols},{dataflow},{m},{k},{n},{total}")
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_text("\n".join(lines) + "\n")
