@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from accelsim.errors import UsageError, printable
+from accelsim.errors import ExitCode, UsageError, nearest, printable
 
 if TYPE_CHECKING:
     from accelsim.arch import Arch
@@ -29,8 +29,19 @@ Timing = Annotated[
         help="The timing contract, what SCALE-Sim 3.0.0 reports, or the formula of its paper.",
     ),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="recurrence|stepper",
+        help="The recurrence, or every PE in every cycle on random operands (small products).",
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the stepper's operands.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+ENGINES = ("recurrence", "stepper")
 
 # What the classes of cycles are called in front of people.
 _CLASSES = {
@@ -69,6 +80,8 @@ def gemm(
     timing: Timing = "native",
     arch: ArchFile = None,
     settings: Settings = None,
+    engine: Engine = "recurrence",
+    seed: Seed = 0,
     json_output: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -79,10 +92,32 @@ def gemm(
     shape = parse_array(array) if array is not None else None
     machine = load_arch(arch, tuple(settings or ()), array=shape, dataflow=dataflow)
     result = gemm_timing(m, k, n, machine, timing=timing)
-    sys.stdout.write(_json(result, machine) if json_output else _text(result, machine))
+    differences = _step(result, machine, engine, seed)
+    sys.stdout.write((_json if json_output else _text)(result, machine, engine.lower(), differences))
+    if differences:
+        raise typer.Exit(ExitCode.MISMATCH)
 
 
-def _json(result: GemmTiming, machine: Arch) -> str:
+def _step(result: GemmTiming, machine: Arch, engine: str, seed: int) -> list[str]:
+    """Execute the product register by register, if so asked; returns in what it differs.
+
+    Raises:
+        UsageError: the engine is unknown, or does not execute this timing.
+    """
+    word = engine.lower()
+    if word not in ENGINES:
+        raise UsageError(f"unknown engine '{printable(engine)}' ({nearest(word, ENGINES)})")
+    if word == "recurrence":
+        return []
+    if result.timing != "native":
+        raise UsageError(f"--engine stepper executes the timing contract: leave --timing {result.timing} out")
+    from accelsim.stepper import compare_with, random_operands
+
+    operands = random_operands(result.m, result.k, result.n, seed)
+    return compare_with(operands, machine, result.cycles, result.classes, result.events)
+
+
+def _json(result: GemmTiming, machine: Arch, engine: str, differences: list[str]) -> str:
     """Return everything for a script."""
     table = {
         "m": result.m,
@@ -97,11 +132,13 @@ def _json(result: GemmTiming, machine: Arch) -> str:
         "events": dict(result.events),
         "utilisation": result.utilisation,
         "formula": formula(result, machine),
+        "engine": engine,
+        "differences": differences,
     }
     return json.dumps(table, indent=2, allow_nan=False) + "\n"
 
 
-def _text(result: GemmTiming, machine: Arch) -> str:
+def _text(result: GemmTiming, machine: Arch, engine: str, differences: list[str]) -> str:
     """Return the lines for a person."""
     reading = {
         "native": "timing contract",
@@ -123,6 +160,10 @@ def _text(result: GemmTiming, machine: Arch) -> str:
     lines.append("  events")
     width = max(len(f"{count:,}") for _, count in result.events)
     lines += [f"    {name:<16} {count:>{width},}" for name, count in result.events]
+    if engine == "stepper":
+        equal = "equal in accumulators, cycles, classes and events"
+        verdict = f"differs in {', '.join(differences)}" if differences else equal
+        lines.append(f"  stepper      every PE in every cycle, random operands: {verdict}")
     return "\n".join(lines) + "\n"
 
 

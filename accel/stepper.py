@@ -15,14 +15,19 @@ from accelsim.arch import Arch
 from accelsim.errors import ResourceLimitError, UsageError
 from accelsim.kernels import stepper as kernels
 from accelsim.kernels import stepper_specs as specs
+from accelsim.kernels.accumulate import accumulate_narrow
 
 Integers = NDArray[np.int64]
+Counts = tuple[tuple[str, int], ...]
 
 # What lies in registers and memories before anything is written: a result that depends on it is wrong.
 _GARBAGE = 85
 
 # One PE takes a few nanoseconds per cycle.
 MAX_PE_CYCLES = 1 << 32
+
+# Operands and results together.
+MAX_ELEMENTS = 1 << 24
 
 _DATAFLOWS = {"ws": specs.WS, "os": specs.OS, "is": specs.IS}
 _OPERAND_BITS = 16
@@ -41,8 +46,8 @@ class SteppedGemm:
 
     accumulators: Integers
     cycles: int
-    classes: tuple[tuple[str, int], ...]
-    events: tuple[tuple[str, int], ...]
+    classes: Counts
+    events: Counts
     tiles: int
 
 
@@ -117,7 +122,7 @@ class Stepper:
         by_class = tuple((name, cycles) for name, cycles in zip(specs.CLASSES, classes, strict=True) if cycles)
         return SteppedGemm(np.ascontiguousarray(result), total, by_class, self._events(), len(self.tiles))
 
-    def _events(self) -> tuple[tuple[str, int], ...]:
+    def _events(self) -> Counts:
         """Return the counts under the names of the contract."""
         counts = self.registers.events
         streamed, stationary = int(counts[specs.STREAMED_READS]), int(counts[specs.STATIONARY_READS])
@@ -157,6 +162,75 @@ def step_gemm(
         ResourceLimitError: the product is too large.
     """
     return Stepper(activations, weights, bias, arch, ready_w, ready_x).run()
+
+
+def random_operands(m: int, k: int, n: int, seed: int) -> tuple[Integers, Integers, Integers]:
+    """Draw 9-bit activations [M, K], 8-bit weights [N, K] and 20-bit biases [N].
+
+    Args:
+        m: rows of the result.
+        k: depth.
+        n: columns of the result.
+        seed: seed of the generator.
+
+    Raises:
+        ResourceLimitError: the operands would not fit a reasonable memory.
+    """
+    if m * k + n * k + m * n > MAX_ELEMENTS:
+        raise ResourceLimitError(
+            f"the operands of {m} x {k} x {n} have more than 2^24 elements: step a smaller product"
+        )
+    draw = np.random.default_rng(seed)
+    return (
+        draw.integers(-256, 256, (m, k)),
+        draw.integers(-128, 128, (n, k)),
+        draw.integers(-(1 << 19), 1 << 19, n),
+    )
+
+
+def compare_with(
+    operands: tuple[Integers, Integers, Integers],
+    arch: Arch,
+    cycles: int,
+    classes: Counts,
+    events: Counts,
+) -> list[str]:
+    """Execute a product and say in what it differs from what another execution found, and from the datapath.
+
+    Args:
+        operands: activations, weights, bias; see `step_gemm`.
+        arch: the machine.
+        cycles: total of the other execution.
+        classes: its cycles by class, without waits.
+        events: its counts.
+
+    Raises:
+        ResourceLimitError: the product is too large.
+    """
+    if cycles * arch.rows * arch.cols > MAX_PE_CYCLES:
+        raise ResourceLimitError(
+            f"{cycles:,} cycles of a {arch.rows}x{arch.cols} array are too many for the register-level stepper: "
+            f"step a smaller product"
+        )
+    done = step_gemm(*operands, arch)
+    found = {
+        "accumulators": np.array_equal(done.accumulators, _accumulated(operands, arch)),
+        "cycles": done.cycles == cycles,
+        "classes": dict(done.classes) == dict(classes),
+        "events": dict(done.events) == dict(events),
+    }
+    return [name for name, equal in found.items() if not equal]
+
+
+def _accumulated(operands: tuple[Integers, Integers, Integers], arch: Arch) -> Integers:
+    """Return the accumulators as the datapath computes them; operands are too small to overflow 64 bits."""
+    activations, weights, bias = operands
+    if arch.acc_bits > 63:
+        return activations @ weights.T + bias
+    acc = np.repeat(bias[:, None], len(activations), axis=1)
+    parts = weights.astype(np.int16), np.ascontiguousarray(activations.T.astype(np.int16))
+    accumulate_narrow(*parts, acc, arch.acc_bits, arch.overflow == "saturate")
+    return acc.T
 
 
 def _checked(activations: ArrayLike, weights: ArrayLike, bias: ArrayLike) -> tuple[Integers, Integers, Integers]:

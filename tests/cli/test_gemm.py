@@ -83,12 +83,39 @@ def test_json_has_everything() -> None:
         (("1", "2"), ("N",)),
         (("1", "2", "3", "--timing", "native2"), ("did you mean 'native'",)),
         (("1", "2", "3", "--dataflow", "rs"), ("dataflow",)),
+        (("1", "2", "3", "--engine", "steper"), ("did you mean 'stepper'",)),
+        (("1", "2", "3", "--engine", "stepper", "--timing", "scalesim"), ("--engine stepper", "scalesim")),
         (("1", "2", "3", "--array", "0x4"), ("0x4",)),
     ],
 )
 def test_bad_input_is_one_sentence(arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
     """Exit code 2 and what to do."""
     assert_refused(command("gemm", *arguments), 2, *words)
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--dataflow", "os"), ("--set", "accumulator.bits=9", "--set", "array.rows=3")]
+)
+def test_the_stepper_says_that_it_agrees(options: tuple[str, ...]) -> None:
+    """Every PE in every cycle, beside the recurrence and the datapath."""
+    outcome = command("gemm", "9", "20", "7", "--engine", "stepper", "--seed", "3", *options)
+    assert outcome.code == 0
+    assert "equal in accumulators, cycles, classes and events" in outcome.stdout
+
+
+def test_a_stepper_that_differs_is_a_mismatch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 3, and what differs."""
+    monkeypatch.setattr("accelsim.stepper._accumulated", lambda operands, arch: operands[2])
+    outcome = command("gemm", "9", "20", "7", "--engine", "stepper")
+    assert outcome.code == 3
+    assert "differs in accumulators" in outcome.stdout
+    assert json.loads(command("gemm", "9", "20", "7", "--engine", "stepper", "--json").stdout)["differences"]
+
+
+@pytest.mark.parametrize("shape", [("4000", "4000", "4000"), ("1", "1", "16000000"), ("400", "4000", "4000")])
+def test_products_too_large_for_the_stepper_are_refused(shape: tuple[str, ...]) -> None:
+    """Exit code 6."""
+    assert_refused(command("gemm", *shape, "--engine", "stepper"), 6, "step a smaller product")
 
 
 @pytest.mark.parametrize("verb", ["run", "explain"])
