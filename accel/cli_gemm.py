@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from accelsim.cli_options import ArchFile, ArrayShape, Dataflow, Debug, Json, Settings, machine_from
 from accelsim.errors import ExitCode, UsageError, nearest, printable
 
 if TYPE_CHECKING:
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
 RowsOfC = Annotated[int, typer.Argument(metavar="M", help="Rows of C[M, N] = bias[N] + A[M, K] B[K, N].")]
 Depth = Annotated[int, typer.Argument(metavar="K", help="Depth of the sums.")]
 ColumnsOfC = Annotated[int, typer.Argument(metavar="N", help="Columns of C.")]
-ArrayShape = Annotated[str | None, typer.Option("--array", metavar="RxC", help="Array shape: 16x16, 16X16 or 16.")]
-Dataflow = Annotated[str | None, typer.Option("--dataflow", metavar="ws|os|is", help="Stationary operand.")]
-ArchFile = Annotated[str | None, typer.Option("--arch", metavar="FILE|PRESET", help="Machine: TOML file or preset.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One parameter.")]
 Timing = Annotated[
     str,
     typer.Option(
@@ -38,8 +35,6 @@ Engine = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the stepper's operands.", min=0)]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 ENGINES = ("recurrence", "stepper")
 
@@ -86,11 +81,9 @@ def gemm(
     debug: Debug = False,
 ) -> None:
     """Time one matrix product on the array alone, all operands in their scratchpads."""
-    from accelsim.arch import load_arch, parse_array
     from accelsim.gemm import gemm_timing
 
-    shape = parse_array(array) if array is not None else None
-    machine = load_arch(arch, tuple(settings or ()), array=shape, dataflow=dataflow)
+    machine = machine_from(array, dataflow, None, None, arch, settings)
     result = gemm_timing(m, k, n, machine, timing=timing)
     differences = _step(result, machine, engine, seed)
     sys.stdout.write((_json if json_output else _text)(result, machine, engine.lower(), differences))

@@ -215,6 +215,8 @@ def test_gathered_scalars_stay_scalars() -> None:
     result = accelsim.run(accelsim.load(model.SerializeToString()))
     assert result.check.verdict == "exact"
     assert result.outputs["y"].shape == ()
+
+
 def test_a_fold_that_gathers_faster_keeps_behind_the_one_before() -> None:
     """Two folds of 2 and 1 lanes, gathered one by one: the second read a sum that was not committed yet."""
     machine = accelsim.Arch(array=(2, 1), x_gather_words_per_cycle=1)
