@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         UnsupportedModelError,
         UsageError,
     )
+    from accelsim.gemm import GemmTiming, gemm_timing
     from accelsim.golden import record, verify
     from accelsim.model import Model, load
     from accelsim.result import Result
@@ -48,6 +49,8 @@ _HOMES = {
     "ResourceLimitError": "errors",
     "UnsupportedModelError": "errors",
     "UsageError": "errors",
+    "GemmTiming": "gemm",
+    "gemm_timing": "gemm",
     "Model": "model",
     "load": "model",
     "Result": "result",
@@ -59,6 +62,7 @@ __all__ = [
     "Arch",
     "Comparison",
     "Dump",
+    "GemmTiming",
     "InvalidFileError",
     "InvalidModelError",
     "Model",
@@ -67,6 +71,7 @@ __all__ = [
     "UnsupportedModelError",
     "UsageError",
     "__version__",
+    "gemm_timing",
     "load",
     "load_arch",
     "record",

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from accelsim import cli_golden
+from accelsim import cli_gemm, cli_golden
 from accelsim.cli_options import (
     EXIT_CODES,
     AccBits,
@@ -99,6 +99,7 @@ def run(
     reference: ReferenceMode = "ort",
     dump: DumpFolder = None,
     dump_tensor: DumpTensor = None,
+    timing: cli_gemm.ModelTiming = "native",
     debug: Debug = False,
 ) -> None:
     """Run a model: outputs, cycles, energy, and the verdict against onnxruntime."""
@@ -172,6 +173,7 @@ def explain(
     input_file: ShapesFile = None,
     layer: Annotated[str | None, typer.Option("--layer", help="Only layers whose name contains this text.")] = None,
     external_data: ExternalData = False,
+    timing: cli_gemm.ModelTiming = "native",
     debug: Debug = False,
 ) -> None:
     """Show how each layer is lowered, tiled and timed, with the formula of its cycles filled in."""
@@ -195,6 +197,7 @@ def ops(
     typer.echo(operators_markdown() if markdown else operators_text())
 
 
+app.command(epilog=EXIT_CODES)(cli_gemm.gemm)
 app.command(epilog=EXIT_CODES)(cli_golden.record)
 app.command(epilog=EXIT_CODES)(cli_golden.verify)
 

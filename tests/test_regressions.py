@@ -19,6 +19,7 @@ from accelsim.geometry import ConvolutionGeometry
 from accelsim.graph.windows import window_geometry
 from accelsim.plan import make_plan
 from accelsim.result import LayerResult, _finite
+from accelsim.stepper import step_gemm
 from accelsim.timing import time_layer
 from accelsim.work import ContractionWork, ImageLayout
 from tests.cli.command import process
@@ -214,3 +215,11 @@ def test_gathered_scalars_stay_scalars() -> None:
     result = accelsim.run(accelsim.load(model.SerializeToString()))
     assert result.check.verdict == "exact"
     assert result.outputs["y"].shape == ()
+
+
+def test_a_fold_that_gathers_faster_keeps_behind_the_one_before() -> None:
+    """Two folds of 2 and 1 lanes, gathered one by one: the second read a sum that was not committed yet."""
+    machine = accelsim.Arch(array=(2, 1), x_gather_words_per_cycle=1)
+    stepped = step_gemm(np.ones((1, 3), int), np.ones((1, 3), int), np.zeros(1, int), machine)
+    assert accelsim.gemm_timing(1, 3, 1, machine).cycles == stepped.cycles == 2 + (4 + 1) + 1 + 2 + 1
+    assert stepped.accumulators.tolist() == [[3]]

@@ -47,7 +47,10 @@ def stationary_step(machine, state, depth, columns, steps, ready_w, ready_x, ban
     if machine.dataflow == IS and machine.gather_words > 0:
         push *= (columns + machine.gather_words - 1) // machine.gather_words
     start_push = max(base, ready_w)
-    hazard = previous + machine.rows + 2 if started and accumulates and not machine.flush else 0
+    hazard = np.int64(0)
+    if started and accumulates and not machine.flush:
+        # A fold that gathers fewer lanes runs faster than the one before, and must not catch up with its last row.
+        hazard = previous + machine.rows + 2 + max(0, length - steps)
     wait_x = max(ready_x, bank)
     start = max(max(issue_end, start_push + push), max(hazard, wait_x))
     time = issue_end

@@ -165,7 +165,8 @@ class StationaryArray:
             if self.machine.flush:
                 base = flushed = issued + self.machine.tail
             elif tile.accumulates:
-                hazard = previous.start + self.machine.rows + 2
+                slower = max(0, previous.tile.steps - tile.steps)
+                hazard = previous.start + slower + self.machine.rows + 2
         push_start = max(base, tile.ready_w)
         start = max(issued, push_start + tile.push, hazard, tile.ready_x)
         self.placed.append(Placed(tile, start, flushed, push_start, hazard))
