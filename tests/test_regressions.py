@@ -17,10 +17,10 @@ from accelsim.compare import differing
 from accelsim.contraction import AccumulatorUse
 from accelsim.geometry import ConvolutionGeometry
 from accelsim.graph.windows import window_geometry
-from accelsim.plan import make_plan
+from accelsim.plan import StreamPlan, make_plan
 from accelsim.result import LayerResult, _finite
 from accelsim.timing import time_layer
-from accelsim.work import ContractionWork, ImageLayout
+from accelsim.work import ContractionWork, ImageLayout, StreamWork
 from tests.cli.command import process
 from tests.hostile.builders import around, constant
 
@@ -214,3 +214,9 @@ def test_gathered_scalars_stay_scalars() -> None:
     result = accelsim.run(accelsim.load(model.SerializeToString()))
     assert result.check.verdict == "exact"
     assert result.outputs["y"].shape == ()
+
+
+def test_a_last_block_without_output_waits_for_the_store_before_it() -> None:
+    """One byte over two blocks: the first block stores it, and the layer ends with that store, not before it."""
+    timing = time_layer(StreamWork("vector", (), ((1, 1),), 0, (), 2), StreamPlan(2), accelsim.Arch(dram_burst=1))
+    assert timing.cycles == 1 + accelsim.Arch().dram_latency

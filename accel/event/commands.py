@@ -1,4 +1,4 @@
-"""What the engines are told to do for one contraction: chunks to load, tiles to issue, blocks to requantise and store."""
+"""What the engines are told to do for one contraction: chunks to load, tiles to issue, blocks to store."""
 
 from __future__ import annotations
 

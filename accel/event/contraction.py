@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import simpy
@@ -57,6 +57,10 @@ class ContractionModel:
         self.tokens = simpy.Container(env, capacity=arch.operand_buffers, init=arch.operand_buffers)
         self.states = [_BlockState(env.event(), env.event(), env.event()) for _ in blocks]
         self.chunks = [[_ChunkState(env.event(), env.event(), env.event()) for _ in block.chunks] for block in blocks]
+        for chunk, chunk_state in self._chunks():
+            for moved, complete in ((chunk.first, chunk_state.first), (chunk.second, chunk_state.second)):
+                if moved is None:  # an operand that is in its scratchpad already
+                    complete.succeed(0)
         for state, block in zip(self.states, blocks, strict=True):
             count = sum(len(chunk.tiles) for chunk in block.chunks)
             state.tiles = [_TileState(env.event(), env.event()) for _ in range(count)]
@@ -83,11 +87,14 @@ class ContractionModel:
                 yield self.tokens.get(1)
                 loads = [(chunk.first, state.first, "activations"), (chunk.second, state.second, "weights")]
                 for moved, complete, name in reversed(loads) if weights_first else loads:
-                    if moved is None:
-                        complete.succeed(0)
-                    else:
+                    if moved is not None:
                         self._count_load(name, moved)
                         yield from self.load_channel.move(moved, LOAD, f"{name} of block {number}", complete)
+
+    def _chunks(self) -> Iterator[tuple[Chunk, _ChunkState]]:
+        """Yield all chunks with their events, in order."""
+        for block, states in zip(self.blocks, self.chunks, strict=True):
+            yield from zip(block.chunks, states, strict=True)
 
     def _count_load(self, name: str, moved: Moved) -> None:
         events = self.recorder.events
@@ -96,7 +103,7 @@ class ContractionModel:
         events["dram_read_bytes"] += moved.burst_bytes
         events["useful_read_bytes"] += moved.useful_bytes
 
-    # ---------------------------------------------------------------------------------- the array, weight and input stationary
+    # ------------------------------------------------------------------ the array, weight and input stationary
 
     def _walk(self) -> list[tuple[int, Chunk, _ChunkState, Tile, _TileState, bool]]:
         """Return all tiles in order: block, chunk, tile, and whether the tile is the last one of its chunk."""
@@ -196,7 +203,7 @@ class ContractionModel:
         yield env.timeout(delay)
         self.states[number].committed.succeed(int(env.now))
 
-    # -------------------------------------------------------------------------------------- the array, output stationary
+    # -------------------------------------------------------------------------- the array, output stationary
 
     def _issue_output(self) -> Process:
         """ARRAY on OS: streams a tile, or a part of one; its sums drain while the next tile streams."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 ENGINES = ("load", "push", "array", "requant", "vector", "store")
 
@@ -42,6 +43,6 @@ class Recorder:
             otherwise: class of the cycles that no reason covers.
         """
         edges = sorted({start, end, *(min(max(edge, start), end) for _, low, high in reasons for edge in (low, high))})
-        for low, high in zip(edges, edges[1:], strict=False):
+        for low, high in pairwise(edges):
             name = next((name for name, since, until in reasons if since <= low < until), otherwise)
             self.classes[name] += high - low

@@ -1,4 +1,4 @@
-"""Bytes that DMA commands move: contiguous segments of operands and outputs, in whole bursts (contract, 5.5 and 5.7)."""
+"""Bytes that DMA commands move: contiguous segments, in whole bursts (contract, 5.5 and 5.7)."""
 
 from __future__ import annotations
 
@@ -43,10 +43,8 @@ class Tensors:
         image = work.image
         taps = image.geometry.kernel[0] * image.geometry.kernel[1]
         per_group = work.k // taps
-        if packed > 1:
-            channels = np.arange(per_group * packed)
-        else:
-            channels = np.arange(depth[0] // taps, -(-depth[1] // taps))
+        wanted = (0, per_group * packed) if packed > 1 else (depth[0] // taps, -(-depth[1] // taps))
+        channels = np.arange(*wanted)
         plane, total = image.height * image.width, Moved()
         for number, first, last in _image_parts(image, low, high):
             start, stop = needed_span(image, first, last)
@@ -114,10 +112,8 @@ def needed_span(image: ImageLayout, first: int, last: int) -> tuple[int, int]:
     corner_row, corner_column = divmod(first, image.out_width)
     final_row, final_column = divmod(last - 1, image.out_width)
     row, column = corner_row * stride_h - top, corner_column * stride_w - left
-    if row < 0 or row % step_h:
-        begin = (max(-(-row // step_h), 0), 0)
-    else:
-        begin = (row // step_h, -(-column // step_w))
+    hidden = row < 0 or row % step_h != 0
+    begin = (max(-(-row // step_h), 0), 0 if hidden else -(-column // step_w))
     row = final_row * stride_h - top + window.dilations[0] * (window.kernel[0] - 1)
     column = final_column * stride_w - left + window.dilations[1] * (window.kernel[1] - 1)
     end = (row // step_h, image.width - 1 if row % step_h else column // step_w)
