@@ -111,13 +111,14 @@ def simulate_model(
     check: bool,
     quiet: bool,
     dump: Dump | None,
+    engine: str = "recurrence",
 ) -> Result:
     """Run a model, with progress on stderr when that is a terminal."""
     from accelsim.progress import layer_progress
     from accelsim.simulate import run as simulate
 
     with layer_progress(loaded.name, quiet=quiet) as progress:
-        return simulate(loaded, machine, arrays, seed=seed, check=check, progress=progress, dump=dump)
+        return simulate(loaded, machine, arrays, seed=seed, check=check, progress=progress, dump=dump, engine=engine)
 
 
 def exit_by_verdict(result: Result) -> None:

@@ -17,6 +17,15 @@ Process = Generator[Any, Any, None]
 LOAD, STORE = 0, 1  # of requests at the same time the load comes first
 
 
+@dataclass(frozen=True)
+class Command:
+    """What a command belongs to, for the recorder: operand or result, output block, chunk of the block."""
+
+    what: str
+    block: int
+    chunk: int = 0
+
+
 @dataclass(frozen=True, order=True)
 class _Request:
     """A command that waits for the channel, ordered as it is served."""
@@ -25,7 +34,7 @@ class _Request:
     kind: int
     number: int
     moved: Moved = field(compare=False)
-    what: str = field(compare=False)
+    what: Command = field(compare=False)
     free: simpy.Event = field(compare=False)
     complete: simpy.Event = field(compare=False)
 
@@ -46,13 +55,13 @@ class Channel:
         self._count = 0
         env.process(self._serve())
 
-    def move(self, moved: Moved, kind: int, what: str, complete: simpy.Event) -> Process:
+    def move(self, moved: Moved, kind: int, what: Command, complete: simpy.Event) -> Process:
         """Pass one command through the channel; ends when the channel is free again.
 
         Args:
             moved: its bytes.
             kind: LOAD or STORE.
-            what: a name, for the recorder.
+            what: whose bytes they are, for the recorder.
             complete: succeeds when the data has arrived.
         """
         if not moved.burst_bytes:
@@ -76,9 +85,14 @@ class Channel:
             request = heapq.heappop(self._queue)
             start = int(env.now)
             yield env.timeout(-(-request.moved.burst_bytes // self._bytes_per_cycle))
-            self._recorder.busy(("load", "store")[request.kind], request.what, start, int(env.now))
+            self._record(request, start)
             request.free.succeed()
             env.process(self._deliver(request.complete))
+
+    def _record(self, request: _Request, start: int) -> None:
+        engine, command = ("load", "store")[request.kind], request.what
+        now, moved = int(self._env.now), request.moved
+        self._recorder.busy(engine, command.what, start, now, block=command.block, chunk=command.chunk, moved=moved)
 
     def _deliver(self, complete: simpy.Event) -> Process:
         yield self._env.timeout(self._latency)

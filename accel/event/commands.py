@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from accelsim.arch import Arch
-from accelsim.event.traffic import Moved, Tensors
+from accelsim.event.traffic import Moved, Tensors, pack_weights
 from accelsim.plan import ContractionPlan
 from accelsim.work import ContractionWork
 
@@ -55,15 +55,19 @@ def _cut(extent: int, size: int) -> list[Range]:
     return [(low, min(low + size, extent)) for low in range(0, extent, size)]
 
 
-def contraction_blocks(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> Iterator[Block]:
+def contraction_blocks(
+    work: ContractionWork, plan: ContractionPlan, arch: Arch, *, segments: bool = False
+) -> Iterator[Block]:
     """Yield the output blocks of a contraction in the order of contract section 4.4.
 
     Args:
         work: the layer's work.
         plan: its blocking.
         arch: the machine.
+        segments: also say where the bytes of each command lie.
     """
-    tensors, columns_outside = Tensors(work, arch.dram_burst), arch.dataflow != "is"
+    weights = pack_weights(work, plan, arch.dram_burst) if segments else None
+    tensors, columns_outside = Tensors(work, arch.dram_burst, weights), arch.dataflow != "is"
     row_parts, column_parts = _cut(work.m, plan.block_m), _cut(work.n, plan.block_n)
     outer_parts, inner_parts = (column_parts, row_parts) if columns_outside else (row_parts, column_parts)
     depths = _cut(work.k, plan.chunk_k)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import simpy
 
 from accelsim.arch import Arch
-from accelsim.event.channel import LOAD, STORE, Channel, Process
+from accelsim.event.channel import LOAD, STORE, Channel, Command, Process
 from accelsim.event.commands import Block, Chunk, Tile
 from accelsim.event.recorder import Recorder
 from accelsim.event.traffic import Moved
@@ -16,8 +16,9 @@ from accelsim.event.traffic import Moved
 
 @dataclass
 class _ChunkState:
-    """Events of one chunk: both operands complete, its last step issued."""
+    """Events of one chunk of a block: both operands complete, its last step issued."""
 
+    number: int
     first: simpy.Event
     second: simpy.Event
     issued: simpy.Event
@@ -25,8 +26,9 @@ class _ChunkState:
 
 @dataclass
 class _TileState:
-    """Events of one tile: its stationary operand pushed, its first step."""
+    """Events of one tile of a block: its stationary operand pushed, its first step."""
 
+    number: int
     pushed: simpy.Event
     started: simpy.Event
     push_start: int = 0
@@ -56,14 +58,17 @@ class ContractionModel:
         self.load_channel, self.store_channel = channels[0], channels[-1]
         self.tokens = simpy.Container(env, capacity=arch.operand_buffers, init=arch.operand_buffers)
         self.states = [_BlockState(env.event(), env.event(), env.event()) for _ in blocks]
-        self.chunks = [[_ChunkState(env.event(), env.event(), env.event()) for _ in block.chunks] for block in blocks]
+        self.chunks = [
+            [_ChunkState(number, env.event(), env.event(), env.event()) for number in range(len(block.chunks))]
+            for block in blocks
+        ]
         for chunk, chunk_state in self._chunks():
             for moved, complete in ((chunk.first, chunk_state.first), (chunk.second, chunk_state.second)):
                 if moved is None:  # an operand that is in its scratchpad already
                     complete.succeed(0)
         for state, block in zip(self.states, blocks, strict=True):
             count = sum(len(chunk.tiles) for chunk in block.chunks)
-            state.tiles = [_TileState(env.event(), env.event()) for _ in range(count)]
+            state.tiles = [_TileState(number, env.event(), env.event()) for number in range(count)]
         self._opened = -1
 
     def run(self) -> int:
@@ -85,11 +90,13 @@ class ContractionModel:
         for number, (block, states) in enumerate(zip(self.blocks, self.chunks, strict=True)):
             for chunk, state in zip(block.chunks, states, strict=True):
                 yield self.tokens.get(1)
+                self.recorder.level("operand_buffers", int(self.env.now), 1)
                 loads = [(chunk.first, state.first, "activations"), (chunk.second, state.second, "weights")]
                 for moved, complete, name in reversed(loads) if weights_first else loads:
                     if moved is not None:
                         self._count_load(name, moved)
-                        yield from self.load_channel.move(moved, LOAD, f"{name} of block {number}", complete)
+                        command = Command(name, number, state.number)
+                        yield from self.load_channel.move(moved, LOAD, command, complete)
 
     def _chunks(self) -> Iterator[tuple[Chunk, _ChunkState]]:
         """Yield all chunks with their events, in order."""
@@ -133,7 +140,7 @@ class ContractionModel:
             yield chunk_state.first if arch.dataflow == "is" else chunk_state.second
             state.push_start = int(env.now)
             yield env.timeout(tile.push)
-            self.recorder.busy("push", f"tile of block {number}", state.push_start, int(env.now))
+            self._busy("push", number, chunk_state, state, state.push_start)
             state.pushed.succeed(int(env.now))
             before = state, tile
 
@@ -165,7 +172,7 @@ class ContractionModel:
             state.started.succeed(start)
             yield env.timeout(tile.steps)
             issue_end, previous = int(env.now), start
-            self._streamed(number, tile, start, issue_end)
+            self._streamed(number, chunk_state, state, start)
             self._count_stationary(tile, self.blocks[number].packed)
             if last:
                 self._chunk_done(number, chunk_state)
@@ -177,13 +184,21 @@ class ContractionModel:
             self.states[number - self.arch.acc_banks].requantised if opening and number >= self.arch.acc_banks else None
         )
 
-    def _streamed(self, number: int, tile: Tile, start: int, end: int) -> None:
-        self.recorder.classes["stream"] += tile.steps
-        self.recorder.busy("array", f"tile of block {number}", start, end)
+    def _streamed(self, number: int, chunk: _ChunkState, tile: _TileState, start: int) -> None:
+        """Record a streamed tile; the first one of a block takes an accumulator bank."""
+        self.recorder.spend("stream", start, int(self.env.now))
+        self._busy("array", number, chunk, tile, start)
+        if tile.number == 0:
+            self.recorder.level("acc_banks", start, 1)
+
+    def _busy(self, engine: str, number: int, chunk: _ChunkState, tile: _TileState, start: int) -> None:
+        now = int(self.env.now)
+        self.recorder.busy(engine, "tile", start, now, block=number, chunk=chunk.number, tile=tile.number)
 
     def _chunk_done(self, number: int, state: _ChunkState) -> None:
         """Give the operand buffers back; after the last chunk the block drains to its commit."""
         state.issued.succeed(int(self.env.now))
+        self.recorder.level("operand_buffers", int(self.env.now), -1)
         self.tokens.put(1)
         if state is self.chunks[number][-1]:
             self.states[number].end = int(self.env.now)
@@ -209,7 +224,7 @@ class ContractionModel:
         """ARRAY on OS: streams a tile, or a part of one; its sums drain while the next tile streams."""
         env, arch = self.env, self.arch
         issue_end, drain, begun = 0, 0, False
-        for number, _, chunk_state, tile, _, last in self._walk():
+        for number, _, chunk_state, tile, state, last in self._walk():
             free = issue_end
             if tile.opens and begun:
                 drain = arch.rows
@@ -230,7 +245,7 @@ class ContractionModel:
                 self._opened = start
             yield env.timeout(tile.steps)
             issue_end, begun = int(env.now), True
-            self._streamed(number, tile, start, issue_end)
+            self._streamed(number, chunk_state, state, start)
             self._count_output(tile, self.blocks[number].packed)
             if last:
                 self._chunk_done(number, chunk_state)
@@ -253,7 +268,9 @@ class ContractionModel:
                 yield self.states[number - arch.output_buffers].stored
             start = int(env.now)
             yield env.timeout(block.bank_rows * -(-block.bank_columns // arch.requantiser_lanes) + arch.requant_latency)
-            self.recorder.busy("requant", f"block {number}", start, int(env.now))
+            self.recorder.busy("requant", "block", start, int(env.now), block=number)
+            self.recorder.level("output_buffers", start, 1)
+            self.recorder.level("acc_banks", int(env.now), -1)
             self.recorder.events["requant_elements"] += block.elements
             state.requantised.succeed(int(env.now))
 
@@ -263,17 +280,19 @@ class ContractionModel:
             yield state.requantised
             self.recorder.events["dram_write_bytes"] += block.store.burst_bytes
             self.recorder.events["useful_write_bytes"] += block.store.useful_bytes
-            yield from self.store_channel.move(block.store, STORE, f"block {number}", state.stored)
+            yield from self.store_channel.move(block.store, STORE, Command("outputs", number), state.stored)
 
     def _close(self) -> None:
         """Attribute what follows the last step: drain and tail of the array, requantiser, stores."""
-        arch, last, classes = self.arch, self.states[-1], self.recorder.classes
-        if arch.dataflow == "os":
-            classes["shift"] += arch.rows
-        classes["tail"] += arch.rows + arch.cols
+        arch, last, spend = self.arch, self.states[-1], self.recorder.spend
         committed, requantised = int(last.committed.value), int(last.requantised.value)
-        classes["requant"] += requantised - committed
-        classes["store"] += int(self.env.now) - requantised
+        drained = last.end + (arch.rows if arch.dataflow == "os" else 0)
+        spend("shift", last.end, drained)
+        spend("tail", drained, drained + arch.rows + arch.cols)
+        spend("requant", committed, requantised)
+        spend("store", requantised, int(self.env.now))
+        for state in self.states:
+            self.recorder.level("output_buffers", int(state.stored.value), -1)
 
     # ---------------------------------------------------------------------------------------------------- events
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from accelsim.arch import Arch
 from accelsim.event.commands import contraction_blocks
 from accelsim.event.contraction import ContractionModel
-from accelsim.event.recorder import Interval, Recorder
+from accelsim.event.recorder import Interval, LevelChange, Recorder
 from accelsim.event.stream import StreamModel
 from accelsim.plan import ContractionPlan, Plan, StreamPlan
 from accelsim.program import Program
@@ -31,13 +31,20 @@ _EVENTS = (
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """Timing of a layer and when each engine was busy, in cycles since its start."""
+    """Timing of a layer and when each engine was busy, in cycles since its start.
+
+    phases: the classes over time; levels: buffers taken and given back.
+    """
 
     timing: LayerTiming
     intervals: tuple[Interval, ...]
+    phases: tuple[Interval, ...] = ()
+    levels: tuple[LevelChange, ...] = ()
 
 
-def trace_layer(work: Work, plan: Plan, arch: Arch, *, shared_channel: bool = False, keep: bool = True) -> LayerTrace:
+def trace_layer(
+    work: Work, plan: Plan, arch: Arch, *, shared_channel: bool = False, keep: bool = True, segments: bool = False
+) -> LayerTrace:
     """Run one layer on the event model.
 
     Args:
@@ -45,11 +52,12 @@ def trace_layer(work: Work, plan: Plan, arch: Arch, *, shared_channel: bool = Fa
         plan: its blocking on this machine.
         arch: the machine.
         shared_channel: loads and stores share one DMA channel, as in contract section 5.5.
-        keep: keep the intervals.
+        keep: keep intervals, phases and levels.
+        segments: keep, with the intervals of a contraction, where the bytes of each DMA command lie.
     """
     recorder = Recorder(keep)
     if isinstance(work, ContractionWork) and isinstance(plan, ContractionPlan):
-        blocks = list(contraction_blocks(work, plan, arch))
+        blocks = list(contraction_blocks(work, plan, arch, segments=segments))
         cycles = ContractionModel(arch, blocks, recorder, shared_channel=shared_channel).run()
         events = _listed(_EVENTS, recorder.events)
     elif isinstance(work, StreamWork) and isinstance(plan, StreamPlan):
@@ -58,12 +66,25 @@ def trace_layer(work: Work, plan: Plan, arch: Arch, *, shared_channel: bool = Fa
     else:
         raise TypeError(f"{type(plan).__name__} does not plan {type(work).__name__}")
     timing = LayerTiming(cycles, _listed(_CLASSES, recorder.classes), events)
-    return LayerTrace(timing, tuple(recorder.intervals))
+    return LayerTrace(timing, tuple(recorder.intervals), tuple(recorder.phases), tuple(recorder.levels))
 
 
-def time_program_by_events(program: Program, arch: Arch) -> list[LayerTiming]:
-    """Return the timing of every layer from the event model; layers follow each other without overlap (5.6)."""
-    return [trace_layer(layer.work, layer.plan, arch, keep=False).timing for layer in program.layers]
+def time_program_by_events(
+    program: Program, arch: Arch, progress: Callable[[str, int, int], None] | None = None
+) -> list[LayerTiming]:
+    """Return the timing of every layer from the event model; layers follow each other without overlap (5.6).
+
+    Args:
+        program: the layers.
+        arch: the machine.
+        progress: called with (layer name, number of the layer, count of layers) after each layer.
+    """
+    timings = []
+    for number, layer in enumerate(program.layers):
+        timings.append(trace_layer(layer.work, layer.plan, arch, keep=False).timing)
+        if progress is not None:
+            progress(layer.name, number + 1, len(program.layers))
+    return timings
 
 
 def _listed(names: Sequence[str], counts: Counter[str]) -> tuple[tuple[str, int], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import simpy
 
 from accelsim.arch import Arch
-from accelsim.event.channel import LOAD, STORE, Channel, Process
+from accelsim.event.channel import LOAD, STORE, Channel, Command, Process
 from accelsim.event.recorder import Recorder
 from accelsim.event.traffic import Moved
 from accelsim.work import StreamWork
@@ -35,7 +35,9 @@ class StreamModel:
         for process in (self._load(), self._compute(), self._store()):
             self.env.process(process)
         self.env.run(until=simpy.AllOf(self.env, self.stored))
-        self.recorder.classes["store"] += int(self.env.now) - int(self.computed[-1].value)
+        self.recorder.spend("store", int(self.computed[-1].value), int(self.env.now))
+        for stored in self.stored:
+            self.recorder.level("output_buffers", int(stored.value), -1)
         return int(self.env.now)
 
     def traffic(self) -> tuple[tuple[str, int], ...]:
@@ -55,8 +57,9 @@ class StreamModel:
     def _load(self) -> Process:
         for number in range(self.blocks):
             yield self.tokens.get(1)
+            self.recorder.level("operand_buffers", int(self.env.now), 1)
             moved = Moved(self._share(self.read, number))
-            yield from self.load_channel.move(moved, LOAD, f"block {number}", self.loaded[number])
+            yield from self.load_channel.move(moved, LOAD, Command("operands", number), self.loaded[number])
 
     def _compute(self) -> Process:
         env, arch = self.env, self.arch
@@ -71,8 +74,10 @@ class StreamModel:
             operations = self._share(self.work.lane_operations, number)
             if operations:
                 yield env.timeout(-(-operations // arch.vector_lanes) + arch.vector_latency)
-            self.recorder.classes["vector"] += int(env.now) - start
-            self.recorder.busy("vector", f"block {number}", start, int(env.now))
+            self.recorder.spend("vector", start, int(env.now))
+            self.recorder.busy("vector", "block", start, int(env.now), block=number)
+            self.recorder.level("output_buffers", start, 1)
+            self.recorder.level("operand_buffers", int(env.now), -1)
             self.tokens.put(1)
             self.computed[number].succeed(int(env.now))
 
@@ -80,4 +85,4 @@ class StreamModel:
         for number in range(self.blocks):
             yield self.computed[number]
             moved = Moved(self._share(self.written, number))
-            yield from self.store_channel.move(moved, STORE, f"block {number}", self.stored[number])
+            yield from self.store_channel.move(moved, STORE, Command("outputs", number), self.stored[number])

@@ -2,36 +2,93 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.plan import ContractionPlan
 from accelsim.work import ContractionWork, ImageLayout
 
 Addresses = NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Equally long and equally spaced segments of one operand.
+
+    operand: "first", "second" or "output"; start: first byte, from the operand's own start; length: bytes of a segment;
+    count: segments; stride: bytes from one to the next.
+    """
+
+    operand: str
+    start: int
+    length: int
+    count: int
+    stride: int
+
+
 @dataclass(frozen=True)
 class Moved:
-    """Bytes of one command: in whole bursts, and those that were asked for."""
+    """Bytes of one command: in whole bursts, and those that were asked for; segments only where they are wanted."""
 
     burst_bytes: int = 0
     useful_bytes: int = 0
+    segments: tuple[Segments, ...] = ()
 
     def __add__(self, other: Moved) -> Moved:
-        return Moved(self.burst_bytes + other.burst_bytes, self.useful_bytes + other.useful_bytes)
+        bursts, useful = self.burst_bytes + other.burst_bytes, self.useful_bytes + other.useful_bytes
+        return Moved(bursts, useful, self.segments + other.segments)
+
+
+@dataclass(frozen=True)
+class PackedWeights:
+    """Where each tile of packed weights lies: every tile starts on a burst, in the order of groups, columns and depth.
+
+    offsets: first byte by (group, column, depth); size: bytes of all tiles.
+    """
+
+    offsets: Mapping[tuple[int, int, int], int]
+    size: int
+
+
+def pack_weights(work: ContractionWork, plan: ContractionPlan, burst: int) -> PackedWeights:
+    """Lay the weights of a layer out as its plan loads them.
+
+    Args:
+        work: the layer's work.
+        plan: its blocking.
+        burst: bytes of a burst.
+    """
+    offsets, size = {}, 0
+    for group in range(0, work.groups, plan.pack):
+        packed = min(plan.pack, work.groups - group)
+        for column in range(0, work.n, plan.block_n):
+            width = min(plan.block_n, work.n - column) * packed
+            for depth in range(0, work.k, plan.chunk_k):
+                offsets[group, column, depth] = size
+                used = _weight_bytes(work, width, depth, min(depth + plan.chunk_k, work.k))
+                size += -(-used // burst) * burst
+    return PackedWeights(offsets, size)
+
+
+def _weight_bytes(work: ContractionWork, width: int, low: int, high: int) -> int:
+    """Bytes of a tile of packed weights; the first chunk of a column has its parameters in front."""
+    size = -(-(high - low) * width * work.weight_bits // 8)
+    return size + (width * work.parameter_bytes if low == 0 else 0)
 
 
 @dataclass(frozen=True)
 class Tensors:
     """Where the operands and the result of a contraction lie: [images, channels, height, width], or row by row.
 
-    burst: bytes of a burst.
+    burst: bytes of a burst; weights: their layout, where segments are wanted.
     """
 
     work: ContractionWork
     burst: int
+    weights: PackedWeights | None = None
 
     def first(self, group: int, packed: int, rows: tuple[int, int], depth: tuple[int, int]) -> Moved:
         """Return what loading some output rows' part of the first operand moves, at a range of depths."""
@@ -39,7 +96,7 @@ class Tensors:
         low, high = rows
         if work.image is None:
             starts = (group * work.m + np.arange(low, high)) * work.k + depth[0]
-            return self._segments(starts * size, (depth[1] - depth[0]) * size)
+            return self._segments("first", starts * size, (depth[1] - depth[0]) * size)
         image = work.image
         taps = image.geometry.kernel[0] * image.geometry.kernel[1]
         per_group = work.k // taps
@@ -49,7 +106,8 @@ class Tensors:
         for number, first, last in _image_parts(image, low, high):
             start, stop = needed_span(image, first, last)
             base = number * work.groups * per_group + group * per_group
-            total += self._segments(((base + channels) * plane + start) * size, (stop - start) * size)
+            starts = ((base + channels) * plane + start) * size
+            total += self._segments("first", starts, (stop - start) * size)
         return total
 
     def second(self, group: int, packed: int, columns: tuple[int, int], depth: tuple[int, int]) -> Moved:
@@ -58,11 +116,10 @@ class Tensors:
         low, high = columns
         if work.dynamic_second:
             starts = (group * work.k + np.arange(*depth)) * work.n + low
-            return self._segments(starts * work.input_bytes, (high - low) * work.input_bytes)
-        width = (high - low) * packed
-        size = -(-(depth[1] - depth[0]) * width * work.weight_bits // 8)
-        size += width * work.parameter_bytes if depth[0] == 0 else 0
-        return self._segments(np.zeros(1, np.int64), size)
+            return self._segments("second", starts * work.input_bytes, (high - low) * work.input_bytes)
+        start = 0 if self.weights is None else self.weights.offsets[group, low, depth[0]]
+        size = _weight_bytes(work, (high - low) * packed, *depth)
+        return self._segments("second", np.full(1, start, np.int64), size)
 
     def output(self, group: int, packed: int, rows: tuple[int, int], columns: tuple[int, int]) -> Moved:
         """Return what storing one output block moves."""
@@ -70,14 +127,15 @@ class Tensors:
         width = (columns[1] - columns[0]) * packed
         if work.image is None:
             starts = (group * work.m + np.arange(*rows)) * work.n + columns[0]
-            return self._segments(starts * size, width * size)
+            return self._segments("output", starts * size, width * size)
         pixels, total = work.image.out_height * work.image.out_width, Moved()
         for number, first, last in _image_parts(work.image, *rows):
             base = (number * work.groups + group) * work.n + columns[0]
-            total += self._segments(((base + np.arange(width)) * pixels + first) * size, (last - first) * size)
+            starts = ((base + np.arange(width)) * pixels + first) * size
+            total += self._segments("output", starts, (last - first) * size)
         return total
 
-    def _segments(self, starts: Addresses, length: int) -> Moved:
+    def _segments(self, operand: str, starts: Addresses, length: int) -> Moved:
         """Return the bytes of equally long segments; adjacent ones are moved as one."""
         count = len(starts)
         if not count or length <= 0:
@@ -85,7 +143,11 @@ class Tensors:
         if count > 1 and starts[1] - starts[0] == length:
             starts, length, count = starts[:1], length * count, 1
         touched = (starts + length - 1) // self.burst - starts // self.burst + 1
-        return Moved(int(touched.sum()) * self.burst, count * length)
+        segments: tuple[Segments, ...] = ()
+        if self.weights is not None:
+            stride = int(starts[1] - starts[0]) if count > 1 else 0
+            segments = (Segments(operand, int(starts[0]), length, count, stride),)
+        return Moved(int(touched.sum()) * self.burst, count * length, segments)
 
 
 def _image_parts(image: ImageLayout, low: int, high: int) -> list[tuple[int, int, int]]:

@@ -1,0 +1,184 @@
+"""A picture of the engines over time: a Gantt chart with the classes of cycles, buffers in use and DRAM traffic."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from accelsim.arch import Arch
+from accelsim.errors import printable
+from accelsim.event.recorder import BUFFERS, ENGINES
+from accelsim.traces.timeline import Activity, Scene, rates
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Colours of Okabe and Ito, which people with any kind of colour vision can tell apart, and greys for what is no work.
+_ENGINE_COLOURS = {
+    "load": {"weights": "#0072B2", "activations": "#56B4E9", "operands": "#56B4E9"},
+    "push": {"tile": "#CC79A7"},
+    "array": {"tile": "#009E73"},
+    "requant": {"block": "#E69F00"},
+    "vector": {"block": "#F0E442"},
+    "store": {"outputs": "#D55E00"},
+}
+_CLASS_COLOURS = {
+    "stream": "#009E73", "vector": "#F0E442", "push": "#CC79A7", "shift": "#AA6F9E", "flush": "#7A4E6D",
+    "hazard": "#882255", "wait_w": "#0072B2", "wait_x_load": "#56B4E9", "wait_load": "#56B4E9",
+    "wait_x_bank": "#8C6BB1", "wait_store": "#B2532D", "tail": "#BBBBBB", "requant": "#E69F00", "store": "#D55E00",
+}  # fmt: skip
+_CLASS_NAMES = {
+    "stream": "MAC steps", "vector": "vector unit works", "push": "exposed push", "shift": "drain (shift)",
+    "flush": "flush", "hazard": "hazard", "wait_w": "waits for weights", "wait_x_load": "waits for activations",
+    "wait_load": "waits for operands", "wait_x_bank": "waits for a bank", "wait_store": "waits for a store",
+    "tail": "tail R+C", "requant": "requantiser, exposed", "store": "store, exposed",
+}  # fmt: skip
+_BUFFER_NAMES = {
+    "operand_buffers": "operand buffers",
+    "acc_banks": "accumulator banks",
+    "output_buffers": "output buffers",
+}
+_INK, _GRID = "#222222", "#DDDDDD"
+_WIDTH_INCHES = 12.0
+
+
+def draw(activities: Sequence[Activity], scene: Scene, arch: Arch, title: str, kind: str) -> bytes:
+    """Return the chart of a window.
+
+    Args:
+        activities: what happened, layer by layer.
+        scene: the window.
+        arch: the machine.
+        title: heading.
+        kind: "svg" or "png".
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with matplotlib.rc_context({"svg.hashsalt": "accel-sim", "font.family": "DejaVu Sans", "font.size": 9}):
+        figure = _figure(activities, scene, arch, title)
+        buffer = io.BytesIO()
+        metadata = {"Date": None} if kind == "svg" else {}
+        figure.savefig(buffer, format=kind, dpi=150, metadata=metadata, bbox_inches="tight", pad_inches=0.15)
+        pyplot.close(figure)
+    return buffer.getvalue()
+
+
+def _figure(activities: Sequence[Activity], scene: Scene, arch: Arch, title: str) -> Figure:
+    """Lay the rows out: layers and engines above, buffers and DRAM traffic below, one legend."""
+    from matplotlib import pyplot
+
+    used = {part.engine for activity in activities for part in activity.intervals}
+    engines = [engine for engine in ENGINES if engine in used]
+    heights = [len(engines) + 2.2, *[0.8] * len(BUFFERS), 1.3]
+    figure, axes = pyplot.subplots(
+        len(heights), 1, sharex=True, figsize=(_WIDTH_INCHES, 0.42 * sum(heights) + 1.1),
+        gridspec_kw={"height_ratios": heights, "hspace": 0.14},
+    )  # fmt: skip
+    figure.suptitle(title, x=0.125, y=0.985, ha="left", fontsize=11, fontweight="bold", color=_INK)
+    _draw_engines(axes[0], activities, engines, scene)
+    for axis, buffer in zip(axes[1:-1], BUFFERS, strict=True):
+        _draw_buffer(axis, activities, scene, buffer)
+    _draw_traffic(axes[-1], activities, scene, arch)
+    for axis in axes:
+        axis.set_xlim(scene.first, scene.last)
+        axis.tick_params(length=0, colors=_INK)
+        for side in axis.spines.values():
+            side.set_visible(False)
+    axes[-1].set_xlabel("cycle of the run", color=_INK)
+    axes[-1].xaxis.set_major_formatter("{x:,.0f}")
+    axes[-1].tick_params(axis="x", length=3)
+    return figure
+
+
+def _draw_engines(axis: Axes, activities: Sequence[Activity], engines: Sequence[str], scene: Scene) -> None:
+    """Draw a band of layers, the issue port by class, and one line per engine."""
+    from matplotlib.patches import Patch
+
+    names = ["layer", "issue port", *(engine.upper() for engine in engines)]
+    axis.set_ylim(len(names) - 0.45, -0.55)
+    axis.set_yticks(range(len(names)), names, fontsize=9)
+    axis.set_axisbelow(True)
+    axis.grid(axis="x", color=_GRID, linewidth=0.6)
+    for activity in activities:
+        _draw_layer_name(axis, activity, scene)
+        for name in _CLASS_COLOURS:
+            spans = [(part.start, part.end - part.start) for part in activity.phases if part.what == name]
+            axis.broken_barh(spans, (0.64, 0.72), facecolors=_CLASS_COLOURS[name], linewidth=0)
+        for row, engine in enumerate(engines, start=2):
+            for what, colour in _ENGINE_COLOURS[engine].items():
+                parts = [part for part in activity.intervals if part.engine == engine and part.what == what]
+                spans = [(part.start, part.end - part.start) for part in parts]
+                edge = min(0.5, _WIDTH_INCHES * 8 / max(len(spans), 1))  # many thin bars are drawn without edges
+                axis.broken_barh(
+                    spans,
+                    (row - 0.36, 0.72),
+                    facecolors=colour,
+                    edgecolors="white",
+                    linewidth=edge if edge > 0.2 else 0,
+                )
+    present = {part.what for activity in activities for part in activity.phases}
+    handles = [
+        Patch(color=_CLASS_COLOURS[name], label=_CLASS_NAMES[name]) for name in _CLASS_COLOURS if name in present
+    ]
+    operands = {part.what for activity in activities for part in activity.intervals if part.engine == "load"}
+    handles += [Patch(color=_ENGINE_COLOURS["load"][name], label=f"loads {name}") for name in sorted(operands)]
+    axis.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 1.005), ncol=min(len(handles), 6), frameon=False, fontsize=8,
+        handlelength=1.1, handleheight=0.9, columnspacing=1.4, borderaxespad=0,
+    )  # fmt: skip
+
+
+def _draw_layer_name(axis: Axes, activity: Activity, scene: Scene) -> None:
+    """Draw the bar of a layer, with its name where that has room."""
+    width = activity.end - activity.start
+    shade = "#F0F0F0" if activity.placed.number % 2 else "#E2E2E2"
+    axis.broken_barh([(activity.start, width)], (-0.36, 0.72), facecolors=shade, edgecolors="white", linewidth=0.8)
+    room = int(width / (scene.last - scene.first) * _WIDTH_INCHES * 11)  # characters of this size
+    name = printable(activity.placed.layer.name, 80)
+    if room >= 3:
+        text = name if len(name) <= room else f"{name[: room - 1]}…"
+        axis.text(
+            activity.start + width / 2, 0, text.replace("$", r"\$"), ha="center", va="center", fontsize=8, color=_INK,
+            clip_on=True,
+        )  # fmt: skip
+
+
+def _draw_buffer(axis: Axes, activities: Sequence[Activity], scene: Scene, buffer: str) -> None:
+    """Draw how many buffers of a kind are in use, as steps."""
+    points, capacity = [(scene.first, 0)], 1
+    for activity in activities:
+        for samples in activity.samples:
+            if samples.buffer == buffer:
+                points += samples.points
+                capacity = samples.capacity
+    cycles, numbers = zip(*points, (scene.last, points[-1][1]), strict=True)
+    axis.fill_between(cycles, numbers, step="post", color="#999999", linewidth=0)
+    axis.set_ylim(0, capacity * 1.08)
+    axis.set_yticks([0, capacity], ["", str(capacity)], fontsize=7)
+    axis.axhline(capacity, color=_GRID, linewidth=0.6)
+    _label(axis, _BUFFER_NAMES[buffer])
+
+
+def _draw_traffic(axis: Axes, activities: Sequence[Activity], scene: Scene, arch: Arch) -> None:
+    """Draw DRAM bytes per cycle: reads upwards, writes downwards."""
+    for engine, sign, colour in (("load", 1, "#0072B2"), ("store", -1, "#D55E00")):
+        points: list[tuple[int, float]] = [(scene.first, 0.0)]
+        for activity in activities:
+            points += rates(activity, arch, engine)
+        cycles, values = zip(*points, (scene.last, points[-1][1]), strict=True)
+        axis.fill_between(cycles, [sign * value for value in values], step="post", color=colour, linewidth=0)
+    limit = arch.dram_bytes_per_cycle
+    axis.set_ylim(-limit * 1.08, limit * 1.08)
+    axis.set_yticks([-limit, limit], [f"{limit} write", f"{limit} read"], fontsize=7)
+    axis.axhline(0, color=_INK, linewidth=0.5)
+    _label(axis, "DRAM B/cycle")
+
+
+def _label(axis: Axes, text: str) -> None:
+    """Write the name of a line where the engines have theirs."""
+    axis.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=9, color=_INK, labelpad=34)
