@@ -94,6 +94,8 @@ def _check_target(path: Path) -> None:
     """Refuse a file that cannot be created, before any work is done."""
     folder = path.parent
     try:
+        if "\0" in str(path):
+            raise ValueError("its name has a null character")
         if not path.name or path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not folder.is_dir():

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from fractions import Fraction
 
 
-@dataclass(frozen=True)
 class Clock:
     """The machine's clock; `unit` is "ns" up to 1 GHz, else "ps", so that no two cycles share a time stamp."""
 
-    ghz: float
-
-    @property
-    def unit(self) -> str:
-        """Unit of the time stamps."""
-        return "ns" if self.ghz <= 1 else "ps"
+    def __init__(self, ghz: float) -> None:
+        self.ghz = ghz
+        self.unit = "ns" if ghz <= 1 else "ps"
+        period = Fraction(1 if ghz <= 1 else 1000) / Fraction(str(ghz))
+        self._units, self._cycles = period.numerator, period.denominator
 
     def stamp(self, cycle: int) -> int:
         """Return the time at which a cycle begins, in units, rounded down."""
-        if self.ghz == 1:
-            return cycle
-        return int(cycle * (1 if self.unit == "ns" else 1000) / self.ghz)
+        return cycle * self._units // self._cycles
 
     def __str__(self) -> str:
         period = f"1 cycle = {1 / self.ghz:.6g} ns at {self.ghz:g} GHz"

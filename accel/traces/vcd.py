@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import IO, Any
 
 from vcd import VCDWriter
@@ -12,6 +11,8 @@ from accelsim.errors import printable
 from accelsim.event.recorder import BUFFERS, ENGINES
 from accelsim.traces.clock import Clock
 from accelsim.traces.timeline import Activity, Budget, Scene, rates
+
+Changes = dict[int, dict[str, str | int | float]]
 
 _ROOT = "accelerator"
 
@@ -30,6 +31,7 @@ class WaveWriter:
             init_timestamp=begin,
         )
         self._variables: dict[str, Any] = {}
+        self._changes: Changes = {}
         add = self._register
         add("layer", "name", "string", None, "")
         add("layer", "number", "integer", 32, "x")
@@ -44,21 +46,16 @@ class WaveWriter:
         for engine in ("load", "store"):
             add(engine, "bytes_per_cycle", "real", 64, 0.0)
 
-    def open(self, metadata: Mapping[str, str | int | float]) -> None:
-        """Nothing to begin: the header says what the file is."""
-
     def _register(self, scope: str, name: str, kind: str, size: int | None, initial: str | int | float) -> None:
         variable = self._writer.register_var(f"{_ROOT}.{scope}", name, kind, size=size, init=initial)
         self._variables[f"{scope}.{name}"] = variable
 
     def layer(self, activity: Activity) -> None:
-        """Write the changes of one layer in the order of time; of several in one cycle the last one stays."""
-        changes: dict[int, dict[str, str | int | float]] = {}
-        placed = activity.placed
+        """Write the changes of one layer in the order of time; of several in one cycle the last one stays.
 
-        def change(cycle: int, name: str, value: str | int | float) -> None:
-            changes.setdefault(cycle, {})[name] = value
-
+        Those of its last cycle are kept for the next layer, which may begin there.
+        """
+        placed, change = activity.placed, self._change
         change(activity.start, "layer.name", _one_word(placed.layer.name))
         change(activity.start, "layer.number", placed.number)
         for phase in activity.phases:
@@ -75,17 +72,27 @@ class WaveWriter:
         for engine in ("load", "store"):
             for cycle, rate in rates(activity, self._arch, engine):
                 change(cycle, f"{engine}.bytes_per_cycle", rate)
-        for cycle in sorted(changes):
-            self._budget.take(len(changes[cycle]))
-            for name, value in changes[cycle].items():
-                self._writer.change(self._variables[name], self._clock.stamp(cycle), value)
+        self._write(activity.end)
+        change(activity.end, "layer.name", "")
+        change(activity.end, "layer.number", "x")
+        change(activity.end, "issue.cycle_class", "")
 
     def close(self) -> None:
         """Write the end of the window."""
-        end = self._clock.stamp(self._scene.last)
-        self._writer.change(self._variables["layer.name"], end, "")
-        self._writer.change(self._variables["issue.cycle_class"], end, "")
-        self._writer.close(end)
+        self._write(self._scene.last + 1)
+        self._writer.close(self._clock.stamp(self._scene.last))
+
+    def _change(self, cycle: int, name: str, value: str | int | float) -> None:
+        """Note a change."""
+        self._changes.setdefault(cycle, {})[name] = value
+
+    def _write(self, until: int) -> None:
+        """Write the changes before a cycle."""
+        for cycle in sorted(cycle for cycle in self._changes if cycle < until):
+            noted = self._changes.pop(cycle)
+            self._budget.take(len(noted))
+            for name, value in noted.items():
+                self._writer.change(self._variables[name], self._clock.stamp(cycle), value)
 
 
 def _one_line(text: str) -> str:
