@@ -184,7 +184,8 @@ def _samples(buffer: str, arch: Arch, levels: Sequence[LevelChange], offset: int
     for level in levels:
         if level.buffer == buffer:
             changes[max(level.cycle + offset, first)] += level.change
-    points, number = [], 0
+    points: list[tuple[int, int]] = []
+    number = 0
     for cycle in sorted(changes):
         if cycle > last:
             break
