@@ -101,14 +101,16 @@ def _block(
     arch: Arch, tensors: Tensors, group: int, packed: int, rows: Range, columns: Range, chunks: tuple[Chunk, ...]
 ) -> Block:
     """Close one output block; on IS the bank holds a row per n and a column per m."""
-    height, width = rows[1] - rows[0], (columns[1] - columns[0]) * packed
+    height, features = rows[1] - rows[0], columns[1] - columns[0]
+    width = (features + tensors.work.row_sums) * packed
     bank = (width, height) if arch.dataflow == "is" else (height, width)
-    return Block(packed, chunks, *bank, height * width, tensors.output(group, packed, rows, columns))
+    return Block(packed, chunks, *bank, height * features * packed, tensors.output(group, packed, rows, columns))
 
 
 def _tiles(work: ContractionWork, arch: Arch, packed: int, rows: Range, columns: Range, depth: Range) -> Iterator[Tile]:
-    """Yield the tiles of one chunk: row tiles on OS, k-folds on WS and IS."""
-    height, width, deep = rows[1] - rows[0], (columns[1] - columns[0]) * packed, (depth[1] - depth[0]) * packed
+    """Yield the tiles of one chunk: row tiles on OS, k-folds on WS and IS; each group has its sums of activations."""
+    height, deep = rows[1] - rows[0], (depth[1] - depth[0]) * packed
+    width = (columns[1] - columns[0] + work.row_sums) * packed
     opens = depth[0] == 0
     if arch.dataflow == "os":
         for low, high in _cut(height, arch.rows):

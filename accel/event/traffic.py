@@ -92,11 +92,10 @@ class Tensors:
 
     def first(self, group: int, packed: int, rows: tuple[int, int], depth: tuple[int, int]) -> Moved:
         """Return what loading some output rows' part of the first operand moves, at a range of depths."""
-        work, size = self.work, self.work.input_bytes
+        work, bits = self.work, self.work.first_bits
         low, high = rows
         if work.image is None:
-            starts = (group * work.m + np.arange(low, high)) * work.k + depth[0]
-            return self._segments("first", starts * size, (depth[1] - depth[0]) * size)
+            return self._rows("first", group * work.m + np.arange(low, high), work.k, depth, bits)
         image = work.image
         taps = image.geometry.kernel[0] * image.geometry.kernel[1]
         per_group = work.k // taps
@@ -106,8 +105,7 @@ class Tensors:
         for number, first, last in _image_parts(image, low, high):
             start, stop = needed_span(image, first, last)
             base = number * work.groups * per_group + group * per_group
-            starts = ((base + channels) * plane + start) * size
-            total += self._segments("first", starts, (stop - start) * size)
+            total += self._rows("first", base + channels, plane, (start, stop), bits)
         return total
 
     def second(self, group: int, packed: int, columns: tuple[int, int], depth: tuple[int, int]) -> Moved:
@@ -115,25 +113,29 @@ class Tensors:
         work = self.work
         low, high = columns
         if work.dynamic_second:
-            starts = (group * work.k + np.arange(*depth)) * work.n + low
-            return self._segments("second", starts * work.input_bytes, (high - low) * work.input_bytes)
+            return self._rows("second", group * work.k + np.arange(*depth), work.n, columns, work.second_bits)
         start = 0 if self.weights is None else self.weights.offsets[group, low, depth[0]]
         size = _weight_bytes(work, (high - low) * packed, *depth)
         return self._segments("second", np.full(1, start, np.int64), size)
 
     def output(self, group: int, packed: int, rows: tuple[int, int], columns: tuple[int, int]) -> Moved:
         """Return what storing one output block moves."""
-        work, size = self.work, self.work.output_bytes
+        work, bits = self.work, self.work.output_bits
         width = (columns[1] - columns[0]) * packed
         if work.image is None:
-            starts = (group * work.m + np.arange(*rows)) * work.n + columns[0]
-            return self._segments("output", starts * size, width * size)
+            span = columns[0], columns[0] + width
+            return self._rows("output", group * work.m + np.arange(*rows), work.n, span, bits)
         pixels, total = work.image.out_height * work.image.out_width, Moved()
         for number, first, last in _image_parts(work.image, *rows):
             base = (number * work.groups + group) * work.n + columns[0]
-            starts = ((base + np.arange(width)) * pixels + first) * size
-            total += self._segments("output", starts, (last - first) * size)
+            total += self._rows("output", base + np.arange(width), pixels, (first, last), bits)
         return total
+
+    def _rows(self, operand: str, numbers: Addresses, elements: int, span: tuple[int, int], bits: int) -> Moved:
+        """Return the bytes that hold elements of each of some rows or planes, which lie packed, each from a byte on."""
+        row_bytes = -(-elements * bits // 8)
+        first, last = span[0] * bits // 8, -(-span[1] * bits // 8)
+        return self._segments(operand, numbers * row_bytes + first, last - first)
 
     def _segments(self, operand: str, starts: Addresses, length: int) -> Moved:
         """Return the bytes of equally long segments; adjacent ones are moved as one."""

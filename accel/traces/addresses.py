@@ -99,11 +99,11 @@ def _pieces(number: int, layer: Layer, burst: int, views: dict[str, str]) -> Pie
     work, inputs = layer.work, [views.get(name, name) for name in layer.inputs]
     if isinstance(work, ContractionWork):
         if work.dynamic_second:
-            second = Piece(inputs[1], 0, work.groups * work.k * work.n * work.input_bytes)
+            second = Piece(inputs[1], 0, _packed(work.groups * work.k, work.n, work.second_bits))
         else:
             name = f"weights of layer {number} {layer.name}"
             second = Piece(name, 0, _weights_extent(work, layer.plan, burst))
-        output = Piece(layer.outputs[0], 0, work.groups * work.m * work.n * work.output_bytes)
+        output = Piece(layer.outputs[0], 0, _output_extent(work))
         return Pieces((Piece(inputs[0], 0, _first_extent(work)), second), (output,))
     if work.placement == "none":
         views.update(dict.fromkeys(layer.outputs[: len(inputs)], inputs[0]))
@@ -122,9 +122,22 @@ def _first_extent(work: ContractionWork) -> int:
     """Bytes of the first operand as a contraction reads it; slices of a volume that share rows are laid out apart."""
     image = work.image
     if image is None:
-        return work.groups * work.m * work.k * work.input_bytes
+        return _packed(work.groups * work.m, work.k, work.first_bits)
     channels = work.groups * (work.k // (image.geometry.kernel[0] * image.geometry.kernel[1]))
-    return image.images * channels * image.height * image.width * work.input_bytes
+    return _packed(image.images * channels, image.height * image.width, work.first_bits)
+
+
+def _output_extent(work: ContractionWork) -> int:
+    """Bytes of what a contraction writes."""
+    image = work.image
+    if image is None:
+        return _packed(work.groups * work.m, work.n, work.output_bits)
+    return _packed(image.images * work.groups * work.n, image.out_height * image.out_width, work.output_bits)
+
+
+def _packed(rows: int, elements: int, bits: int) -> int:
+    """Bytes of rows or planes of packed elements, each from a byte on."""
+    return rows * -(-elements * bits // 8)
 
 
 def _stream_pieces(number: int, layer: Layer, work: StreamWork, inputs: Sequence[str], burst: int) -> Pieces:

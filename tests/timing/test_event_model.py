@@ -21,7 +21,7 @@ from accelsim.graph.shapes import pooled_size
 from accelsim.kernels.timeline import image_span
 from accelsim.plan import ContractionPlan, StreamPlan
 from accelsim.timing import LayerTiming, loop_spec, time_layer, time_program
-from accelsim.work import ContractionWork, ImageLayout, StreamWork
+from accelsim.work import ContractionWork, ImageLayout, PackedBits, StreamWork
 
 DATAFLOWS = ("ws", "os", "is")
 
@@ -93,14 +93,17 @@ def contractions(draw: st.DrawFn, dataflow: str) -> tuple[accelsim.Arch, Contrac
     work = ContractionWork(
         m, k, n, groups, image, dynamic, draw(st.sampled_from((1, 4))), draw(st.sampled_from((4, 8, 12))),
         draw(st.sampled_from((1, 2))), draw(st.sampled_from((8, 4))),
+        row_sums=int(not dynamic and arch.cols > 1 and draw(st.sampled_from((False, False, True)))),
+        packed=PackedBits(*(draw(st.sampled_from((None, None, None, 1, 2, 3, 4))) for _ in range(3))),
     )  # fmt: skip
-    most = 1 if dataflow == "is" or dynamic else max(1, min(arch.rows // k, arch.cols // n, groups))
+    features = n + work.row_sums
+    most = 1 if dataflow == "is" or dynamic else max(1, min(arch.rows // k, arch.cols // features, groups))
     chunk = min(k, arch.rows * draw(st.integers(1, -(-k // arch.rows)))) if draw(st.booleans()) else k
     if dataflow == "is":
         block_m, block_n = min(arch.cols, m), draw(st.integers(1, n))
     else:
         high = min(m, arch.rows) if dataflow == "os" and chunk < k else m
-        block_m, block_n = draw(st.integers(1, high)), min(arch.cols, n)
+        block_m, block_n = draw(st.integers(1, high)), min(arch.cols - work.row_sums, n)
     preload = dataflow == "is" and draw(st.booleans())
     pack = draw(st.integers(1, most)) if chunk == k else 1
     return arch, work, ContractionPlan(block_m, block_n, chunk, pack, draw(st.booleans()), preload)
