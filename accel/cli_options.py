@@ -46,6 +46,12 @@ ReferenceMode = Annotated[
     str,
     typer.Option("--reference", metavar="ort|ort-default", help="onnxruntime with int8 kept int8, or as it comes."),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="recurrence|event", help="What computes the cycles; both give the same, event is slow."
+    ),
+]
 DumpFolder = Annotated[str | None, typer.Option("--dump", metavar="DIR", help="Write both sides of every tensor.")]
 DumpTensor = Annotated[
     str | None, typer.Option("--dump-tensor", metavar="TEXT", help="Only tensors whose name contains this text.")
