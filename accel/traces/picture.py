@@ -79,7 +79,7 @@ def _figure(activities: Sequence[Activity], scene: Scene, arch: Arch, title: str
     axes = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights, "hspace": 0.14})
     _draw_engines(axes[0], activities, engines, scene)
     lines = _draw_legend(axes[0], activities, arch)
-    axes[0].set_title(title, loc="left", pad=13 * lines + 8, fontsize=11, fontweight="bold", color=_INK)
+    axes[0].set_title(_plain(title), loc="left", pad=13 * lines + 8, fontsize=11, fontweight="bold", color=_INK)
     for axis, buffer in zip(axes[1:-1], BUFFERS, strict=True):
         _draw_buffer(axis, activities, scene, buffer)
     _draw_traffic(axes[-1], activities, scene, arch)
@@ -148,7 +148,7 @@ def _draw_layer_name(axis: Axes, activity: Activity, scene: Scene) -> None:
     if room >= 3:
         text = name if len(name) <= room else f"{name[: room - 1]}…"
         axis.text(
-            activity.start + width / 2, 0, text.replace("$", r"\$"), ha="center", va="center", fontsize=8, color=_INK,
+            activity.start + width / 2, 0, _plain(text), ha="center", va="center", fontsize=8, color=_INK,
             clip_on=True,
         )  # fmt: skip
 
@@ -189,3 +189,8 @@ def _draw_traffic(axis: Axes, activities: Sequence[Activity], scene: Scene, arch
 def _note(axis: Axes, height: float, text: str) -> None:
     """Write a number at the right edge."""
     axis.text(1.004, height, text, transform=axis.get_yaxis_transform(), va="center", fontsize=7.5, color=_INK)
+
+
+def _plain(text: str) -> str:
+    """Return a text that is not read as a formula."""
+    return printable(text, 200).replace("$", r"\$")

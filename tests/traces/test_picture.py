@@ -77,5 +77,5 @@ def test_names_of_layers_are_text(digits: Path) -> None:
     """A name with dollar signs is no formula."""
     arch = accelsim.Arch()
     activities, scene = staged(digits, arch, View("stem"))
-    object.__setattr__(activities[0].placed.layer, "name", "$\\frac{stem")
-    assert picture.draw(activities, scene, arch, "$\\frac{title", "svg").startswith(b"<?xml")
+    object.__setattr__(activities[0].placed.layer, "name", "$\\frac{$")
+    assert picture.draw(activities, scene, arch, "$\\frac{$ title", "svg").startswith(b"<?xml")
