@@ -98,21 +98,27 @@ def test_regions_are_aligned_and_apart(digits: Path, arch: accelsim.Arch) -> Non
 
 NETWORKS = (
     "resnet8_cifar10_qdq_u8s8", "dscnn_kws_int8", "textgen_transformer_int8", "resnet8_cifar10_w4a8_qdq",
-    "yamnet256_int8", "autoencoder_ad_w4blk32_qdq",
+    "yamnet256_int8", "autoencoder_ad_w4blk32_qdq", "tfc_2w2a_qonnx",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_real_networks_stay_in_their_regions(shared_models: Path, name: str) -> None:
-    """Attention, concatenation, 4-bit weights: counts agree with the timings, every address has its tensor."""
+    """Attention, concatenation, packed codes: counts are the timings', addresses have a tensor, reads were written."""
     arch = accelsim.Arch(dataflow="os")
     program = program_of(shared_models / f"{name}.onnx", arch)
     scene, addresses = set_scene(name, program, arch, View()), map_addresses(program, arch)
     edges = np.array([[r.base, r.base + -(-r.size // arch.dram_burst) * arch.dram_burst] for r in addresses.regions])
+    given = ("weights of", "constants of", *program.inputs, *program.constants)
+    loaded = np.array([region.name.startswith(given) for region in addresses.regions])
+    written = np.zeros(0, np.int64)
     for placed, found in zip(scene.layers, all_accesses(program, arch), strict=True):
         assert len(found.addresses) * arch.dram_burst == placed.timing.dram_bytes, placed.layer.name
         home = np.searchsorted(edges[:, 0], found.addresses, side="right") - 1
         assert (found.addresses < edges[home, 1]).all(), placed.layer.name
+        reads = found.addresses[~found.stores & ~loaded[home]]
+        assert np.isin(reads, written).all(), placed.layer.name
+        written = np.union1d(written, found.addresses[found.stores])
 
 
 def test_lines_are_ramulators(digits: Path, tmp_path: Path) -> None:
