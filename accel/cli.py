@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from accelsim import cli_gemm, cli_golden
+from accelsim import cli_gemm, cli_golden, cli_trace
 from accelsim.cli_options import (
     EXIT_CODES,
     AccBits,
@@ -21,6 +21,7 @@ from accelsim.cli_options import (
     Debug,
     DumpFolder,
     DumpTensor,
+    Engine,
     ExternalData,
     InputFile,
     Json,
@@ -97,19 +98,22 @@ def run(
     verbose: Verbose = False,
     external_data: ExternalData = False,
     reference: ReferenceMode = "ort",
+    engine: Engine = "recurrence",
     dump: DumpFolder = None,
     dump_tensor: DumpTensor = None,
     timing: cli_gemm.ModelTiming = "native",
     debug: Debug = False,
 ) -> None:
     """Run a model: outputs, cycles, energy, and the verdict against onnxruntime."""
+    from accelsim.engines import check_engine
     from accelsim.io import check_folder, write_result
 
     machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
     folder = None if output is None else check_folder(output)
     dumping = dump_into(dump, dump_tensor)
+    engine = check_engine(engine)
     loaded, arrays = load_inputs(model, input_file, external_data, reference)
-    result = simulate_model(loaded, arrays, machine, seed, check=not no_check, quiet=quiet, dump=dumping)
+    result = simulate_model(loaded, arrays, machine, seed, check=not no_check, quiet=quiet, dump=dumping, engine=engine)
     if folder is not None:
         write_result(result, folder)
     with printing():
@@ -200,6 +204,7 @@ def ops(
 app.command(epilog=EXIT_CODES)(cli_gemm.gemm)
 app.command(epilog=EXIT_CODES)(cli_golden.record)
 app.command(epilog=EXIT_CODES)(cli_golden.verify)
+app.command(epilog=EXIT_CODES)(cli_trace.trace)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

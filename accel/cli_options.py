@@ -46,6 +46,12 @@ ReferenceMode = Annotated[
     str,
     typer.Option("--reference", metavar="ort|ort-default", help="onnxruntime with int8 kept int8, or as it comes."),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="recurrence|event", help="What computes the cycles; both give the same, event is slow."
+    ),
+]
 DumpFolder = Annotated[str | None, typer.Option("--dump", metavar="DIR", help="Write both sides of every tensor.")]
 DumpTensor = Annotated[
     str | None, typer.Option("--dump-tensor", metavar="TEXT", help="Only tensors whose name contains this text.")
@@ -111,13 +117,14 @@ def simulate_model(
     check: bool,
     quiet: bool,
     dump: Dump | None,
+    engine: str = "recurrence",
 ) -> Result:
     """Run a model, with progress on stderr when that is a terminal."""
     from accelsim.progress import layer_progress
     from accelsim.simulate import run as simulate
 
     with layer_progress(loaded.name, quiet=quiet) as progress:
-        return simulate(loaded, machine, arrays, seed=seed, check=check, progress=progress, dump=dump)
+        return simulate(loaded, machine, arrays, seed=seed, check=check, progress=progress, dump=dump, engine=engine)
 
 
 def exit_by_verdict(result: Result) -> None:

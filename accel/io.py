@@ -6,8 +6,10 @@ import errno
 import io
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +58,55 @@ def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
     finally:
         for temporary in staged.values():
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for writing that appears under its name, whole, when the block ends, and never when it fails.
+
+    Args:
+        path: the target.
+
+    Raises:
+        UsageError: the target is a folder, or its folder does not exist or cannot be written.
+        ResourceLimitError: the file cannot be written; an older one is left as it was.
+    """
+    _check_target(path)
+    temporary = path.parent / f"{path.name}.tmp-{os.getpid()}"
+    try:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ResourceLimitError(
+            f"cannot write {printable(str(path))}: {reason}: free space or choose another folder"
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check_target(path: Path) -> None:
+    """Refuse a file that cannot be created, before any work is done."""
+    folder = path.parent
+    try:
+        if "\0" in str(path):
+            raise ValueError("its name has a null character")
+        if not path.name or path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not folder.is_dir():
+            missing = NotADirectoryError if folder.exists() else FileNotFoundError
+            code = errno.ENOTDIR if folder.exists() else errno.ENOENT
+            raise missing(code, os.strerror(code))
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise UsageError(f"cannot write {printable(str(path))}: {reason}: choose another file with -o") from None
 
 
 def write_through(path: Path, data: bytes) -> None:

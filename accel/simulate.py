@@ -15,6 +15,7 @@ from accelsim.contraction import AccumulatorFormat
 from accelsim.datapath import LayerValues, run_program
 from accelsim.dump import Dump
 from accelsim.energy import load_table, price_layer
+from accelsim.engines import check_engine, time_with
 from accelsim.errors import UsageError
 from accelsim.graph.lower import lower
 from accelsim.inputs import check_inputs, draw_inputs
@@ -22,7 +23,6 @@ from accelsim.model import Model, load
 from accelsim.packed import widened
 from accelsim.program import Program
 from accelsim.result import Result
-from accelsim.timing import time_program
 
 Array = NDArray[np.generic]
 Progress = Callable[[str, int, int], None]
@@ -37,6 +37,7 @@ def run(
     seed: int = 0,
     check: bool = True,
     values: bool = True,
+    engine: str = "recurrence",
     progress: Progress | None = None,
     dump: Dump | None = None,
     observe: Observer | None = None,
@@ -50,7 +51,9 @@ def run(
         seed: seed of the inputs when none are given.
         check: compare every tensor with onnxruntime.
         values: compute the outputs; without them only time and energy are computed, and nothing is checked.
-        progress: called with (layer name, number of the layer, count of layers) after each layer's values.
+        engine: what computes the cycles: "recurrence", or "event" for the SimPy model, which gives the same.
+        progress: called with (layer name, number of the layer, count of layers) after each layer's values, and before
+            after each layer's time where that takes long.
         dump: takes both sides of every compared tensor.
         observe: called with the values of each layer of the free run, after they were compared.
 
@@ -58,7 +61,7 @@ def run(
         AccelSimError: anything the user can do something about; see accelsim.errors.
     """
     model = model if isinstance(model, Model) else load(model)
-    arch = arch or Arch()
+    arch, engine = arch or Arch(), check_engine(engine)
     if seed < 0:
         raise UsageError(f"the seed must not be negative, got {seed}")
     if dump is not None and not (check and values):
@@ -66,7 +69,7 @@ def run(
     given = None if inputs is None else check_inputs(inputs, model.inputs())
     bound = model.bind(None if given is None else {name: array.shape for name, array in given.items()})
     program = lower(bound.graph, arch)
-    timings = time_program(program, arch)
+    timings = time_with(engine, program, arch, progress)
     table = load_table()
     bills = [price_layer(layer, timing, arch, table) for layer, timing in zip(program.layers, timings, strict=True)]
     evaluation = Evaluation.skipped(program)

@@ -17,11 +17,11 @@ from accelsim.compare import differing
 from accelsim.contraction import AccumulatorUse
 from accelsim.geometry import ConvolutionGeometry
 from accelsim.graph.windows import window_geometry
-from accelsim.plan import make_plan
+from accelsim.plan import StreamPlan, make_plan
 from accelsim.result import LayerResult, _finite
 from accelsim.stepper import step_gemm
 from accelsim.timing import time_layer
-from accelsim.work import ContractionWork, ImageLayout
+from accelsim.work import ContractionWork, ImageLayout, StreamWork
 from tests.cli.command import process
 from tests.hostile.builders import around, constant
 
@@ -223,3 +223,9 @@ def test_a_fold_that_gathers_faster_keeps_behind_the_one_before() -> None:
     stepped = step_gemm(np.ones((1, 3), int), np.ones((1, 3), int), np.zeros(1, int), machine)
     assert accelsim.gemm_timing(1, 3, 1, machine).cycles == stepped.cycles == 2 + (4 + 1) + 1 + 2 + 1
     assert stepped.accumulators.tolist() == [[3]]
+
+
+def test_a_last_block_without_output_waits_for_the_store_before_it() -> None:
+    """One byte over two blocks: the first block stores it, and the layer ends with that store, not before it."""
+    timing = time_layer(StreamWork("vector", (), ((1, 1),), 0, (), 2), StreamPlan(2), accelsim.Arch(dram_burst=1))
+    assert timing.cycles == 1 + accelsim.Arch().dram_latency

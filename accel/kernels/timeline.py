@@ -192,7 +192,7 @@ def stream_timeline(spec, classes):
     """
     loaded_free = np.zeros(spec.operand_buffers, np.int64)
     buffer_free = np.zeros(spec.output_buffers, np.int64)
-    load_channel = store_channel = busy = stored = np.int64(0)
+    load_channel = store_channel = busy = finished = np.int64(0)
     for block in range(spec.blocks):
         read = _share(spec.read_bytes, spec.blocks, block)
         write = _share(spec.write_bytes, spec.blocks, block)
@@ -211,10 +211,11 @@ def stream_timeline(spec, classes):
         loaded_free[slot] = busy
         beats = (write + spec.bytes_per_cycle - 1) // spec.bytes_per_cycle
         store_channel = max(store_channel, busy) + beats
-        stored = store_channel + spec.dram_latency if write > 0 else busy
+        stored = store_channel + (spec.dram_latency if write > 0 else 0)
         buffer_free[target] = stored
-    classes[STORE] += stored - busy
-    return stored
+        finished = max(finished, stored)  # the last blocks may have nothing to store
+    classes[STORE] += finished - busy
+    return finished
 
 
 @kernel

@@ -18,7 +18,11 @@ from pathlib import Path
 import numpy as np
 
 import accelsim
+from accelsim.event.run import time_program_by_events
+from accelsim.graph.lower import lower
 from accelsim.host import open_session
+from accelsim.timing import time_program
+from accelsim.tracing import write_trace
 
 MODELS = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("ACCEL_SIM_MODELS", "models"))
 BIG, SMALL = "mobilenetv2_100_224_int8", "resnet8_cifar10_int8"
@@ -83,6 +87,25 @@ def in_process(name: str) -> None:
     )
 
 
+def timing_engines(name: str) -> None:
+    """Print what the recurrence and the event model take for all layers on 16x16, and the writing of traces."""
+    model, arch = accelsim.load(MODELS / f"{name}.onnx"), accelsim.Arch()
+    program = lower(model.bind().graph, arch)
+    assert time_program_by_events(program, arch) == time_program(program, arch)
+    pairs = [
+        (seconds(lambda: time_program(program, arch)), seconds(lambda: time_program_by_events(program, arch)))
+        for _ in range(3)
+    ]
+    recurrence, events = (statistics.median(side) for side in zip(*pairs, strict=True))
+    ratio = statistics.median(b / a for a, b in pairs)
+    print(f"{name}: recurrence {recurrence * 1e3:.1f} ms, event model {events:.2f} s ({ratio:.0f} x)")
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in ("perfetto", "vcd", "dram"):
+            path = Path(folder) / "trace"
+            taken = seconds(lambda path=path, kind=kind: write_trace(model, arch, path, kind))
+            print(f"{name}: {kind} trace {taken:.1f} s, {path.stat().st_size / 1e6:.1f} MB")
+
+
 def main() -> None:
     """Print all figures."""
     if not MODELS.is_dir():
@@ -90,6 +113,7 @@ def main() -> None:
     whole_processes()
     for name in (SMALL, BIG):
         in_process(name)
+        timing_engines(name)
 
 
 if __name__ == "__main__":

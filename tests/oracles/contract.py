@@ -696,8 +696,9 @@ def simulate_stream(machine: Machine, stream: Stream) -> Outcome:
         placed.append(StreamBlock(loaded, unblocked, start, end))
         ends.append(end)
         complete = stores.transfer([(0, write)], end)
-        stored.append(complete if write else end)
-    return Outcome(stored[-1], _stream_classes(placed, stored[-1]), Counter())
+        stored.append(complete if write else stores.free)
+    total = max(stored)
+    return Outcome(total, _stream_classes(placed, total), Counter())
 
 
 def _stream_classes(placed: Sequence[StreamBlock], total: int) -> Counter[str]:

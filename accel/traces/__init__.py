@@ -1,0 +1,1 @@
+"""What the event model recorded, for people and other tools: Perfetto, VCD, pictures, DRAM accesses."""

@@ -1,0 +1,212 @@
+"""The SimPy model against the recurrence: cycles, classes and counts of random layers and of whole networks."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import accelsim
+from accelsim.event.recorder import Interval
+from accelsim.event.run import time_program_by_events, trace_layer
+from accelsim.event.traffic import needed_span
+from accelsim.geometry import ConvolutionGeometry
+from accelsim.graph.lower import lower
+from accelsim.graph.shapes import pooled_size
+from accelsim.kernels.timeline import image_span
+from accelsim.plan import ContractionPlan, StreamPlan
+from accelsim.timing import LayerTiming, loop_spec, time_layer, time_program
+from accelsim.work import ContractionWork, ImageLayout, PackedBits, StreamWork
+
+DATAFLOWS = ("ws", "os", "is")
+
+
+def checked(examples: int) -> Any:
+    """Return the settings of a property: the same examples in every run."""
+    return settings(
+        max_examples=examples, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    )
+
+
+@st.composite
+def machines(draw: st.DrawFn, dataflow: str) -> accelsim.Arch:
+    """Draw a small machine with any mix of options."""
+    flag, few = st.booleans(), st.integers(1, 3)
+    return accelsim.Arch(
+        array=(draw(st.integers(1, 8)), draw(st.integers(1, 8))),
+        dataflow=dataflow,
+        weight_double_buffer=draw(flag),
+        drain_overlap=draw(flag),
+        flush_between_tiles=draw(st.sampled_from((False, False, True))),
+        weight_load=draw(st.sampled_from(("used", "full"))),
+        x_gather_words_per_cycle=draw(st.sampled_from((None, None, 1, 3))),
+        acc_banks=draw(few),
+        operand_buffers=draw(few),
+        output_buffers=draw(few),
+        requant_lanes=draw(st.sampled_from((1, 2, 8, 16))),
+        requant_latency=draw(st.integers(0, 9)),
+        vector_lanes=draw(st.sampled_from((1, 3, 16))),
+        vector_latency=draw(st.integers(0, 6)),
+        dram_bytes_per_cycle=draw(st.sampled_from((1, 3, 16, 64))),
+        dram_latency=draw(st.sampled_from((0, 1, 7, 60))),
+        dram_burst=draw(st.sampled_from((1, 4, 12, 64))),
+    )
+
+
+@st.composite
+def images(draw: st.DrawFn) -> tuple[ImageLayout, int]:
+    """Draw feature maps with a window, and the number of output pixels of all images."""
+    pair = st.tuples
+    kernel, strides = draw(pair(st.integers(1, 3), st.integers(1, 3))), draw(pair(st.integers(1, 3), st.integers(1, 2)))
+    dilations = draw(pair(st.integers(1, 2), st.integers(1, 2)))
+    pads = draw(st.tuples(*[st.integers(0, 2)] * 4))
+    insertion = draw(st.sampled_from(((1, 1), (1, 1), (2, 2), (1, 3))))
+    geometry = ConvolutionGeometry(kernel, strides, dilations, pads, insertion)
+    sizes, outputs = [], []
+    for axis in range(2):
+        reach = dilations[axis] * (kernel[axis] - 1) + 1
+        least = max(1, reach - pads[axis] - pads[axis + 2])
+        size = draw(st.integers(least, least + 6))
+        spread = (size - 1) * insertion[axis] + 1
+        sizes.append(size)
+        outputs.append(
+            pooled_size(spread, kernel[axis], strides[axis], dilations[axis], pads[axis], pads[axis + 2], ceil=False)
+        )
+    count = draw(st.integers(1, 2))
+    return ImageLayout(count, sizes[0], sizes[1], outputs[0], outputs[1], geometry), count * outputs[0] * outputs[1]
+
+
+@st.composite
+def contractions(draw: st.DrawFn, dataflow: str) -> tuple[accelsim.Arch, ContractionWork, ContractionPlan]:
+    """Draw a machine, a product or convolution, and any blocking that the contract allows."""
+    arch = draw(machines(dataflow))
+    image, m = draw(images()) if draw(st.booleans()) else (None, draw(st.integers(1, 24)))
+    dynamic = image is None and draw(st.booleans())
+    groups = draw(st.integers(1, 4)) if image is not None or dynamic else 1
+    taps = image.geometry.kernel[0] * image.geometry.kernel[1] if image is not None else 1
+    k, n = taps * draw(st.integers(1, 3 if image is not None else 20)), draw(st.integers(1, 14 if groups == 1 else 4))
+    work = ContractionWork(
+        m, k, n, groups, image, dynamic, draw(st.sampled_from((1, 4))), draw(st.sampled_from((4, 8, 12))),
+        draw(st.sampled_from((1, 2))), draw(st.sampled_from((8, 4))),
+        row_sums=int(not dynamic and arch.cols > 1 and draw(st.sampled_from((False, False, True)))),
+        packed=PackedBits(*(draw(st.sampled_from((None, None, None, 1, 2, 3, 4))) for _ in range(3))),
+    )  # fmt: skip
+    features = n + work.row_sums
+    most = 1 if dataflow == "is" or dynamic else max(1, min(arch.rows // k, arch.cols // features, groups))
+    chunk = min(k, arch.rows * draw(st.integers(1, -(-k // arch.rows)))) if draw(st.booleans()) else k
+    if dataflow == "is":
+        block_m, block_n = min(arch.cols, m), draw(st.integers(1, n))
+    else:
+        high = min(m, arch.rows) if dataflow == "os" and chunk < k else m
+        block_m, block_n = draw(st.integers(1, high)), min(arch.cols - work.row_sums, n)
+    preload = dataflow == "is" and draw(st.booleans())
+    pack = draw(st.integers(1, most)) if chunk == k else 1
+    return arch, work, ContractionPlan(block_m, block_n, chunk, pack, draw(st.booleans()), preload)
+
+
+def assert_equal(found: LayerTiming, expected: LayerTiming) -> None:
+    """Compare cycles, classes and counts."""
+    assert found.cycles == expected.cycles
+    assert dict(found.classes) == dict(expected.classes)
+    assert dict(found.events) == dict(expected.events)
+    assert sum(dict(found.classes).values()) == found.cycles
+
+
+def assert_busy_once(intervals: tuple[Interval, ...]) -> None:
+    """No engine does two things at once."""
+    by_engine: dict[str, list[Interval]] = defaultdict(list)
+    for interval in intervals:
+        by_engine[interval.engine].append(interval)
+    for engine, parts in by_engine.items():
+        ordered = sorted(parts, key=lambda part: part.start)
+        assert all(a.end <= b.start for a, b in itertools.pairwise(ordered)), engine
+
+
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+def test_random_contractions_take_equal_cycles(dataflow: str) -> None:
+    """Two executions of the contract, neither of which calls the other, agree to the cycle."""
+
+    @checked(500)
+    @given(contractions(dataflow))
+    def compare(case: tuple[accelsim.Arch, ContractionWork, ContractionPlan]) -> None:
+        arch, work, plan = case
+        trace = trace_layer(work, plan, arch)
+        assert_equal(trace.timing, time_layer(work, plan, arch))
+        assert_busy_once(trace.intervals)
+
+    compare()
+
+
+@checked(300)
+@given(st.sampled_from(DATAFLOWS).flatmap(contractions))
+def test_a_shared_channel_is_busy_once_and_never_faster(
+    case: tuple[accelsim.Arch, ContractionWork, ContractionPlan],
+) -> None:
+    """With one channel for both directions the bytes are the same, no transfer overlaps another, nothing is gained."""
+    arch, work, plan = case
+    private, shared = (trace_layer(work, plan, arch, shared_channel=flag) for flag in (False, True))
+    merged = [Interval("channel", i.what, i.start, i.end) for i in shared.intervals if i.engine in ("load", "store")]
+    assert_busy_once((*shared.intervals, *merged))
+    assert dict(shared.timing.events) == dict(private.timing.events)
+    assert shared.timing.cycles >= private.timing.cycles
+    beats = sum(interval.end - interval.start for interval in merged)
+    assert private.timing.cycles + beats >= shared.timing.cycles
+
+
+@checked(400)
+@given(machines("ws"), st.data())
+def test_random_streams_take_equal_cycles(arch: accelsim.Arch, data: st.DataObject) -> None:
+    """Layers without the array as well."""
+    amount = st.one_of(st.just(0), st.integers(1, 300))
+    reads, writes = (((1, data.draw(amount)),) for _ in range(2))
+    work = StreamWork("vector", reads, writes, data.draw(amount), (), 100)
+    plan = StreamPlan(data.draw(st.integers(1, 12)))
+    trace = trace_layer(work, plan, arch)
+    assert_equal(trace.timing, time_layer(work, plan, arch))
+    assert_busy_once(trace.intervals)
+
+
+@checked(500)
+@given(images(), st.data())
+def test_spans_are_those_of_the_recurrence(case: tuple[ImageLayout, int], data: st.DataObject) -> None:
+    """What a range of output pixels loads of a plane, worked out twice."""
+    image, _ = case
+    pixels = image.out_height * image.out_width
+    first = data.draw(st.integers(0, pixels - 1))
+    last = data.draw(st.integers(first + 1, pixels))
+    work = ContractionWork(pixels, 9, 1, 1, image, False, 1, 8)
+    loop = loop_spec(work, ContractionPlan(pixels, 1, 9, 1, False))
+    assert needed_span(image, first, last) == tuple(int(edge) for edge in image_span(loop, first, last))
+
+
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+@pytest.mark.parametrize("side", [8, 16, 32])
+def test_the_digits_network_takes_equal_cycles(digits: Path, dataflow: str, side: int) -> None:
+    """Every layer of our own network, finite buffers."""
+    arch = accelsim.Arch(array=(side, side), dataflow=dataflow)
+    compare_network(digits, arch)
+
+
+def compare_network(path: Path, arch: accelsim.Arch) -> None:
+    """Compare every layer of a network."""
+    program = lower(accelsim.load(path).bind().graph, arch)
+    for found, expected in zip(time_program_by_events(program, arch), time_program(program, arch), strict=True):
+        assert_equal(found, expected)
+
+
+NETWORKS = (
+    "resnet8_cifar10_qdq_u8s8", "dscnn_kws_int8", "mobilenetv1_025_vww_int8", "mobilenetv1_025_128_uint8",
+    "micro_speech_int8", "steel_cnn_qdq_u8s8", "yamnet256_int8", "resnet8_cifar10_w4a8_qdq", "textgen_transformer_int8",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_real_networks_take_equal_cycles(shared_models: Path, name: str, dataflow: str) -> None:
+    """Every layer of the real networks at 16x16; larger ones and other sizes are run by the benchmark."""
+    compare_network(shared_models / f"{name}.onnx", accelsim.Arch(dataflow=dataflow))

@@ -1,0 +1,118 @@
+"""What the event model records beside its results: classes over time, buffers in use, segments of commands."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import accelsim
+from accelsim.event.recorder import BUFFERS
+from accelsim.event.run import LayerTrace, trace_layer
+from accelsim.event.traffic import pack_weights
+from accelsim.plan import ContractionPlan, StreamPlan
+from accelsim.timing import LayerTiming
+from accelsim.work import ContractionWork, StreamWork
+from tests.timing.test_event_model import DATAFLOWS, checked, contractions, machines
+
+
+def assert_phases_partition(trace: LayerTrace) -> None:
+    """The phases cover every cycle of the layer once and add up to the classes."""
+    ordered = sorted(trace.phases, key=lambda phase: phase.start)
+    assert all(a.end == b.start for a, b in pairwise(ordered))
+    if ordered:
+        assert (ordered[0].start, ordered[-1].end) == (0, trace.timing.cycles)
+    found: Counter[str] = Counter()
+    for phase in ordered:
+        found[phase.what] += phase.end - phase.start
+    assert dict(found) == dict(trace.timing.classes)
+
+
+def assert_buffers_suffice(trace: LayerTrace, arch: accelsim.Arch) -> None:
+    """Never more buffers in use than there are, never fewer than none, none at the end."""
+    for buffer in BUFFERS:
+        changes: dict[int, int] = defaultdict(int)
+        for level in trace.levels:
+            if level.buffer == buffer:
+                changes[level.cycle] += level.change
+        number = 0
+        for cycle in sorted(changes):
+            number += changes[cycle]
+            assert 0 <= number <= getattr(arch, buffer), (buffer, cycle)
+        assert number == 0, buffer
+
+
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+def test_phases_and_buffers_of_random_contractions(dataflow: str) -> None:
+    """Also with one channel for both directions; what is kept changes no result."""
+
+    @checked(200)
+    @given(contractions(dataflow), st.booleans())
+    def compare(case: tuple[accelsim.Arch, ContractionWork, ContractionPlan], shared: bool) -> None:
+        arch, work, plan = case
+        trace = trace_layer(work, plan, arch, shared_channel=shared)
+        assert_phases_partition(trace)
+        assert_buffers_suffice(trace, arch)
+        assert_equal_without_keeping(work, plan, arch, shared, trace.timing)
+
+    compare()
+
+
+def assert_equal_without_keeping(
+    work: ContractionWork, plan: ContractionPlan, arch: accelsim.Arch, shared: bool, timing: LayerTiming
+) -> None:
+    """Without intervals, and with segments, the result is the same."""
+    bare = trace_layer(work, plan, arch, shared_channel=shared, keep=False)
+    assert (bare.intervals, bare.phases, bare.levels) == ((), (), ())
+    assert bare.timing == timing
+    assert trace_layer(work, plan, arch, shared_channel=shared, segments=True).timing == timing
+
+
+@checked(200)
+@given(machines("ws"), st.data())
+def test_phases_and_buffers_of_random_streams(arch: accelsim.Arch, data: st.DataObject) -> None:
+    """Layers without the array as well, also where they move or compute nothing."""
+    amount = st.one_of(st.just(0), st.integers(1, 300))
+    reads, writes = (((1, data.draw(amount)),) for _ in range(2))
+    work = StreamWork("vector", reads, writes, data.draw(amount), (), 100)
+    trace = trace_layer(work, StreamPlan(data.draw(st.integers(1, 12))), arch, shared_channel=data.draw(st.booleans()))
+    assert_phases_partition(trace)
+    assert_buffers_suffice(trace, arch)
+
+
+@checked(300)
+@given(st.sampled_from(DATAFLOWS).flatmap(contractions))
+def test_segments_are_the_bytes_of_their_command(case: tuple[accelsim.Arch, ContractionWork, ContractionPlan]) -> None:
+    """Segment by segment the bursts add up to what the command moves; weights' tiles do not overlap."""
+    arch, work, plan = case
+    trace, burst = trace_layer(work, plan, arch, segments=True), arch.dram_burst
+    weights: dict[int, int] = {}
+    for part in trace.intervals:
+        if part.engine not in ("load", "store"):
+            continue
+        assert part.moved is not None
+        bursts = useful = 0
+        for segment in part.moved.segments:
+            for number in range(segment.count):
+                start = segment.start + number * segment.stride
+                bursts += (start + segment.length - 1) // burst - start // burst + 1
+            useful += segment.count * segment.length
+            assert segment.operand == {"activations": "first", "weights": "second", "outputs": "output"}[part.what]
+            if part.what == "weights" and not work.dynamic_second:
+                assert weights.setdefault(segment.start, segment.length) == segment.length
+        assert (bursts * burst, useful) == (part.moved.burst_bytes, part.moved.useful_bytes)
+    ends = [(start, start + length) for start, length in sorted(weights.items())]
+    assert all(a[1] <= b[0] for a, b in pairwise(ends))
+    if ends:
+        assert ends[-1][1] <= pack_weights(work, plan, burst).size
+
+
+def test_without_segments_commands_carry_none() -> None:
+    """The normal path does not build what nobody asked for."""
+    work = ContractionWork(4, 8, 4, 1, None, False, 1, 8)
+    trace = trace_layer(work, ContractionPlan(4, 4, 8, 1, True), accelsim.Arch())
+    assert all(part.moved is None or part.moved.segments == () for part in trace.intervals)
+    assert sum(part.moved is not None for part in trace.intervals) == 3
