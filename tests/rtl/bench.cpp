@@ -12,6 +12,8 @@
 
 namespace {
 
+constexpr int R = ARRAY_R, C = ARRAY_C;
+
 template <class Port>
 uint32_t word(const Port& port, int index) {
   if constexpr (std::is_integral_v<Port>) return static_cast<uint32_t>(static_cast<uint64_t>(port) >> (32 * index));
