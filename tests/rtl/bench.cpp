@@ -13,6 +13,7 @@
 namespace {
 
 constexpr int R = ARRAY_R, C = ARRAY_C;
+constexpr int64_t kNever = INT64_MIN;
 
 template <class Port>
 uint32_t word(const Port& port, int index) {
@@ -42,7 +43,8 @@ uint64_t low64(const Port& port) {
 struct Header {
   int32_t output_stationary, by_row, double_buffer, drain_overlap, flush, full_load, saturate, acc_bits, block_rows;
   int32_t t, k, n, banks, requant, fixed_point, lanes, zero_point, lowest, highest;
-  int32_t tiles, blocks, load_buffers, output_buffers, trace, seed, limit;
+  int32_t input_stationary, gather_words;
+  int32_t tiles, blocks, load_buffers, output_buffers, latency, trace, seed, limit;
 };
 
 class Words {
@@ -65,22 +67,33 @@ class Words {
   size_t at_ = 0;
 };
 
-// LOAD and STORE: in-order engines that know the array only by the tokens it hands over.
+// LOAD and STORE: in-order channels that know the array only by the tokens it hands over. Each block loads its stationary
+// operand and then its streamed one (negative: it is there already); data is complete `latency` cycles behind the channel.
 struct Transfers {
-  const int32_t *load, *store;
-  int loaded = 0, stored = 0;
-  int64_t load_end = -1, store_end = -1;
-  void step(const Header& h, int64_t cycle, int issued, int requantised, int64_t* load_at, int64_t* store_at) {
-    for (;;) {
-      if (load_end >= 0 && cycle >= load_end) { load_at[loaded++] = cycle; load_end = -1; }
-      if (load_end < 0 && loaded < h.blocks && loaded < issued + h.load_buffers) load_end = cycle + load[loaded];
-      if (load_end < 0 || load_end > cycle) break;
+  const int32_t *stationary, *streamed, *store;
+  int load = 0, stored = 0, storing = 0;
+  int64_t load_end = 0, store_end = 0;
+  std::vector<int64_t> stationary_at, streamed_at, stored_at;
+
+  explicit Transfers(int blocks) : stationary_at(blocks, kNever), streamed_at(blocks, kNever), stored_at(blocks, kNever) {}
+
+  void step(const Header& h, int64_t cycle, int issued, int requantised) {
+    for (; load < 2 * h.blocks; load++) {
+      const int beats = (load % 2 ? streamed : stationary)[load / 2];
+      int64_t& at = (load % 2 ? streamed_at : stationary_at)[load / 2];
+      if (beats < 0) { at = 0; continue; }
+      if (cycle < load_end || load / 2 >= issued + h.load_buffers) break;
+      load_end = cycle + beats;
+      at = load_end + h.latency;
     }
-    for (;;) {
-      if (store_end >= 0 && cycle >= store_end) { store_at[stored++] = cycle; store_end = -1; }
-      if (store_end < 0 && stored < h.blocks && stored < requantised) store_end = cycle + store[stored];
-      if (store_end < 0 || store_end > cycle) break;
+    while (storing < requantised && cycle >= store_end) {
+      store_end = cycle + store[storing];
+      stored_at[storing++] = store_end + h.latency;
     }
+    while (stored < storing && cycle >= stored_at[stored]) stored++;
+  }
+  static bool reached(const std::vector<int64_t>& at, const int32_t* beats, int block, int64_t cycle) {
+    return beats[block] < 0 || (at[block] != kNever && cycle >= at[block]);
   }
 };
 
@@ -94,6 +107,8 @@ uint32_t noise() {
 
 void configure(Vmachine& m, const Header& h) {
   m.output_stationary = h.output_stationary;
+  m.input_stationary = h.input_stationary;
+  m.gather_words = h.gather_words;
   m.double_buffer = h.double_buffer;
   m.drain_overlap = h.drain_overlap;
   m.flush_between_tiles = h.flush;
@@ -154,8 +169,6 @@ struct Operands {
   }
 };
 
-constexpr int64_t kNever = INT64_MIN;
-
 void run_case(Vmachine& m, Words& in, std::ofstream& out) {
   Header h;
   const int32_t* words = in.take(sizeof(Header) / 4);
@@ -171,15 +184,16 @@ void run_case(Vmachine& m, Words& in, std::ofstream& out) {
   }
   const int32_t* weights_at = in.take(h.tiles);
   const int32_t* operands_at = in.take(h.tiles);
-  Transfers transfers{};
+  Transfers transfers(h.blocks);
   if (h.load_buffers) {
-    transfers.load = in.take(h.blocks);
+    transfers.stationary = in.take(h.blocks);
+    transfers.streamed = in.take(h.blocks);
     transfers.store = in.take(h.blocks);
   }
   noise_state = static_cast<uint32_t>(h.seed) * 2654435761u | 1u;
 
   std::vector<int64_t> starts(h.tiles, kNever), pushes(h.tiles, kNever), ready(h.blocks, kNever), done(h.blocks, kNever);
-  std::vector<int64_t> loads(h.blocks, kNever), stores(h.blocks, kNever), sums(outputs, kNever), results(outputs, kNever);
+  std::vector<int64_t> sums(outputs, kNever), results(outputs, kNever);
   std::vector<int64_t> trace;
   int64_t repeated = 0, cycle = 0;
   int blocks_ready = 0, blocks_done = 0;
@@ -187,11 +201,17 @@ void run_case(Vmachine& m, Words& in, std::ofstream& out) {
   Request request;
   for (;; cycle++) {
     while (blocks_done < m.probe_blocks_done) done[blocks_done++] = cycle;
-    if (h.load_buffers) transfers.step(h, cycle, m.stream_block, blocks_done, loads.data(), stores.data());
     m.weights_ready = m.push_tile < h.tiles && cycle >= weights_at[m.push_tile];
-    m.operands_ready = m.stream_tile < h.tiles && cycle >= operands_at[m.stream_tile]
-        && (!h.load_buffers || transfers.loaded > m.stream_block);
-    m.output_ready = !h.load_buffers || m.output_block < transfers.stored + h.output_buffers;
+    m.operands_ready = m.stream_tile < h.tiles && cycle >= operands_at[m.stream_tile];
+    m.output_ready = 1;
+    if (h.load_buffers) {
+      transfers.step(h, cycle, m.stream_block, blocks_done);
+      const int block = m.stream_block;
+      m.weights_ready = m.weights_ready && Transfers::reached(transfers.stationary_at, transfers.stationary, m.push_block, cycle);
+      m.operands_ready = m.operands_ready && Transfers::reached(transfers.streamed_at, transfers.streamed, block, cycle)
+          && (!h.output_stationary || Transfers::reached(transfers.stationary_at, transfers.stationary, block, cycle));
+      m.output_ready = m.output_block < transfers.stored + h.output_buffers;
+    }
     operands.answer(m, h, request);
     m.clk = 0;
     m.eval();
@@ -223,7 +243,8 @@ void run_case(Vmachine& m, Words& in, std::ofstream& out) {
                                  static_cast<int64_t>(low64(m.probe_multiplies)),
                                  static_cast<int64_t>(word(m.probe_bias, 0))});
     }
-    const bool stop = m.finished || cycle >= h.limit;
+    const bool last_store = !h.load_buffers || transfers.storing == h.blocks;
+    const bool stop = (m.finished && last_store) || cycle >= h.limit;
     m.clk = 1;
     m.eval();
     if (stop) break;
@@ -236,7 +257,7 @@ void run_case(Vmachine& m, Words& in, std::ofstream& out) {
   reply.push_back(repeated);
   reply.push_back(cycle >= h.limit);
   reply.push_back(static_cast<int64_t>(trace.size() / 4));
-  for (const auto* part : {&starts, &pushes, &ready, &done, &loads, &stores, &sums, &results, &trace})
+  for (const auto* part : {&starts, &pushes, &ready, &done, &transfers.streamed_at, &transfers.stored_at, &sums, &results, &trace})
     reply.insert(reply.end(), part->begin(), part->end());
   out.write(reinterpret_cast<const char*>(reply.data()), static_cast<std::streamsize>(reply.size() * 8));
 }

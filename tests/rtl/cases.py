@@ -32,12 +32,23 @@ class Requantiser:
 
 @dataclass(frozen=True)
 class Transfers:
-    """LOAD and STORE around the array (section 5.1): cycles per output block, and numbers of buffers."""
+    """LOAD and STORE around the array (section 5.1), in cycles of their channels per output block.
 
-    load_cycles: Sequence[int]
-    store_cycles: Sequence[int]
+    Args:
+        stationary: loads of the stationary operand (OS: of the weights), -1 where it is there already.
+        streamed: loads of the other operand, which follow those of the same block.
+        stores: stores of the outputs.
+        operand_buffers: NB.
+        output_buffers: NO.
+        latency: cycles from the end of a transfer to its completion.
+    """
+
+    stationary: Sequence[int]
+    streamed: Sequence[int]
+    stores: Sequence[int]
     operand_buffers: int
     output_buffers: int
+    latency: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,7 @@ class Case:
     drain_overlap: bool = True
     flush: bool = False
     full_load: bool = False
+    gather_words: int = 0
     weights_at: Sequence[int] = ()
     operands_at: Sequence[int] = ()
     acc_banks: int = 2
@@ -110,7 +122,8 @@ def tiles(case: Case, build: tools.Build) -> list[Tile]:
             height = min(case.acc_rows, total_rows - t)
             if case.dataflow == "os":
                 for m in range(0, height, build.rows):
-                    found.append(Tile(min(build.rows, height - m), depth, width, block, m == 0, m + build.rows >= height))
+                    last = m + build.rows >= height
+                    found.append(Tile(min(build.rows, height - m), depth, width, block, m == 0, last))
             else:
                 for k in range(0, depth, build.rows):
                     fold = min(build.rows, depth - k)
@@ -146,11 +159,12 @@ def encode(case: Case, build: tools.Build) -> bytes:
     rows, depth = case.streamed.shape
     columns = case.stationary.shape[1]
     header = [
-        case.dataflow == "os", by_row, case.double_buffer, case.drain_overlap, case.flush, case.full_load, case.saturate,
-        case.acc_bits, case.acc_rows, rows, depth, columns, case.acc_banks, requant is not None,
+        case.dataflow == "os", by_row, case.double_buffer, case.drain_overlap, case.flush, case.full_load,
+        case.saturate, case.acc_bits, case.acc_rows, rows, depth, columns, case.acc_banks, requant is not None,
         requant is not None and requant.fixed_point, requant.lanes if requant else 1,
         *((requant.zero_point, requant.lowest, requant.highest) if requant else (0, 0, 0)),
-        len(all_tiles), blocks, transfers.operand_buffers if transfers else 0, transfers.output_buffers if transfers else 0,
+        by_row, case.gather_words, len(all_tiles), blocks,
+        *((transfers.operand_buffers, transfers.output_buffers, transfers.latency) if transfers else (0, 0, 0)),
         case.trace, case.seed, limit(case, all_tiles),
     ]  # fmt: skip
     parts = [header, case.streamed.ravel(), np.ascontiguousarray(case.stationary).ravel(), case.bias]
@@ -158,18 +172,20 @@ def encode(case: Case, build: tools.Build) -> bytes:
         parts += [requant.multiplier.view(np.int32), requant.shift]
     parts += [list(case.weights_at) or [0] * len(all_tiles), list(case.operands_at) or [0] * len(all_tiles)]
     if transfers:
-        parts += [transfers.load_cycles, transfers.store_cycles]
+        parts += [transfers.stationary, transfers.streamed, transfers.stores]
     return b"".join(np.asarray(part, np.int64).astype("<i4").tobytes() for part in parts)
 
 
 def limit(case: Case, all_tiles: Sequence[Tile]) -> int:
     """Return a number of cycles that no correct machine exceeds, so that a broken one stops."""
-    work = sum(2 * (tile.rows + tile.depth) + 200 for tile in all_tiles)
+    slots = 1 if not case.gather_words else 64
+    work = sum(slots * 2 * (tile.rows + tile.depth) + 200 for tile in all_tiles)
     work += 2 * max([0, *case.weights_at]) + 2 * max([0, *case.operands_at])
     if case.requantiser:
         work += 8 * sum(tile.rows * tile.columns + 20 for tile in all_tiles)
     if case.transfers:
-        work += 2 * sum(case.transfers.load_cycles) + 2 * sum(case.transfers.store_cycles)
+        moves = (*case.transfers.stationary, *case.transfers.streamed, *case.transfers.stores)
+        work += sum(abs(cycles) + case.transfers.latency for cycles in moves)
     return work
 
 

@@ -8,6 +8,8 @@ module engine #(
     input  logic        clk,
     input  logic        restart,
     input  logic        output_stationary,
+    input  logic        input_stationary,   // the activations are the pushed operand
+    input  logic [ 7:0] gather_words,       // activations per cycle, 0: as many as there are lanes
     input  logic        double_buffer,
     input  logic        drain_overlap,
     input  logic        flush_between_tiles,
@@ -19,6 +21,7 @@ module engine #(
     input  logic [ 1:0] banks,
     // operands of the tile to push and of the tile to stream, accumulator bank of the block to stream
     output logic [15:0] push_tile,
+    output logic [15:0] push_block,
     output logic [15:0] stream_tile,
     output logic [15:0] stream_block,
     input  logic        weights_ready,
@@ -67,43 +70,61 @@ module engine #(
   );
   tile_walker #(.R(R), .C(C)) push_walker (
       .clk, .restart, .advance(p_advance), .output_stationary, .block_rows, .t_total, .k_total, .n_total,
-      .valid(p_valid), .index(push_tile), .block(), .column_base(p_column), .row_base(), .row_offset(),
+      .valid(p_valid), .index(push_tile), .block(push_block), .column_base(p_column), .row_base(), .row_offset(),
       .depth_base(p_depth_base), .rows(), .depth(p_depth), .columns(p_columns), .first_of_block(), .last_of_block()
   );
 
+  // ---- issue slots per step: all lanes at once, or `gather_words` activations per cycle (section 4.5). The activations are
+  // the streamed operand of WS and OS, and the pushed one of IS. A step's token is issued in the last of its slots.
+  logic [15:0] s_slots, p_slots, s_lanes;
+  assign s_lanes = output_stationary ? s_rows : s_depth;
+  assign s_slots = gather_words == 0 || input_stationary ? 16'd1 : (s_lanes + gather_words - 1) / gather_words;
+  assign p_slots = gather_words == 0 || !input_stationary ? 16'd1 : (p_columns + gather_words - 1) / gather_words;
+
   // ---- streaming
-  logic streaming, starts, mac, last_step, shift, drained, flushed, may_start;
-  logic [15:0] step, step_now, steps;
-  logic [15:0] hazard_left, flush_left, shifts_left;
+  logic streaming, starts, working, mac, first_step, last_step, shift, drained, flushed, hazard, may_start;
+  logic [15:0] step, step_now, steps, slot, slot_now, length, length_before, since_start, distance;
+  logic [15:0] flush_left, shifts_left;
   logic weights_loaded;
 
   assign steps = output_stationary ? s_depth : s_rows;
+  assign length = steps * s_slots;
   assign flushed = flush_left == 0;
   // Overlapped: the shifts that are left must fit behind the first step of the tile, which needs the v wire for its bias.
-  assign drained = drain_overlap && !flush_between_tiles ? shifts_left < s_depth : shifts_left == 0;
+  assign drained = drain_overlap && !flush_between_tiles ? shifts_left < length : shifts_left == 0;
   assign weights_loaded = push_tile > stream_tile;
+  // A row is read R + 2 cycles after the step that produces it was issued, at the earliest: that must hold for the first
+  // row, and for the last one if this tile's steps are shorter than those of the tile before.
+  assign distance = 16'(R + 2) + (length_before > length ? length_before - length : 16'd0);
+  assign hazard = !output_stationary && !s_first && since_start < distance;
   assign may_start = operands_ready && (bank_free || !s_first) && flushed
-      && (output_stationary ? drained : weights_loaded && hazard_left == 0);
+      && (output_stationary ? drained : weights_loaded && !hazard);
   assign starts = s_valid && !streaming && may_start;
-  assign mac = streaming || starts;
+  assign working = streaming || starts;
   assign step_now = streaming ? step : 16'd0;
+  assign slot_now = streaming ? slot : 16'd0;
+  assign mac = working && slot_now + 1 == s_slots;
+  assign first_step = mac && step_now == 0;
   assign last_step = mac && step_now + 1 == steps;
   assign s_advance = last_step;
-  assign shift = output_stationary && shifts_left != 0 && !starts;
+  assign shift = output_stationary && shifts_left != 0 && !first_step;
 
   always_ff @(posedge clk) begin
     if (restart) begin
       streaming <= 0;
       step <= 0;
-      hazard_left <= 0;
+      slot <= 0;
+      since_start <= 0;
+      length_before <= 0;
       flush_left <= 0;
       shifts_left <= 0;
     end else begin
-      streaming <= mac && !last_step;
-      step <= step_now + 1;
-      // The next k-fold reads a row R + 2 cycles after this tile's step for it was issued, at the earliest.
-      if (starts) hazard_left <= s_last ? 16'd0 : 16'(R + 1);
-      else if (hazard_left != 0) hazard_left <= hazard_left - 1;
+      streaming <= working && !last_step;
+      slot <= mac ? 16'd0 : slot_now + 1;
+      step <= step_now + 16'(mac);
+      if (starts) since_start <= 1;
+      else if (since_start != 16'hffff) since_start <= since_start + 1;
+      if (starts) length_before <= length;
       if (output_stationary && last_step) shifts_left <= 16'(R);
       else if (shift) shifts_left <= shifts_left - 1;
       if (flush_between_tiles && s_valid && (output_stationary ? shift && shifts_left == 1 : last_step))
@@ -113,16 +134,18 @@ module engine #(
   end
 
   // ---- pushing weights
-  logic pushing, push, base_reached, last_push, bank_parity;
-  logic [15:0] push_step, push_now, push_length, push_row;
+  logic pushing, push_works, push, base_reached, last_push;
+  logic [15:0] push_step, push_now, push_slot, push_slot_now, push_length, push_row;
 
   assign push_length = full_weight_load ? 16'(R) : p_depth;
   // Double-buffered: from the first step of the tile before. Single-buffered: after its last step.
   assign base_reached = push_tile == stream_tile ? !streaming && flushed
-      : double_buffer && !flush_between_tiles && push_tile == stream_tile + 1 && mac;
+      : double_buffer && !flush_between_tiles && push_tile == stream_tile + 1 && working;
   assign push_starts = !output_stationary && p_valid && !pushing && base_reached && weights_ready;
-  assign push = pushing || push_starts;
+  assign push_works = pushing || push_starts;
   assign push_now = pushing ? push_step : 16'd0;
+  assign push_slot_now = pushing ? push_slot : 16'd0;
+  assign push = push_works && push_slot_now + 1 == p_slots;
   assign last_push = push && push_now + 1 == push_length;
   assign push_row = push_length - 1 - push_now;
   assign p_advance = last_push;
@@ -131,24 +154,24 @@ module engine #(
     if (restart) begin
       pushing   <= 0;
       push_step <= 0;
+      push_slot <= 0;
     end else begin
-      pushing   <= push && !last_push;
-      push_step <= push_now + 1;
+      pushing   <= push_works && !last_push;
+      push_slot <= push ? 16'd0 : push_slot_now + 1;
+      push_step <= push_now + 16'(push);
     end
   end
 
   // ---- the step token and its operands
-  always_comb begin
-    token = 0;
-    token[MAC] = mac;
-    token[CSEL] = double_buffer && stream_tile[0];
-    token[PUSH] = push;
-    token[PSEL] = double_buffer && push_tile[0];
-    token[FIRST] = mac && (output_stationary ? starts : s_depth_base == 0);
-    token[LAST] = output_stationary && last_step;
-    token[SHIFT] = shift;
-  end
-  assign live_rows = output_stationary ? s_rows[7:0] : s_depth[7:0];
+  assign token[MAC] = mac;
+  assign token[CSEL] = double_buffer && stream_tile[0];
+  assign token[PUSH] = push;
+  assign token[PSEL] = double_buffer && push_tile[0];
+  assign token[FIRST] = mac && (output_stationary ? step_now == 0 : s_depth_base == 0);
+  assign token[LAST] = output_stationary && last_step;
+  assign token[SHIFT] = shift;
+  assign token[LIVE] = 0;
+  assign live_rows = s_lanes[7:0];
   assign live_columns = s_columns[7:0];
   assign x_row = output_stationary ? s_row + s_offset : s_row + step_now;
   assign x_depth = output_stationary ? step_now : s_depth_base;
@@ -194,13 +217,13 @@ module engine #(
   always_comb begin
     cycle_class = 0;
     if (unfinished) begin
-      if (mac) cycle_class[0] = 1;
-      else if (push) cycle_class[1] = 1;
-      else if (shift) cycle_class[2] = 1;
-      else if (!flushed) cycle_class[3] = 1;
-      else if (!output_stationary && !weights_loaded) cycle_class[4] = 1;
-      else if (!output_stationary && hazard_left != 0) cycle_class[5] = 1;
-      else cycle_class[6] = 1;
+      if (working) cycle_class = 7'b0000001;
+      else if (push_works) cycle_class = 7'b0000010;
+      else if (shift) cycle_class = 7'b0000100;
+      else if (!flushed) cycle_class = 7'b0001000;
+      else if (!output_stationary && !weights_loaded) cycle_class = 7'b0010000;
+      else if (hazard) cycle_class = 7'b0100000;
+      else cycle_class = 7'b1000000;
     end
   end
 endmodule

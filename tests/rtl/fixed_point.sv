@@ -7,14 +7,13 @@ module shift_left_saturating #(
     input  logic signed [     7:0] shift,
     output logic signed [    31:0] shifted
 );
-  logic signed [IN_W+30:0] moved, above;
-  always_comb begin
-    moved = value;
-    if (shift > 0) moved = moved <<< shift[4:0];
-    above = moved >>> 31;  // all copies of the sign if the result fits
-    if (above == 0 || above == -1) shifted = moved[31:0];
-    else shifted = value < 0 ? 32'sh80000000 : 32'sh7fffffff;
-  end
+  logic signed [IN_W+30:0] wide, moved, above;
+  assign wide = value;
+  assign moved = shift > 0 ? wide <<< shift[4:0] : wide;
+  assign above = moved >>> 31;  // all copies of the sign if the result fits
+  assign shifted = above == 0 || above == -1 ? $signed(moved[31:0])
+      : value < 0 ? 32'sh80000000
+      : 32'sh7fffffff;
 endmodule
 
 module doubling_high_multiply (

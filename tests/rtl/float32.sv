@@ -70,10 +70,8 @@ module float_round (
   logic [31:0] magnitude;
   assign fixed = {24'd0, mantissa} << (exponent + 10'sd1);
   assign up = fixed[23] && (fixed[24] || |fixed[22:0]);
-  always_comb begin
-    if (zero || exponent < -1) magnitude = 0;
-    else if (exponent >= 23) magnitude = 32'h800000;
-    else magnitude = 32'(fixed[47:24]) + 32'(up);
-    rounded = sign ? -$signed(magnitude) : $signed(magnitude);
-  end
+  assign magnitude = zero || exponent < -1 ? 32'd0
+      : exponent >= 23 ? 32'h800000
+      : {8'd0, fixed[47:24]} + 32'(up);
+  assign rounded = sign ? -$signed(magnitude) : $signed(magnitude);
 endmodule

@@ -13,6 +13,8 @@ module machine #(
     input  logic              restart,
     // configuration, constant during a case
     input  logic              output_stationary,
+    input  logic              input_stationary,
+    input  logic        [7:0] gather_words,
     input  logic              double_buffer,
     input  logic              drain_overlap,
     input  logic              flush_between_tiles,
@@ -32,6 +34,7 @@ module machine #(
     input  logic signed [17:0] highest,
     // readiness, as levels
     output logic       [15:0] push_tile,
+    output logic       [15:0] push_block,
     output logic       [15:0] stream_tile,
     output logic       [15:0] stream_block,
     output logic       [15:0] output_block,
@@ -96,9 +99,9 @@ module machine #(
   logic [1:0] bank, commit_bank;
   logic [15:0] bank_row, commit_bank_row, commit_row, commit_column;
   engine #(.R(R), .C(C)) engine (
-      .clk, .restart, .output_stationary, .double_buffer, .drain_overlap, .flush_between_tiles, .full_weight_load,
+      .clk, .restart, .output_stationary, .input_stationary, .gather_words, .double_buffer, .drain_overlap, .flush_between_tiles, .full_weight_load,
       .block_rows, .t_total, .k_total, .n_total, .banks,
-      .push_tile, .stream_tile, .stream_block, .weights_ready, .operands_ready, .bank_free,
+      .push_tile, .push_block, .stream_tile, .stream_block, .weights_ready, .operands_ready, .bank_free,
       .token, .live_rows, .live_columns, .x_row, .x_depth, .w_enable, .w_columns, .w_depth, .w_column, .bias_column,
       .bank_read, .commit, .commit_final, .commit_ends_block, .commit_columns, .bank, .commit_bank,
       .bank_row, .commit_bank_row, .commit_row, .commit_column,

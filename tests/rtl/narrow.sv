@@ -10,15 +10,13 @@ module narrow #(
     output logic signed [OUT_W-1:0] narrowed
 );
   logic signed [IN_W-1:0] upper, lower;
-  logic sign;
+  logic negative;
   assign upper = $signed({{(IN_W - OUT_W) {1'b0}}, maximum});
   assign lower = ~upper;
   // The bit above `maximum` is the sign of the wrapped value.
-  assign sign = |(exact & ~upper & ((upper <<< 1) | 1));
-  always_comb begin
-    if (saturate && exact > upper) narrowed = upper[OUT_W-1:0];
-    else if (saturate && exact < lower) narrowed = lower[OUT_W-1:0];
-    else if (sign) narrowed = exact[OUT_W-1:0] | ~maximum;
-    else narrowed = exact[OUT_W-1:0] & maximum;
-  end
+  assign negative = |(exact & ~upper & ((upper <<< 1) | 1));
+  assign narrowed = saturate && exact > upper ? $signed(maximum)
+      : saturate && exact < lower ? $signed(~maximum)
+      : negative ? $signed(exact[OUT_W-1:0] | ~maximum)
+      : $signed(exact[OUT_W-1:0] & maximum);
 endmodule
