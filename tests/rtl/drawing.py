@@ -12,6 +12,12 @@ from tests.rtl.tools import Build
 DATAFLOWS = ("ws", "os", "is")
 
 
+def operand_bits(build: Build, dataflow: str) -> tuple[int, int]:
+    """Return the widths of x and w: IS streams w, the others x."""
+    streamed, stationary = build.streamed_bits, build.stationary_bits
+    return (stationary, streamed) if dataflow == "is" else (streamed, stationary)
+
+
 def extent(random: np.random.Generator, lanes: int) -> int:
     """Draw an extent: below, at, just above or several times the lanes."""
     edges = (1, max(1, lanes - 1), lanes, lanes + 1, lanes + 2)
@@ -50,7 +56,7 @@ def gemm(random: np.random.Generator, build: Build, dataflow: str, gather: bool 
     rows, columns = build.rows, build.columns
     streams = {"ws": (5, rows, columns), "os": (rows, 5, columns), "is": (columns, rows, 5)}[dataflow]
     m, k, n = (extent(random, lanes) for lanes in streams)
-    bits = (build.stationary_bits, build.streamed_bits) if dataflow == "is" else (build.streamed_bits, build.stationary_bits)
+    bits = operand_bits(build, dataflow)
     rows_per_block = (1, 2, 7, 64) if dataflow != "os" else (rows, 2 * rows, 64 // rows * rows)
     case = Case(
         dataflow,

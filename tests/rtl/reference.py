@@ -66,7 +66,7 @@ def _q31(value: int, factor: int, shift: int) -> int:
 
 
 def requantiser_cycles(rows: int, columns: int, lanes: int) -> int:
-    """rq = Mt * ceil(Nt / Q) + lq (section 5.2)."""
+    """Rq = Mt * ceil(Nt / Q) + lq (section 5.2)."""
     return rows * -(-columns // lanes) + 4
 
 

@@ -55,7 +55,9 @@ def sources() -> dict[str, str]:
 
 def cache_folder() -> Path:
     """Return the folder below the user's cache that keeps built machines."""
-    base = os.environ.get("ACCEL_SIM_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    base = (
+        os.environ.get("ACCEL_SIM_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    )
     folder = Path(base) / "accelsim" / "rtl"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
