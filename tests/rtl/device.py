@@ -21,9 +21,9 @@ _LINES = {"commit": (1, 0), "bank_read": (1, 16), "requantiser_read": (1, 32), "
 class DeviceUnderTest:
     """The trace of one GEMM on one machine.
 
-    Addresses: `token.mac` and the other bits of the step token at the issue port, `class.stream` and the other classes,
-    `tile.starts`, `push.starts`, `block.complete`, `pe[r,c]` (multiplies), and for each column `bias[c]`, `bank_read[c]`
-    (address at the accumulator bank), `commit[c]`, `requantiser_read[c]`, `output[c]`.
+    Addresses: `token.mac` and the other bits of the step token at the issue port, `class.stream` and the others,
+    `tile.starts`, `push.starts`, `block.complete`, `pe[r,c]` (multiplies), and for each column `bias[c]`,
+    `bank_read[c]` (address at the accumulator bank), `commit[c]`, `requantiser_read[c]`, `output[c]`.
     """
 
     def __init__(self, program: Path, build: Build, case: Case) -> None:

@@ -91,6 +91,48 @@ def bare_array(case: Case, build: Build) -> Timing:
     return Timing(total, undivided(classes), events(case, build), starts)
 
 
+@dataclass(frozen=True)
+class GroupTimes:
+    """L, Q and St of every output block, and the first step of every tile (section 5.1)."""
+
+    loaded: list[int]
+    requantised: list[int]
+    stored: list[int]
+    stream_starts: list[int]
+
+
+def groups(case: Case, build: Build, work: list[int]) -> GroupTimes:
+    """Return the max-plus recurrence of section 5.1 for WS and IS, one load per block, E from the array's recurrence.
+
+    Args:
+        case: with transfers whose stationary loads are all -1 and whose latency is 0.
+        build: the machine.
+        work: rq of every block, in cycles.
+    """
+    transfers, spec = case.transfers, array_spec(case, build)
+    assert transfers is not None
+    state, classes = np.zeros(4, np.int64), np.zeros(len(timeline.CLASSES), np.int64)
+    times = GroupTimes([], [], [], [])
+    ends: list[int] = []
+
+    def before(values: list[int], distance: int) -> int:
+        return values[-distance] if len(values) >= distance else 0
+
+    for block, cycles in enumerate(work):
+        load, store = transfers.streamed[block], transfers.stores[block]
+        times.loaded.append(max(before(times.loaded, 1), before(ends, transfers.operand_buffers)) + load)
+        bank = before(times.requantised, case.acc_banks)
+        for tile in (tile for tile in tiles(case, build) if tile.block == block):
+            steps = tile.rows * (_slots(tile.depth, case) if case.dataflow == "ws" else 1)
+            arguments = (tile.depth, tile.columns, steps, 0, times.loaded[-1], bank, int(not tile.first), classes)
+            times.stream_starts.append(int(timeline.stationary_step(spec, state, *arguments)))
+        ends.append(int(state[0] + state[1]))
+        ready = max(before(times.requantised, 1), ends[-1] + build.rows + build.columns)
+        times.requantised.append(max(ready, before(times.stored, transfers.output_buffers)) + cycles)
+        times.stored.append(max(before(times.stored, 1), times.requantised[-1]) + store)
+    return times
+
+
 def _slots(lanes: int, case: Case) -> int:
     """Issue slots of a step (section 4.5)."""
     return -(-lanes // case.gather_words) if case.gather_words else 1

@@ -1,8 +1,6 @@
-"""Section 2 of the timing contract on integers of any size, and the formulas of section 5.1: what the RTL must compute."""
+"""Section 2 of the timing contract on integers of any size, and the requantiser of sections 5.1 and 5.2."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +41,7 @@ def f32(values: Integers, requantiser: Requantiser) -> Integers:
 
 
 def q31(values: Integers, requantiser: Requantiser) -> Integers:
-    """Saturating left shift, SaturatingRoundingDoublingHighMul and RoundingDivideByPOT of gemmlowp, on Python integers."""
+    """Saturating left shift, SaturatingRoundingDoublingHighMul, RoundingDivideByPOT (gemmlowp) on Python integers."""
     factors = requantiser.multiplier.view(np.int32).tolist()
     shifts = requantiser.shift.tolist()
     rows = [
@@ -66,13 +64,5 @@ def _q31(value: int, factor: int, shift: int) -> int:
 
 
 def requantiser_cycles(rows: int, columns: int, lanes: int) -> int:
-    """Rq = Mt * ceil(Nt / Q) + lq (section 5.2)."""
+    """Return rq = Mt * ceil(Nt / Q) + lq (section 5.2)."""
     return rows * -(-columns // lanes) + 4
-
-
-def requantiser_times(ready: Sequence[int], work: Sequence[int], freed: Sequence[int]) -> list[int]:
-    """Q_i = max(Q_{i-1}, ready_i, freed_i) + rq_i (section 5.1)."""
-    times: list[int] = []
-    for committed, cycles, buffer in zip(ready, work, freed, strict=True):
-        times.append(max([*times[-1:], committed, buffer]) + cycles)
-    return times

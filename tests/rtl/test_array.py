@@ -1,4 +1,4 @@
-"""The array in RTL: every gate of sections 3 and 4 probed at its edge, corners, and random GEMMs against the recurrence."""
+"""The array in RTL: the gates of sections 3 and 4 at their edges, corners, random GEMMs against the recurrence."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_an_element_works_one_cycle_plus_its_distance_behind_the_issue(probe: Pr
 
 @pytest.mark.parametrize("dataflow", ["ws", "is"])
 def test_a_column_commits_behind_its_last_element(probe: Probe, dataflow: str) -> None:
-    """Column c commits its result at the end of cycle t+1+R+c (section 3); the total is the cycle behind the last one."""
+    """Column c commits at the end of cycle t+1+R+c (section 3); the total is the cycle behind the last commit."""
     device = probe(gemm(dataflow, 6, 4, 6))
     for c in range(COLUMNS):
         assert device.opens(f"commit[{c}]", device.answer.stream_starts[0] + 1 + ROWS + c)
@@ -84,7 +84,7 @@ def test_a_stream_starts_when_its_operands_are_ready(probe: Probe) -> None:
 
 
 def test_double_buffered_weights_share_the_first_step(probe: Probe) -> None:
-    """Base = S_{i-1}: the push starts in the very cycle of the first step of the tile before (4.1)."""
+    """At base = S_{i-1} the push starts, in the very cycle of the first step of the tile before (4.1)."""
     device = probe(gemm("ws", 30, 8, 4))
     first, second = device.answer.stream_starts
     assert device.opens("push.starts", first)
@@ -93,7 +93,7 @@ def test_double_buffered_weights_share_the_first_step(probe: Probe) -> None:
 
 
 def test_single_buffered_weights_wait_for_the_last_step(probe: Probe) -> None:
-    """Base = S_{i-1} + Mt_{i-1} (4.1)."""
+    """The push starts at base = S_{i-1} + Mt_{i-1} (4.1)."""
     device = probe(gemm("ws", 30, 8, 4, double_buffer=False))
     first, second = device.answer.stream_starts
     assert device.opens("token.push", first + 30)
@@ -103,7 +103,7 @@ def test_single_buffered_weights_wait_for_the_last_step(probe: Probe) -> None:
 
 
 def test_a_flush_empties_the_array_before_the_next_push(probe: Probe) -> None:
-    """Base = S_{i-1} + Mt_{i-1} + R + C: the cycle at is the one behind the last commit (4.1)."""
+    """At base = S_{i-1} + Mt_{i-1} + R + C: the cycle at is the one behind the last commit (4.1)."""
     device = probe(gemm("ws", 5, 8, 4, flush=True))
     end = device.answer.stream_starts[0] + 5
     assert device.opens("class.flush", end)
@@ -114,7 +114,7 @@ def test_a_flush_empties_the_array_before_the_next_push(probe: Probe) -> None:
 
 @pytest.mark.parametrize("rows", [1, 3, ROWS + 1, ROWS + 2, ROWS + 3])
 def test_a_fold_waits_until_its_rows_are_committed(probe: Probe, rows: int) -> None:
-    """Hz = S_{i-1} + R + 2: the bank is read in the cycle behind the one that ends with the commit (4.1)."""
+    """From hz = S_{i-1} + R + 2: the bank is read in the cycle behind the one that ends with the commit (4.1)."""
     device = probe(gemm("ws", rows, 8, 4))
     first, second = device.answer.stream_starts
     assert second == first + max(rows, ROWS + 2)
@@ -124,7 +124,7 @@ def test_a_fold_waits_until_its_rows_are_committed(probe: Probe, rows: int) -> N
 
 
 def test_a_faster_fold_waits_for_the_last_row_of_the_slower_one(probe: Probe) -> None:
-    """Hz grows by the difference of the issue cycles: the last row is read when it has been committed, not before (4.5)."""
+    """The distance grows by the difference of issue cycles: the last row is read when it has been committed (4.5)."""
     device = probe(gemm("ws", 3, 5, 4, gather_words=1))
     first, second = device.answer.stream_starts
     assert second == first + ROWS + 2 + 3 * (4 - 1)
