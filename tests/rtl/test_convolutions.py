@@ -10,7 +10,7 @@ from tests.rtl.cases import simulate
 from tests.rtl.conftest import SHAPES, SQUARE, WIDE, Programs
 from tests.rtl.tools import Build
 
-CONVOLUTIONS = 40
+CONVOLUTIONS = 60
 GENERIC = (SQUARE, SHAPES[4], WIDE)
 
 

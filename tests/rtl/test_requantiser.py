@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from tests.rtl import drawing, recurrence, reference, tools
-from tests.rtl.cases import Case, Requantiser, Transfers, simulate, tiles
+from tests.rtl import drawing, recurrence, reference, tools, words
+from tests.rtl.cases import Case, Transfers, simulate, tiles
 from tests.rtl.comparison import layer_differences, report
 from tests.rtl.conftest import SHAPES, SQUARE, Probe, Programs
 from tests.rtl.recurrence import Memory
 from tests.rtl.tools import Build
 
-Integers = NDArray[np.int64]
 ROWS, COLUMNS = SQUARE.rows, SQUARE.columns
 TAIL = ROWS + COLUMNS
 
@@ -29,85 +26,39 @@ TAIL = ROWS + COLUMNS
 def lane() -> Path:
     """One requantiser lane for sums of up to 64 bits."""
     tools.require("verilator")
-    return tools.build("requant", "bench_requant.cpp", {"IN_W": 64})
-
-
-def through_lane(lane: Path, sums: Integers, columns: Requantiser) -> Integers:
-    """Send one sum per channel through the lane."""
-    words = np.zeros((len(sums), 8), np.int64)
-    words[:, 0] = columns.fixed_point
-    words[:, 1] = (sums & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
-    words[:, 2] = sums >> 32
-    words[:, 3] = columns.multiplier.view(np.int32)
-    words[:, 4] = columns.shift
-    words[:, 5:] = columns.zero_point, columns.lowest, columns.highest
-    return np.frombuffer(tools.run(lane, words.astype("<i4").tobytes()), "<i4").astype(np.int64)
-
-
-def float_channels(
-    scales: NDArray[np.float32], zero_point: int = 0, bounds: tuple[int, int] = (-128, 127)
-) -> Requantiser:
-    """Return a float requantiser with one channel per scale."""
-    return Requantiser(scales.view(np.uint32), np.zeros(len(scales), np.int32), zero_point, *bounds, 1)
+    return tools.build(*words.LANE)
 
 
 @pytest.mark.parametrize("bits", [9, 24, 25, 32, 33, 48, 64])
 def test_float_words_equal_numpy(lane: Path, bits: int) -> None:
     """Sums of every magnitude, scales from 1e-11 to 100, signed and unsigned outputs (section 2)."""
-    random = np.random.default_rng(bits)
-    count = 40_000
-    sums = random.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), count) >> random.integers(0, bits, count)
-    sums[:2] = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-    scales = np.exp(random.uniform(np.log(1e-11), np.log(100), count)).astype(np.float32)
-    near = random.random(count) < 0.7  # outputs that are neither 0 nor clamped
-    with np.errstate(divide="ignore"):
-        wanted = (random.uniform(-300, 300, count) / np.maximum(abs(sums), 1)).astype(np.float32)
-    scales = np.where(near, abs(wanted) + np.float32(1e-11), scales)
     for zero_point, bounds in ((0, (-128, 127)), (-128, (-128, 127)), (128, (0, 255)), (7, (-32768, 32767))):
-        columns = float_channels(scales, zero_point, bounds)
-        assert np.array_equal(through_lane(lane, sums, columns), reference.requantise(sums[None], columns)[0])
+        drawn = words.random_floats(bits, zero_point, bounds)
+        assert np.array_equal(drawn.through(lane), drawn.expected())
 
 
 def test_exact_ties_go_to_the_even_output(lane: Path) -> None:
     """Products that end in .5 exactly, around every output and with many multipliers."""
-    odd = np.arange(-1023, 1024, 2)
-    factors, halvings = np.array([1, 3, 5, 7, 11, 13]), np.arange(1, 20)
-    sums, scales = [], []
-    for factor, halving in itertools.product(factors, halvings):
-        sums.append(odd * 2 ** int(halving) // 2)
-        scales.append(np.full(len(odd), factor * 2.0 ** -int(halving), np.float32))
-    columns = float_channels(np.concatenate(scales), 0, (-32768, 32767))
-    exact = np.concatenate(sums).astype(np.float64) * np.concatenate(scales)
+    ties = words.exact_ties()
+    exact = ties.sums * ties.columns.multiplier.view(np.float32).astype(np.float64)
     assert (abs(exact % 1) == 0.5).sum() > 100_000
-    found = through_lane(lane, np.concatenate(sums), columns)
-    assert np.array_equal(found, np.rint(exact))
+    assert np.array_equal(ties.through(lane), np.rint(exact))
 
 
-def test_sums_that_no_float_holds_round_to_even_first(lane: Path) -> None:
-    """A -> fl32(A) is a rounding of its own: 2^24 + 1 becomes 2^24, 2^24 + 3 becomes 2^24 + 4."""
-    sums = np.array([2**24 + 1, 2**24 + 3, -(2**24) - 1, 2**53 + 2**29, 2**53 + 3 * 2**29])
-    scales = np.array([2**-24] * 3 + [2**-53] * 2, np.float32) * np.float32(2**14)
-    columns = float_channels(scales, 0, (-32768, 32767))
-    assert np.array_equal(through_lane(lane, sums, columns), reference.requantise(sums[None], columns)[0])
-    ulp = float_channels(np.full(2, 0.25, np.float32), 0, (-(2**17), 2**17 - 1))
-    assert through_lane(lane, np.array([2**18 + 2, 2**18 + 6]), ulp).tolist() == [2**16, 2**16 + 2]
+@pytest.mark.parametrize("factor", [1, 3])
+def test_every_rounding_to_float_is_to_even(lane: Path, factor: int) -> None:
+    """A tie in fl32(A), or in the product, decides a tie of the output."""
+    drawn = words.double_roundings(factor)
+    found = drawn.through(lane)
+    assert np.array_equal(found, drawn.expected())
+    assert np.array_equal(abs(found), abs(drawn.sums) * factor >> 10)
 
 
 def test_fixed_point_words_equal_big_integers(lane: Path) -> None:
     """Multipliers of every shift, the saturating corner INT_MIN * INT_MIN, ties of both roundings (section 2)."""
-    random = np.random.default_rng(31)
-    count = 60_000
-    bits = random.integers(2, 63, count)
-    sums = random.integers(-(2**62), 2**62, count) >> (62 - bits)
-    sums[: count // 4] >>= 31
-    multiplier = random.integers(2**30, 2**31, count)
-    multiplier[:500] = 2**30 + random.integers(0, 2, 500) * 2**29
-    sums[500:510], multiplier[500:505], multiplier[505:510] = -(2**31), -(2**31), 2**31 - 1
-    shift = random.integers(-31, 31, count).astype(np.int32)
-    shift[500:510] = 0
-    words = Requantiser(multiplier.astype(np.uint32), shift, -3, -(2**17), 2**17 - 1, 1, fixed_point=True)
-    found, expected = through_lane(lane, sums, words), reference.requantise(sums[None], words)[0]
-    assert np.array_equal(found, expected)
+    drawn = words.fixed_points()
+    expected = drawn.expected()
+    assert np.array_equal(drawn.through(lane), expected)
     assert len(set(expected.tolist())) > 5_000
 
 
