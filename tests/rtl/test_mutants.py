@@ -1,4 +1,4 @@
-"""The suite is not vacuous: every fault put into the RTL is found, and the RTL without a fault passes the same cases."""
+"""The suite is not vacuous: every fault put into the RTL is found, and the RTL without one passes the same cases."""
 
 from __future__ import annotations
 
