@@ -15,8 +15,7 @@ from tests.rtl.tools import Build
 def differences(case: Case, build: Build, answer: Answer) -> list[str]:
     """Return what the RTL does differently from section 2 and from the recurrence on a bare array."""
     expected = recurrence.bare_array(case, build)
-    found = [name for name, count in answer.faults.items() if count]
-    found += _value_differences(case, answer)
+    found = value_differences(case, answer)
     pairs = [
         ("total", answer.total, expected.total),
         ("classes", answer.classes, expected.classes),
@@ -36,8 +35,7 @@ def layer_differences(case: Case, build: Build, buffers: tuple[int, int], memory
         "requant": finished - answer.total,
         "store": answer.stored[-1] - finished,
     }
-    found = [name for name, count in answer.faults.items() if count]
-    found += _value_differences(case, answer)
+    found = value_differences(case, answer)
     if answer.stored[-1] != cycles:
         found.append(f"cycles: {answer.stored[-1]} instead of {cycles}")
     if {**answer.classes, **after} != classes:
@@ -45,10 +43,12 @@ def layer_differences(case: Case, build: Build, buffers: tuple[int, int], memory
     return found
 
 
-def _value_differences(case: Case, answer: Answer) -> list[str]:
-    """Compare sums, and outputs if there is a requantiser."""
+def value_differences(case: Case, answer: Answer) -> list[str]:
+    """Return faults and wrong values: sums, and outputs if there is a requantiser."""
     sums = reference.sums(case)
-    found = [] if np.array_equal(sums, answer.sums) else ["sums"]
+    found = [name for name, count in answer.faults.items() if count]
+    if not np.array_equal(sums, answer.sums):
+        found.append("sums")
     if case.requantiser and not np.array_equal(reference.requantise(sums, case.requantiser), answer.outputs):
         found.append("outputs")
     return found
