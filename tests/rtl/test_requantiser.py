@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from accelsim.kernels import numerics
 from tests.rtl import drawing, recurrence, reference, tools, words
 from tests.rtl.cases import Case, Transfers, simulate, tiles
 from tests.rtl.comparison import layer_differences, report
@@ -60,6 +61,21 @@ def test_fixed_point_words_equal_big_integers(lane: Path) -> None:
     expected = drawn.expected()
     assert np.array_equal(drawn.through(lane), expected)
     assert len(set(expected.tolist())) > 5_000
+
+
+def test_the_datapath_scales_as_the_rtl_does(lane: Path) -> None:
+    """The kernels of the project give the RTL's outputs, in both modes."""
+    fixed, single = words.fixed_points(6000), words.random_floats(32, 0, words.WIDE, 6000)
+    for drawn in (fixed, single):
+        rows = zip(drawn.sums.tolist(), drawn.columns.multiplier, drawn.columns.shift.tolist(), strict=True)
+        scaled = [
+            int(numerics.scale_fixed(value, int(factor.view(np.int32)), shift))
+            if drawn.columns.fixed_point
+            else int(numerics.clamp_then_round(np.float32(value) * factor.view(np.float32), 0, *words.WIDE))
+            for value, factor, shift in rows
+        ]
+        expected = np.clip(np.array(scaled) + drawn.columns.zero_point, *words.WIDE)
+        assert np.array_equal(drawn.through(lane), expected)
 
 
 # ------------------------------------------------------------------------------------- the cycle before, the cycle at
