@@ -45,6 +45,7 @@ struct Header {
   int32_t t, k, n, banks, requant, fixed_point, lanes, zero_point, lowest, highest;
   int32_t input_stationary, gather_words;
   int32_t tiles, blocks, load_buffers, output_buffers, latency, trace, seed, limit;
+  int32_t map_words, pad_value, geometry[14], reserved;  // map_words > 0: the activations are a feature map
 };
 
 class Words {
@@ -126,6 +127,12 @@ void configure(Vmachine& m, const Header& h) {
   m.zero_point = h.zero_point & 0x3ffff;
   m.lowest = h.lowest & 0x3ffff;
   m.highest = h.highest & 0x3ffff;
+  m.implicit_im2col = h.map_words > 0;
+  m.pad_value = h.pad_value & 0xffff;
+  for (int i = 0; i < 7; i++) {  // the first field is the highest one
+    const uint32_t low = h.map_words ? h.geometry[13 - 2 * i] : 1, high = h.map_words ? h.geometry[12 - 2 * i] : 1;
+    put(m.geometry, i, low | (high << 16));
+  }
   m.weights_ready = m.operands_ready = m.output_ready = 0;
   m.restart = 1;
   for (int i = 0; i < R + C + 4; i++) {  // also lets the tokens of the case before leave the array
@@ -140,10 +147,15 @@ void configure(Vmachine& m, const Header& h) {
 struct Request {
   int x_enable = 0, x_lanes = 0, x_row = 0, x_depth = 0, w_enable = 0, w_columns = 0, w_depth = 0, w_column = 0;
   int bias_row = 0, bias_column = 0, scale_row = 0, scale_column = 0;
+  uint32_t x_address[R] = {}, w_address[C] = {}, x_pad = 0, w_pad = 0;
   void sample(const Vmachine& m) {
     x_enable = m.x_enable; x_lanes = m.x_lanes; x_row = m.x_row; x_depth = m.x_depth;
     w_enable = m.w_enable; w_columns = m.w_columns; w_depth = m.w_depth; w_column = m.w_column;
     bias_row = m.bias_row; bias_column = m.bias_column; scale_row = m.scale_row; scale_column = m.scale_column;
+    for (int r = 0; r < R; r++) x_address[r] = word(m.x_address, r);
+    for (int c = 0; c < C; c++) w_address[c] = word(m.w_address, c);
+    x_pad = m.x_pad;
+    w_pad = m.w_pad;
   }
 };
 
@@ -153,12 +165,18 @@ struct Operands {
     for (int r = 0; r < R; r++) {
       const int row = h.output_stationary ? q.x_row + r : q.x_row;
       const int depth = h.output_stationary ? q.x_depth : q.x_depth + r;
-      const bool known = q.x_enable && r < q.x_lanes && row < h.t && depth < h.k;
-      put(m.x_data, r, known ? static_cast<uint32_t>(x[row * h.k + depth]) : noise());
+      const bool map = h.map_words && !h.input_stationary;
+      bool known = q.x_enable && r < q.x_lanes && row < h.t && depth < h.k;
+      const size_t at = map ? q.x_address[r] : static_cast<size_t>(row) * h.k + depth;
+      if (map && known) known = !(q.x_pad >> r & 1) && at < static_cast<size_t>(h.map_words);
+      put(m.x_data, r, known ? static_cast<uint32_t>(x[at]) : noise());
     }
     for (int c = 0; c < C; c++) {
-      const bool known = q.w_enable && c < q.w_columns && q.w_column + c < h.n && q.w_depth < h.k;
-      put(m.w_data, c, known ? static_cast<uint32_t>(w[q.w_depth * h.n + q.w_column + c]) : noise());
+      const bool map = h.map_words && h.input_stationary;
+      bool known = q.w_enable && c < q.w_columns && q.w_column + c < h.n && q.w_depth < h.k;
+      const size_t at = map ? q.w_address[c] : static_cast<size_t>(q.w_depth) * h.n + q.w_column + c;
+      if (map && known) known = !(q.w_pad >> c & 1) && at < static_cast<size_t>(h.map_words);
+      put(m.w_data, c, known ? static_cast<uint32_t>(w[at]) : noise());
       const int b = h.by_row ? q.bias_row : q.bias_column + c;
       put(m.bias_data, c, b < (h.by_row ? h.t : h.n) ? static_cast<uint32_t>(bias[b]) : noise());
       const int s = h.by_row ? q.scale_row : q.scale_column + c;
@@ -175,8 +193,8 @@ void run_case(Vmachine& m, Words& in, std::ofstream& out) {
   std::copy(words, words + sizeof(Header) / 4, reinterpret_cast<int32_t*>(&h));
   const size_t outputs = static_cast<size_t>(h.t) * h.n, per = h.by_row ? h.t : h.n;
   Operands operands{};
-  operands.x = in.take(static_cast<size_t>(h.t) * h.k);
-  operands.w = in.take(static_cast<size_t>(h.k) * h.n);
+  operands.x = in.take(h.map_words && !h.input_stationary ? h.map_words : static_cast<size_t>(h.t) * h.k);
+  operands.w = in.take(h.map_words && h.input_stationary ? h.map_words : static_cast<size_t>(h.k) * h.n);
   operands.bias = in.take(per);
   if (h.requant) {
     operands.multiplier = in.take(per);

@@ -12,7 +12,7 @@ module bench;
 
   logic clk, restart;
   logic [31:0] words[0:WORDS-1];
-  logic signed [31:0] header[0:28];
+  logic signed [31:0] header[0:45];
   logic [63:0] sums[0:OUTPUTS-1], results[0:OUTPUTS-1], starts[0:OUTPUTS-1], pushes[0:OUTPUTS-1];
   logic [63:0] ready[0:OUTPUTS-1], done[0:OUTPUTS-1];
 
@@ -40,7 +40,8 @@ module bench;
       .n_total(header[11][15:0]), .banks(header[12][1:0]), .requant_enabled(header[13][0]),
       .fixed_point(header[14][0]), .requant_lanes(header[15][7:0]), .zero_point(header[16][17:0]),
       .lowest(header[17][17:0]), .highest(header[18][17:0]), .input_stationary(header[19][0]),
-      .gather_words(header[20][7:0]),
+      .gather_words(header[20][7:0]), .implicit_im2col(1'b0), .geometry({14{16'd1}}), .pad_value(16'd0),
+      .x_address(), .x_pad(), .w_address(), .w_pad(),
       .push_tile, .push_block, .stream_tile, .stream_block, .output_block, .weights_ready, .operands_ready,
       .output_ready(1'b1), .x_enable, .x_lanes, .x_row, .x_depth, .x_data, .w_enable, .w_columns, .w_depth, .w_column,
       .w_data, .bias_row, .bias_column, .bias_data, .scale_row, .scale_column, .scale_multiplier, .scale_shift,
@@ -122,9 +123,9 @@ module bench;
   endtask
 
   task run_case;
-    for (int i = 0; i < 29; i = i + 1) header[i] = words[at+i];
+    for (int i = 0; i < 46; i = i + 1) header[i] = words[at+i];
     per = header[1][0] ? header[9] : header[11];
-    x_at = at + 29;
+    x_at = at + 46;
     w_at = x_at + header[9] * header[10];
     bias_at = w_at + header[10] * header[11];
     multiplier_at = bias_at + per;

@@ -52,6 +52,33 @@ class Transfers:
 
 
 @dataclass(frozen=True)
+class FeatureMap:
+    """Activations as they lie in memory, with what the address generator needs to know (section 4.5).
+
+    Args:
+        values: int64[images, channels, height, width].
+        pad_value: what a lane outside of the map reads.
+        first_channel: the channel of depth 0.
+    """
+
+    values: Integers
+    pad_value: int
+    first_channel: int
+    out_size: tuple[int, int]
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    pads: tuple[int, int]
+
+    def words(self) -> list[int]:
+        """Return the numbers of `geometry`, from its highest field to its lowest."""
+        _, channels, height, width = self.values.shape
+        pixels, taps = self.out_size[0] * self.out_size[1], self.kernel[0] * self.kernel[1]
+        sizes = [channels, self.first_channel, height, width, pixels, self.out_size[1], taps, self.kernel[1]]
+        return [*sizes, *self.strides, *self.dilations, *self.pads]
+
+
+@dataclass(frozen=True)
 class Case:
     """A GEMM y[m, n] = bias[n] + sum_k w[n, k] * x[m, k] with the machine's options.
 
@@ -61,6 +88,7 @@ class Case:
         bias: int64[N], values of 32 bits.
         weights_at: cycle from which the weights of each tile are available (WS/IS).
         operands_at: cycle from which the streamed operand of each tile is available.
+        feature_map: what the RTL reads instead of x, which is then only what it amounts to.
     """
 
     dataflow: str
@@ -80,6 +108,7 @@ class Case:
     acc_banks: int = 2
     requantiser: Requantiser | None = None
     transfers: Transfers | None = None
+    feature_map: FeatureMap | None = None
     trace: bool = False
     seed: int = 1
 
@@ -155,7 +184,7 @@ def encode(case: Case, build: tools.Build) -> bytes:
     """Return the int32 words of a case for bench.cpp."""
     all_tiles = tiles(case, build)
     blocks, by_row = all_tiles[-1].block + 1, case.dataflow == "is"
-    requant, transfers = case.requantiser, case.transfers
+    requant, transfers, image = case.requantiser, case.transfers, case.feature_map
     rows, depth = case.streamed.shape
     columns = case.stationary.shape[1]
     header = [
@@ -165,9 +194,12 @@ def encode(case: Case, build: tools.Build) -> bytes:
         *((requant.zero_point, requant.lowest, requant.highest) if requant else (0, 0, 0)),
         by_row, case.gather_words, len(all_tiles), blocks,
         *((transfers.operand_buffers, transfers.output_buffers, transfers.latency) if transfers else (0, 0, 0)),
-        case.trace, case.seed, limit(case, all_tiles),
+        case.trace, case.seed, limit(case, all_tiles), image.values.size if image else 0,
+        image.pad_value if image else 0, *(image.words() if image else [1] * 14), 0,
     ]  # fmt: skip
-    parts = [header, case.streamed.ravel(), np.ascontiguousarray(case.stationary).ravel(), case.bias]
+    activations = [image.values.ravel() if image else (case.x if case.dataflow != "is" else case.x.T).ravel()]
+    weights = [(case.w if by_row else case.w.T).ravel()]
+    parts = [header, *(weights + activations if by_row else activations + weights), case.bias]
     if requant:
         parts += [requant.multiplier.view(np.int32), requant.shift]
     parts += [list(case.weights_at) or [0] * len(all_tiles), list(case.operands_at) or [0] * len(all_tiles)]

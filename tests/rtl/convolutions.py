@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from accelsim.graph.reference import saturates_products
 from accelsim.host import open_session
-from tests.rtl.cases import Case, Requantiser
+from tests.rtl.cases import Case, FeatureMap, Requantiser
 from tests.rtl.tools import Build
 
 Integers = NDArray[np.int64]
@@ -185,6 +185,17 @@ def parts(convolution: Convolution, build: Build, dataflow: str, lanes: int) -> 
         case = Case(dataflow, im2col(c, channels), weights, bias, 32, acc_rows=rows, requantiser=requantiser)
         found.append(Part(case, outputs))
     return found
+
+
+def implicit(convolution: Convolution, part: Part) -> Part:
+    """Return a part whose activations the RTL gathers itself: raw codes, pads of z_x, zero point folded in the bias."""
+    c, case = convolution, part.case
+    first = part.outputs[0] // (c.w.shape[0] // c.groups) * (c.x.shape[1] // c.groups)
+    image = FeatureMap(
+        c.x.astype(np.int64), c.x_zero, first, c.output_size, c.w.shape[2:], c.strides, c.dilations, c.pads[:2]
+    )  # fmt: skip
+    bias = case.bias - c.x_zero * case.w.sum(axis=1)
+    return replace(part, case=replace(case, x=case.x + c.x_zero, bias=bias, feature_map=image))
 
 
 def assemble(convolution: Convolution, found: Sequence[tuple[Part, Integers]]) -> Integers:

@@ -32,6 +32,9 @@ module machine #(
     input  logic signed [17:0] zero_point,
     input  logic signed [17:0] lowest,
     input  logic signed [17:0] highest,
+    input  logic              implicit_im2col,   // the activations are a feature map, addressed by the generator
+    input  logic   [14*16-1:0] geometry,
+    input  logic        [15:0] pad_value,
     // readiness, as levels
     output logic       [15:0] push_tile,
     output logic       [15:0] push_block,
@@ -46,11 +49,15 @@ module machine #(
     output logic        [7:0] x_lanes,
     output logic       [15:0] x_row,
     output logic       [15:0] x_depth,
+    output logic   [R*32-1:0] x_address,
+    output logic      [R-1:0] x_pad,
     input  logic   [R*32-1:0] x_data,
     output logic              w_enable,
     output logic        [7:0] w_columns,
     output logic       [15:0] w_depth,
     output logic       [15:0] w_column,
+    output logic   [C*32-1:0] w_address,
+    output logic      [C-1:0] w_pad,
     input  logic   [C*32-1:0] w_data,
     output logic       [15:0] bias_row,
     output logic       [15:0] bias_column,
@@ -119,11 +126,35 @@ module machine #(
       .in (restart ? 24'd0 : {live_rows, live_columns, token}),
       .out({live_rows_arrived, live_columns_arrived, token_arrived})
   );
+
+  // ---- feature maps: WS gathers R depths of one row, OS one depth of R rows, IS one depth of C rows for its pushes
+  logic [R-1:0] x_pad_arrived;
+  logic [C-1:0] w_pad_arrived;
+  logic [R*32-1:0] x_arrived;
+  logic [C*32-1:0] w_arrived;
+  im2col #(.LANES(R)) x_addresses (
+      .m(x_row), .k(x_depth), .lanes_are_rows(output_stationary), .geometry, .address(x_address), .pad(x_pad)
+  );
+  im2col #(.LANES(C)) w_addresses (
+      .m(w_column), .k(w_depth), .lanes_are_rows(1'b1), .geometry, .address(w_address), .pad(w_pad)
+  );
+  delay #(.WIDTH(R + C), .DEPTH(1)) pad_latency (
+      .clk,
+      .in ({implicit_im2col && !input_stationary ? x_pad : {R{1'b0}}, implicit_im2col && input_stationary ? w_pad : {C{1'b0}}}),
+      .out({x_pad_arrived, w_pad_arrived})
+  );
+  for (genvar r = 0; r < R; r++) begin : g_x_pad
+    assign x_arrived[r*32+:32] = x_pad_arrived[r] ? {{16{pad_value[15]}}, pad_value} : x_data[r*32+:32];
+  end
+  for (genvar c = 0; c < C; c++) begin : g_w_pad
+    assign w_arrived[c*32+:32] = w_pad_arrived[c] ? {{16{pad_value[15]}}, pad_value} : w_data[c*32+:32];
+  end
+
   logic [C*V_W-1:0] partial_data, bottom;
   array #(.R(R), .C(C), .A_W(A_W), .W_W(W_W), .V_W(V_W)) array (
       .clk, .output_stationary, .saturate, .maximum,
       .token(token_arrived), .live_rows(live_rows_arrived), .live_columns(live_columns_arrived),
-      .x_data, .w_data, .bias_data, .partial_data, .bottom,
+      .x_data(x_arrived), .w_data(w_arrived), .bias_data, .partial_data, .bottom,
       .bias_taken(probe_bias), .multiplies(probe_multiplies)
   );
 
