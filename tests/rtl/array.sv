@@ -1,5 +1,5 @@
-// R x C elements with the skew of the timing contract, section 3: the token and the operands of a step enter together at
-// the corner, and PE(r,c) executes the step r + c cycles later. Lanes outside of the tile are fed zeros.
+// R x C elements with the skew of the timing contract, section 3: the token and the operands of a step enter together
+// at the corner, and PE(r,c) executes the step r + c cycles later. Lanes outside of the tile are fed zeros.
 module array #(
     parameter int R   = 4,
     parameter int C   = 4,

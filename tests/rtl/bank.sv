@@ -1,5 +1,5 @@
-// Accumulator banks of one column: each is a memory with one read and one write port and a read latency of one cycle. Two
-// reads of a bank in one cycle, or a read and a write of the same row, are conflicts that no schedule may produce.
+// Accumulator banks of one column: each is a memory with one read and one write port and a read latency of one cycle.
+// Two reads of a bank in one cycle, or a read and a write of the same row, are conflicts that no schedule may produce.
 module bank #(
     parameter int V_W   = 48,
     parameter int ROWS  = 64,

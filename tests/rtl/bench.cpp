@@ -68,15 +68,17 @@ class Words {
   size_t at_ = 0;
 };
 
-// LOAD and STORE: in-order channels that know the array only by the tokens it hands over. Each block loads its stationary
-// operand and then its streamed one (negative: it is there already); data is complete `latency` cycles behind the channel.
+// LOAD and STORE: in-order channels that know the array only by the tokens it hands over. Each block loads its
+// stationary operand and then its streamed one (negative: it is there already); data is complete `latency` cycles
+// behind the channel.
 struct Transfers {
   const int32_t *stationary, *streamed, *store;
   int load = 0, stored = 0, storing = 0;
   int64_t load_end = 0, store_end = 0;
   std::vector<int64_t> stationary_at, streamed_at, stored_at;
 
-  explicit Transfers(int blocks) : stationary_at(blocks, kNever), streamed_at(blocks, kNever), stored_at(blocks, kNever) {}
+  explicit Transfers(int blocks)
+      : stationary_at(blocks, kNever), streamed_at(blocks, kNever), stored_at(blocks, kNever) {}
 
   void step(const Header& h, int64_t cycle, int issued, int requantised) {
     for (; load < 2 * h.blocks; load++) {
@@ -210,7 +212,8 @@ void run_case(Vmachine& m, Words& in, std::ofstream& out) {
   }
   noise_state = static_cast<uint32_t>(h.seed) * 2654435761u | 1u;
 
-  std::vector<int64_t> starts(h.tiles, kNever), pushes(h.tiles, kNever), ready(h.blocks, kNever), done(h.blocks, kNever);
+  std::vector<int64_t> starts(h.tiles, kNever), pushes(h.tiles, kNever);
+  std::vector<int64_t> ready(h.blocks, kNever), done(h.blocks, kNever);
   std::vector<int64_t> sums(outputs, kNever), results(outputs, kNever);
   std::vector<int64_t> trace;
   int64_t repeated = 0, cycle = 0;
@@ -225,7 +228,8 @@ void run_case(Vmachine& m, Words& in, std::ofstream& out) {
     if (h.load_buffers) {
       transfers.step(h, cycle, m.stream_block, blocks_done);
       const int block = m.stream_block;
-      m.weights_ready = m.weights_ready && Transfers::reached(transfers.stationary_at, transfers.stationary, m.push_block, cycle);
+      m.weights_ready = m.weights_ready
+          && Transfers::reached(transfers.stationary_at, transfers.stationary, m.push_block, cycle);
       m.operands_ready = m.operands_ready && Transfers::reached(transfers.streamed_at, transfers.streamed, block, cycle)
           && (!h.output_stationary || Transfers::reached(transfers.stationary_at, transfers.stationary, block, cycle));
       m.output_ready = m.output_block < transfers.stored + h.output_buffers;
@@ -242,7 +246,8 @@ void run_case(Vmachine& m, Words& in, std::ofstream& out) {
         const size_t at = static_cast<size_t>(half(m.commit_at_row, c)) * h.n + half(m.commit_at_column, c) + c;
         if (at >= outputs) { repeated++; continue; }
         repeated += sums[at] != kNever;
-        sums[at] = static_cast<int64_t>(word(m.commit_data, 2 * c) | (static_cast<uint64_t>(word(m.commit_data, 2 * c + 1)) << 32));
+        const uint64_t high = word(m.commit_data, 2 * c + 1);
+        sums[at] = static_cast<int64_t>(word(m.commit_data, 2 * c) | (high << 32));
       }
       if (word(m.result_valid, 0) >> c & 1) {
         const size_t at = static_cast<size_t>(m.result_row) * h.n + m.result_column + c;
@@ -256,7 +261,8 @@ void run_case(Vmachine& m, Words& in, std::ofstream& out) {
           | (static_cast<uint64_t>(m.probe_tile_starts) << 16) | (static_cast<uint64_t>(m.probe_push_starts) << 17)
           | (static_cast<uint64_t>(m.probe_block_ready) << 18) | (static_cast<uint64_t>(m.finished) << 19);
       const uint64_t edges = word(m.commit_live, 0) | (static_cast<uint64_t>(word(m.probe_bank_read, 0)) << 16)
-          | (static_cast<uint64_t>(word(m.probe_drain, 0)) << 32) | (static_cast<uint64_t>(word(m.result_valid, 0)) << 48);
+          | (static_cast<uint64_t>(word(m.probe_drain, 0)) << 32)
+          | (static_cast<uint64_t>(word(m.result_valid, 0)) << 48);
       trace.insert(trace.end(), {static_cast<int64_t>(issue), static_cast<int64_t>(edges),
                                  static_cast<int64_t>(low64(m.probe_multiplies)),
                                  static_cast<int64_t>(word(m.probe_bias, 0))});
@@ -275,7 +281,8 @@ void run_case(Vmachine& m, Words& in, std::ofstream& out) {
   reply.push_back(repeated);
   reply.push_back(cycle >= h.limit);
   reply.push_back(static_cast<int64_t>(trace.size() / 4));
-  for (const auto* part : {&starts, &pushes, &ready, &done, &transfers.streamed_at, &transfers.stored_at, &sums, &results, &trace})
+  for (const auto* part : {&starts, &pushes, &ready, &done, &transfers.streamed_at, &transfers.stored_at, &sums, &results,
+                           &trace})
     reply.insert(reply.end(), part->begin(), part->end());
   out.write(reinterpret_cast<const char*>(reply.data()), static_cast<std::streamsize>(reply.size() * 8));
 }

@@ -1,5 +1,5 @@
-// Streams words through one requantiser lane, one per cycle: int32[8] in (mode, value low, value high, multiplier, shift,
-// zero point, lowest, highest), int32 out. The lane is three registers deep.
+// Streams words through one requantiser lane, one per cycle: int32[8] in (mode, value low, value high, multiplier,
+// shift, zero point, lowest, highest), int32 out. The lane is three registers deep.
 #include <cstdint>
 #include <fstream>
 #include <vector>
@@ -25,7 +25,8 @@ int main(int argc, char** argv) {
       lane.multiplier = static_cast<uint32_t>(word[3]);
       lane.shift = word[4] & 0xff;
     }
-    // Mode, zero point and clamp are constant in the machine: they are not in the pipeline and belong to the word that ends.
+    // Mode, zero point and clamp are constant in the machine: they are not in the pipeline and belong to the word that
+    // ends.
     const int32_t* late = &in[(i < depth - 1 ? 0 : i - depth + 1 < count ? i - depth + 1 : count - 1) * 8];
     lane.fixed_point = late[0];
     lane.zero_point = late[5] & 0x3ffff;

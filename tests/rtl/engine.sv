@@ -1,6 +1,6 @@
-// The array's controller: it issues one step token per cycle at the corner, following the timing contract, sections 4.1 to
-// 4.4, and books every cycle before the tail under one class (section 4.3). Readiness comes in as levels, as from token
-// counters: the engine never knows a time in advance.
+// The array's controller: it issues one step token per cycle at the corner, following the timing contract, sections 4.1
+// to 4.4, and books every cycle before the tail under one class (section 4.3). Readiness comes in as levels, as from
+// token counters: the engine never knows a time in advance.
 module engine #(
     parameter int R = 4,
     parameter int C = 4
@@ -74,8 +74,8 @@ module engine #(
       .depth_base(p_depth_base), .rows(), .depth(p_depth), .columns(p_columns), .first_of_block(), .last_of_block()
   );
 
-  // ---- issue slots per step: all lanes at once, or `gather_words` activations per cycle (section 4.5). The activations are
-  // the streamed operand of WS and OS, and the pushed one of IS. A step's token is issued in the last of its slots.
+  // ---- issue slots per step: all lanes at once, or `gather_words` activations per cycle (section 4.5).
+  // The activations are the streamed operand of WS and OS, and the pushed one of IS. A step's token is issued in the last of its slots.
   logic [15:0] s_slots, p_slots, s_lanes;
   assign s_lanes = output_stationary ? s_rows : s_depth;
   assign s_slots = gather_words == 0 || input_stationary ? 16'd1 : (s_lanes + gather_words - 1) / gather_words;
@@ -90,11 +90,12 @@ module engine #(
   assign steps = output_stationary ? s_depth : s_rows;
   assign length = steps * s_slots;
   assign flushed = flush_left == 0;
-  // Overlapped: the shifts that are left must fit behind the first step of the tile, which needs the v wire for its bias.
+  // Overlapped: the shifts that are left must fit behind the first step of the tile, which needs the v wire for its
+  // bias.
   assign drained = drain_overlap && !flush_between_tiles ? shifts_left < length : shifts_left == 0;
   assign weights_loaded = push_tile > stream_tile;
-  // A row is read R + 2 cycles after the step that produces it was issued, at the earliest: that must hold for the first
-  // row, and for the last one if this tile's steps are shorter than those of the tile before.
+  // A row is read R + 2 cycles after the step that produces it was issued, at the earliest: that must hold for the
+  // first row, and for the last one if this tile's steps are shorter than those of the tile before.
   assign distance = 16'(R + 2) + (length_before > length ? length_before - length : 16'd0);
   assign hazard = !output_stationary && !s_first && since_start < distance;
   assign may_start = operands_ready && (bank_free || !s_first) && flushed

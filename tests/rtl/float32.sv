@@ -30,8 +30,9 @@ module int_to_float #(
   assign exponent = $signed(leading + 10'(rounded[24]));
 endmodule
 
-// fl32(f * s): a float32 product, rounded half to even. f comes unpacked, s as IEEE 754 bits. Subnormal scales and products
-// count as zero, and products above the largest float32 keep their exponent: neither changes a rounded and clamped output.
+// fl32(f * s): a float32 product, rounded half to even. f comes unpacked, s as IEEE 754 bits. Subnormal scales and
+// products count as zero, and products above the largest float32 keep their exponent: neither changes a rounded and
+// clamped output.
 module float_multiply (
     input  logic              f_zero,
     input  logic              f_sign,

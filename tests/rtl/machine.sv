@@ -1,5 +1,5 @@
-// Array, controller, accumulator banks and requantiser with the operand memories outside: an address goes out in one cycle
-// and its word comes back in the next. Counters and probes are read by the bench.
+// Array, controller, accumulator banks and requantiser with the operand memories outside: an address goes out in one
+// cycle and its word comes back in the next. Counters and probes are read by the bench.
 module machine #(
     parameter int R     = 4,
     parameter int C     = 4,
@@ -106,8 +106,8 @@ module machine #(
   logic [1:0] bank, commit_bank;
   logic [15:0] bank_row, commit_bank_row, commit_row, commit_column;
   engine #(.R(R), .C(C)) engine (
-      .clk, .restart, .output_stationary, .input_stationary, .gather_words, .double_buffer, .drain_overlap, .flush_between_tiles, .full_weight_load,
-      .block_rows, .t_total, .k_total, .n_total, .banks,
+      .clk, .restart, .output_stationary, .input_stationary, .gather_words, .double_buffer, .drain_overlap,
+      .flush_between_tiles, .full_weight_load, .block_rows, .t_total, .k_total, .n_total, .banks,
       .push_tile, .push_block, .stream_tile, .stream_block, .weights_ready, .operands_ready, .bank_free,
       .token, .live_rows, .live_columns, .x_row, .x_depth, .w_enable, .w_columns, .w_depth, .w_column, .bias_column,
       .bank_read, .commit, .commit_final, .commit_ends_block, .commit_columns, .bank, .commit_bank,
@@ -140,7 +140,8 @@ module machine #(
   );
   delay #(.WIDTH(R + C), .DEPTH(1)) pad_latency (
       .clk,
-      .in ({implicit_im2col && !input_stationary ? x_pad : {R{1'b0}}, implicit_im2col && input_stationary ? w_pad : {C{1'b0}}}),
+      .in ({implicit_im2col && !input_stationary ? x_pad : {R{1'b0}},
+            implicit_im2col && input_stationary ? w_pad : {C{1'b0}}}),
       .out({x_pad_arrived, w_pad_arrived})
   );
   for (genvar r = 0; r < R; r++) begin : g_x_pad

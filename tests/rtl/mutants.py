@@ -54,6 +54,18 @@ MUTANTS = (
         "array_block < blocks_done + banks",
         "array_block <= blocks_done + banks",
     ),
+    Mutant(
+        "last column of the map is a pad",
+        "im2col.sv",
+        "x >= $signed({16'd0, width})",
+        "x + 1 >= $signed({16'd0, width})",
+    ),
+    Mutant(
+        "pads read zero",
+        "machine.sv",
+        "x_pad_arrived[r] ? {{16{pad_value[15]}}, pad_value}",
+        "x_pad_arrived[r] ? 32'd0",
+    ),
 )
 
 LANE_MUTANTS = (

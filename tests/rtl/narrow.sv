@@ -1,5 +1,5 @@
-// N() of the timing contract, section 2: narrow an exact sum to ACC_W bits, chosen at run time, by wrapping or saturating.
-// maximum = 2^(ACC_W-1) - 1; the result is sign-extended to V_W bits.
+// N() of the timing contract, section 2: narrow an exact sum to ACC_W bits, chosen at run time, by wrapping or
+// saturating. maximum = 2^(ACC_W-1) - 1; the result is sign-extended to V_W bits.
 module narrow #(
     parameter int IN_W  = 49,
     parameter int OUT_W = 48

@@ -1,5 +1,6 @@
-// The requantiser (timing contract, sections 5.1 and 5.2): it reads the banks of finished output blocks, Q columns of one
-// row per cycle, while the array fills another bank. A block takes rows * ceil(columns / Q) + 4 cycles; then its bank is free.
+// The requantiser (timing contract, sections 5.1 and 5.2): it reads the banks of finished output blocks, Q columns of
+// one row per cycle, while the array fills another bank. A block takes rows * ceil(columns / Q) + 4 cycles; then its
+// bank is free.
 module requant_unit #(
     parameter int R   = 4,
     parameter int C   = 4,

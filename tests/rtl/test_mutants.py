@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.rtl import drawing, recurrence, tools, words
+from tests.rtl import convolutions, drawing, recurrence, tools, words
 from tests.rtl.cases import Case, simulate
-from tests.rtl.comparison import differences, layer_differences
+from tests.rtl.comparison import differences, layer_differences, value_differences
 from tests.rtl.mutants import LANE_MUTANTS, MUTANTS, Mutant
 from tests.rtl.recurrence import Memory
 from tests.rtl.tools import Build
@@ -45,6 +45,18 @@ def layers() -> list[Case]:
 
 
 @cache
+def maps() -> list[Case]:
+    """Return convolutions whose activations the RTL gathers itself."""
+    random = np.random.default_rng(14)
+    drawn = [convolutions.draw(random, depthwise=index % 2 == 0) for index in range(6)]
+    return [
+        convolutions.implicit(convolution, part).case
+        for index, convolution in enumerate(drawn)
+        for part in convolutions.parts(convolution, BUILD, drawing.DATAFLOWS[index % 3], 2)
+    ]
+
+
+@cache
 def lane_words() -> list[Words]:
     """Return words around every rounding of the requantiser."""
     drawn = words.random_floats(32, 3, (-128, 127), 5000), words.fixed_points(20_000)
@@ -60,18 +72,24 @@ def built() -> dict[str, Future[Path]]:
     jobs |= {mutant.name: (*machine, mutant.texts()) for mutant in MUTANTS}
     jobs |= {mutant.name: (*words.LANE, mutant.texts()) for mutant in LANE_MUTANTS}
     with ThreadPoolExecutor(2) as pool:
-        return {name: pool.submit(tools.build, *job) for name, job in jobs.items()}
+        return {name: pool.submit(tools.build, *job, fast=False) for name, job in jobs.items()}
 
 
 def found_in_machine(program: Path) -> int:
     """Return in how many cases a machine differs."""
-    bare, whole = bare_cases(), layers()
-    answers = simulate(program, BUILD, [*bare, *whole])
-    wrong = sum(bool(differences(case, BUILD, answer)) for case, answer in zip(bare, answers, strict=False))
-    return wrong + sum(
+    found = [
+        bool(differences(case, BUILD, answer))
+        for case, answer in zip(bare_cases(), simulate(program, BUILD, bare_cases()), strict=True)
+    ]
+    found += [
         bool(layer_differences(case, BUILD, BUFFERS, MEMORY, answer))
-        for case, answer in zip(whole, answers[len(bare) :], strict=True)
-    )
+        for case, answer in zip(layers(), simulate(program, BUILD, layers()), strict=True)
+    ]
+    found += [
+        bool(value_differences(case, answer))
+        for case, answer in zip(maps(), simulate(program, BUILD, maps()), strict=True)
+    ]
+    return sum(found)
 
 
 def found_in_lane(program: Path) -> int:

@@ -1,5 +1,5 @@
-// The tiles of one GEMM in the loop order of the timing contract, section 4.4: column block, row block, then k-fold (WS/IS)
-// or m-tile of R rows (OS). `advance` moves to the next tile.
+// The tiles of one GEMM in the loop order of the timing contract, section 4.4: column block, row block, then k-fold
+// (WS/IS) or m-tile of R rows (OS). `advance` moves to the next tile.
 module tile_walker #(
     parameter int R = 4,
     parameter int C = 4

@@ -69,7 +69,9 @@ def version(tool: str) -> str:
     return subprocess.run([tool, "--version"], capture_output=True, text=True, check=True).stdout
 
 
-def build(top: str, bench: str, parameters: Mapping[str, int], texts: Mapping[str, str] | None = None) -> Path:
+def build(
+    top: str, bench: str, parameters: Mapping[str, int], texts: Mapping[str, str] | None = None, fast: bool = True
+) -> Path:
     """Return the program of a verilated machine with its C++ bench, built now or found in the cache.
 
     Args:
@@ -77,16 +79,25 @@ def build(top: str, bench: str, parameters: Mapping[str, int], texts: Mapping[st
         bench: C++ file in this folder.
         parameters: values of the top module's parameters; the bench sees them as macros ARRAY_<name>.
         texts: RTL sources by file name instead of those in this folder.
+        fast: optimise the program, for many cases; else it is built in half the time.
     """
     verilator = require("verilator")
     texts = sources() if texts is None else texts
     main = (FOLDER / bench).read_text("utf-8")
-    inputs = (version(verilator), version(require("g++")), top, sorted(parameters.items()), main, sorted(texts.items()))
+    inputs = (
+        version(verilator),
+        version(require("g++")),
+        top,
+        sorted(parameters.items()),
+        main,
+        sorted(texts.items()),
+        fast,
+    )
     program = cache_folder() / f"{top}-{_digest(inputs)}"
     if not program.is_file():
         with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:
             _verilate(Path(scratch), top, parameters, texts)
-            _compile(Path(scratch), main, parameters).replace(program)
+            _compile(Path(scratch), main, parameters, "-O1" if fast else "-O0").replace(program)
     return program
 
 
@@ -111,12 +122,12 @@ def _verilate(scratch: Path, top: str, parameters: Mapping[str, int], texts: Map
     _execute(["verilator", "--cc", "-O3", *WARNINGS, "--top-module", top, *values, "--Mdir", ".", *modules], scratch)
 
 
-def _compile(scratch: Path, main: str, parameters: Mapping[str, int]) -> Path:
+def _compile(scratch: Path, main: str, parameters: Mapping[str, int], optimise: str) -> Path:
     """Compile bench and machine as one unit, which takes a third of the time of Verilator's many files."""
     defines = [f"#define ARRAY_{name} {value}" for name, value in parameters.items()]
     parts = [f'#include "{path.name}"' for path in sorted(scratch.glob("V*.cpp"))]
     (scratch / "unit.cpp").write_text("\n".join([*parts, *defines, main]), "utf-8")
-    _execute([*_compiler(), "-I.", "unit.cpp", _runtime(), "-pthread", "-o", "program"], scratch)
+    _execute([*_compiler(), optimise, "-I.", "unit.cpp", _runtime(), "-pthread", "-o", "program"], scratch)
     return scratch / "program"
 
 
@@ -124,7 +135,7 @@ def _compile(scratch: Path, main: str, parameters: Mapping[str, int]) -> Path:
 def _compiler() -> list[str]:
     """Return the C++ compiler with the include folders of Verilator."""
     include = Path(_execute(["verilator", "--getenv", "VERILATOR_ROOT"], FOLDER).strip()) / "include"
-    return [require("g++"), "-std=c++17", "-O1", f"-I{include}", f"-I{include / 'vltstd'}"]
+    return [require("g++"), "-std=c++17", f"-I{include}", f"-I{include / 'vltstd'}"]
 
 
 def _runtime() -> Path:
@@ -136,7 +147,7 @@ def _runtime() -> Path:
             with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:
                 text = '#include "verilated.cpp"\n#include "verilated_threads.cpp"\n'
                 (Path(scratch) / "runtime.cpp").write_text(text, "utf-8")
-                _execute([*compiler, "-c", "runtime.cpp", "-o", "runtime.o"], Path(scratch))
+                _execute([*compiler, "-O1", "-c", "runtime.cpp", "-o", "runtime.o"], Path(scratch))
                 (Path(scratch) / "runtime.o").replace(target)
     return target
 
