@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.rtl import drawing
+from tests.rtl import drawing, stepped
 from tests.rtl.cases import Case, simulate, tiles
 from tests.rtl.comparison import differences, report
 from tests.rtl.conftest import SHAPES, SQUARE, WIDE, Probe, Programs
@@ -223,15 +223,18 @@ def test_corners(programs: Programs, build: Build) -> None:
 
 
 def assert_no_differences(programs: Programs, build: Build, cases: list[Case]) -> None:
-    """Run cases and compare values, totals, classes, events and starts."""
+    """Run cases; compare with integers, recurrence and stepper: values, totals, classes, events, starts."""
     answers = simulate(programs[build], build, cases)
-    found = [(case, differences(case, build, answer)) for case, answer in zip(cases, answers, strict=True)]
+    found = [
+        (case, differences(case, build, answer) + stepped.differences(case, build, answer))
+        for case, answer in zip(cases, answers, strict=True)
+    ]
     wrong = [(case, what) for case, what in found if what]
     assert not wrong, f"{len(wrong)} of {len(cases)} cases differ\n{report(wrong)}"
 
 
 @pytest.mark.parametrize("build", SHAPES, ids=lambda build: f"{build.rows}x{build.columns}")
-def test_random_gemms_equal_the_recurrence_and_big_integers(programs: Programs, build: Build) -> None:
+def test_random_gemms_equal_recurrence_stepper_and_big_integers(programs: Programs, build: Build) -> None:
     """Three dataflows, all widths, wrap and saturate, buffering, flush, overlap, random readiness: 0 differences."""
     random = np.random.default_rng([build.rows, build.columns])
     cases = [drawing.gemm(random, build, drawing.DATAFLOWS[i % 3]) for i in range(RANDOM_CASES)]
