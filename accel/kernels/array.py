@@ -115,7 +115,7 @@ def output_step(machine, state, steps, ready_x, bank, opens, whole, classes):
 
 @kernel
 def issue_chunk(machine, loop, state, packed, rows, columns, k0, k1, ready_first, ready_second, bank, classes, events):
-    """Issue the tiles of one k chunk of one output block; returns the start of the first one."""
+    """Issue the tiles of one k chunk of one output block; returns the slot in which the first step is issued."""
     columns += loop.row_sums
     depth_total, width = (k1 - k0) * packed, columns * packed
     events[MACS] += rows * columns * (k1 - k0) * packed
@@ -128,7 +128,7 @@ def issue_chunk(machine, loop, state, packed, rows, columns, k0, k1, ready_first
             whole = loop.k * packed * gather
             start = output_step(machine, state, depth_total * gather, ready, bank, k0 == 0, whole, classes)
             _count_output_stationary(machine, events, height, columns, k1 - k0, packed, k0 == 0)
-            opening = start if opening < 0 else opening
+            opening = start + gather - 1 if opening < 0 else opening
         return opening
     if machine.dataflow == WS:
         streamed, held, ready_w, ready_x = rows, width, ready_second, ready_first

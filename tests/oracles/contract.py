@@ -110,7 +110,8 @@ class Tile:
     """What the sequencer is told about a tile, or about one k chunk of an OS tile.
 
     steps: issue cycles of its stream; push: issue cycles of its weight load; ready_w: RW; loaded, banked: the two parts
-    of RX; accumulates: onto the rows of the tile before it; opens: an OS tile begins; depth: K of the whole OS tile.
+    of RX; accumulates: onto the rows of the tile before it; opens: an OS tile begins; depth: K of the whole OS tile;
+    slots: issue cycles of one OS step, whose token goes out in the last of them.
     """
 
     steps: int
@@ -121,6 +122,7 @@ class Tile:
     accumulates: bool = False
     opens: bool = True
     depth: int = 0
+    slots: int = 1
 
     @property
     def ready_x(self) -> int:
@@ -250,7 +252,8 @@ class OutputArray:
 
     def drain(self, index: int) -> list[int]:
         """Issue slots of the R shift steps after the tile whose last part is `placed[index]`."""
-        first = self.placed[index + 1].start if index + 1 < len(self.placed) else None
+        following = self.placed[index + 1] if index + 1 < len(self.placed) else None
+        first = following.start + following.tile.slots - 1 if following else None
         end = self.placed[index].end
         return [slot for slot in range(end, end + self.machine.rows + 1) if slot != first][: self.machine.rows]
 
@@ -592,7 +595,7 @@ class Engines:
             opens = chunk[0] == 0
             self.tiles += opens
             whole = self.layer.k * block.packed * cycles
-            yield Tile(depth * cycles, loaded=loaded, banked=banked, opens=opens, depth=whole)
+            yield Tile(depth * cycles, loaded=loaded, banked=banked, opens=opens, depth=whole, slots=cycles)
 
     def _stationary_tiles(self, block: Block, chunk: Segment, first: int, second: int, banked: int) -> Iterator[Tile]:
         """Folds of a chunk; IS exchanges the operands."""
