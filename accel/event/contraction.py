@@ -244,7 +244,9 @@ class ContractionModel:
             self.recorder.idle(issue_end, start, reasons, "wait_x_bank" if banked > ready else "wait_x_load")
             drain = max(0, drain - shifts - (tile.steps - 1 if tile.opens else tile.steps))
             if tile.opens:
-                self._opened = start
+                self._opened = (
+                    start + arch.gather_cycles(tile.extents[0]) - 1
+                )  # a gathered step issues in its last slot
             yield env.timeout(tile.steps)
             issue_end, begun = int(env.now), True
             self._streamed(number, chunk_state, state, start)
