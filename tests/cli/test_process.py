@@ -55,6 +55,7 @@ def test_interrupt(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=process_environment({}),
+        preexec_fn=_heed_interrupts,
     )
     writer = _open_when_read(pipe)
     time.sleep(0.2)  # from opening the pipe to waiting for its contents
@@ -62,6 +63,11 @@ def test_interrupt(tmp_path: Path) -> None:
     os.close(writer)
     assert (running.returncode, stdout, stderr) == (130, b"", b"accel-sim: interrupted\n")
     assert not (tmp_path / "results").exists()
+
+
+def _heed_interrupts() -> None:
+    """Undo what a shell does to jobs in the background, which ignore Ctrl-C and hand that on to their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _interrupted(running: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
