@@ -178,13 +178,14 @@ def explain(
     layer: Annotated[str | None, typer.Option("--layer", help="Only layers whose name contains this text.")] = None,
     external_data: ExternalData = False,
     timing: cli_gemm.ModelTiming = "native",
+    reference: ReferenceMode = "ort",
     debug: Debug = False,
 ) -> None:
     """Show how each layer is lowered, tiled and timed, with the formula of its cycles filled in."""
     from accelsim.explain import explain_model
 
     machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
-    loaded, arrays = load_inputs(model, input_file, external_data)
+    loaded, arrays = load_inputs(model, input_file, external_data, reference)
     shapes = None if arrays is None else {name: values.shape for name, values in arrays.items()}
     for block in explain_model(loaded, machine, layer, shapes):
         typer.echo(block)

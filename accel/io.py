@@ -151,9 +151,7 @@ def check_folder(name: str) -> Path:
 
 def _unusable(folder: Path, error: OSError) -> UsageError:
     """Say why a folder cannot take results."""
-    return UsageError(
-        f"cannot write into {printable(str(folder))}: {error.strerror or error}: choose another folder with -o"
-    )
+    return UsageError(f"cannot write into {printable(str(folder))}: {error.strerror or error}: choose another folder")
 
 
 def write_result(result: Result, folder: Path) -> None:

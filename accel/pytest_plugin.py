@@ -61,7 +61,8 @@ class AccelSim:
                 options[name] = self._find(options[name])
         if isinstance(options.get("inputs"), dict):
             return _friendly(run_model, path, options)
-        key = repr((path, _stamp(path), _stamp(options.get("inputs")), sorted(options.items())))
+        stamps = [_stamp(file) for file in (path, options.get("inputs"), options.get("arch"))]
+        key = repr((path, stamps, sorted(options.items())))
         if key not in self._runs:
             self._runs[key] = _friendly(run_model, path, options)
         return self._runs[key]
@@ -100,7 +101,8 @@ def _friendly(function: Callable[..., _Answer], *arguments: Any) -> _Answer:
     try:
         return function(*arguments)
     except AccelSimError as error:
-        pytest.fail(f"accel-sim: {error}", pytrace=False)
+        sentence = f"accel-sim: {error}"
+    pytest.fail(sentence, pytrace=False)  # outside of the handler, else pytest prints the sentence twice
 
 
 def _runner(item: pytest.Item) -> AccelSim:
@@ -131,7 +133,10 @@ def pytest_runtest_call(item: pytest.Item) -> None:
             pytest.fail("accel-sim: a marker accel_sim(MODEL, ...) takes exactly one model", pytrace=False)
         demands = {name: options.pop(name) for name in _DEMANDS if name in options}
         run = _runner(item)(models[0], **options)
+        broken = None
         try:
             _friendly(run.assert_demands, demands)
         except AssertionError as error:
-            pytest.fail(str(error), pytrace=False)
+            broken = str(error)
+        if broken is not None:
+            pytest.fail(broken, pytrace=False)

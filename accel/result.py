@@ -142,9 +142,9 @@ class AccumulatorEvidence:
     """One accumulator before requantisation, on both sides.
 
     bits: width of ours; terms: products in the sum; ours: replayed in Python integers; exact: the sum in unbounded
-    integers; overflows: steps that narrowing changed; reference: the sum as onnxruntime's int32 holds it; lowest,
-    highest: int32 accumulators that give the reference's value, None when none does; ours_before_rounding: ours times
-    the multiplier, None where nothing is rounded.
+    integers; overflows: steps that narrowing changed; reference: the sum as onnxruntime's int32 holds it, or exact
+    where onnxruntime computes in float; lowest, highest: int32 accumulators that give the reference's value, None when
+    none does; ours_before_rounding: ours times the multiplier, None where nothing is rounded.
     """
 
     bits: int

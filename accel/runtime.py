@@ -17,7 +17,8 @@ Codes = NDArray[np.uint8]
 def dynamic_parameters(values: Array) -> tuple[np.float32, int]:
     """Return scale and zero point of a uint8 range that holds all values and 0 (semantics, section 3.9).
 
-    s = fl32(fl32(max - min) / 255), or 1 where that is 0; z = round_half_even(clamp(fl32(0 - fl32(min / s)), 0, 255)).
+    s = fl32(fl32(max - min) / 255), or 1 where max = min; z = round_half_even(clamp(fl32(0 - fl32(min / s)), 0, 255)).
+    A range so small that s underflows to 0 keeps it, as in onnxruntime: z is then 255, and codes are 0 or 255.
 
     Args:
         values: float32, any shape.
@@ -26,9 +27,9 @@ def dynamic_parameters(values: Array) -> tuple[np.float32, int]:
     highest = max(np.float32(values.max(initial=0)), np.float32(0))
     with np.errstate(all="ignore"):  # infinite values quantise to whatever onnxruntime makes of them
         scale = np.float32(np.float32(highest - lowest) / np.float32(255))
-        scale = scale if scale != 0 else np.float32(1)
+        scale = scale if highest != lowest else np.float32(1)
         start = np.float32(np.float32(0) - np.float32(lowest / scale))
-    return scale, int(np.rint(min(max(start, np.float32(0)), np.float32(255))))
+    return scale, int(np.rint(max(np.float32(0), min(np.float32(255), start))))
 
 
 def complete(op: Contraction, inputs: Sequence[Array]) -> Contraction:

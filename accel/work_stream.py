@@ -25,6 +25,9 @@ Events = tuple[tuple[str, int], ...]
 # each of which takes a whole burst.
 SHORT_RUN_BYTES = 64
 
+# Tables are loaded in pieces of this size, so that those of 16-bit codes do not have to fit with a single element.
+_TABLE_PIECE_BYTES = 4096
+
 
 @dataclass(frozen=True)
 class StreamWork:
@@ -161,6 +164,8 @@ def _rearrangement(op: vops.Rearrange | vops.Pick, inputs: Types, outputs: Types
     """Long runs are copied by DMA, one segment each; short ones pass through the lanes, one element per operation."""
     segments, total = _position_runs(op, outputs[0])
     units = max(outputs[0].elements, 1)
+    if not segments:  # nothing is left to move
+        return StreamWork("dma", (), _contiguous(outputs), 0, (), units)
     if total >= SHORT_RUN_BYTES * segments:
         size, longer = divmod(total, segments)
         reads = tuple(part for part in ((segments - longer, size), (longer, size + 1)) if part[0])
@@ -204,7 +209,7 @@ def _units(op: ops.Operator, inputs: Types, outputs: Types) -> int:
     """Return the number of parts a layer can be cut into.
 
     Planes for windows, rows for softmax, the elements that enter a reduction (partial results stay in the lanes), else
-    the elements that leave.
+    the elements that leave, or the pieces of the tables where those are more.
     """
     shape = outputs[0].shape
     if isinstance(op, ops.AveragePool | ops.MaxPool | ops.GlobalAveragePool | SumPool):
@@ -212,7 +217,8 @@ def _units(op: ops.Operator, inputs: Types, outputs: Types) -> int:
     if isinstance(op, ops.Softmax):
         return max(outputs[0].elements // (math.prod(shape[op.axis :]) if op.flatten else shape[op.axis]), 1)
     reduced = isinstance(op, vops.ReduceExtreme | vops.ArgExtreme | vops.FloatReduce)
-    return max((inputs if reduced else outputs)[0].elements, 1)
+    tables = 0 if isinstance(op, vops.ResizeLinear) else sum(table.nbytes for table in _tables(op))
+    return max((inputs if reduced else outputs)[0].elements, tables // _TABLE_PIECE_BYTES, 1)
 
 
 def _vector(op: ops.Operator, inputs: Types, outputs: Types) -> StreamWork:

@@ -92,6 +92,9 @@ def _resize(context: Context, group: Group) -> GroupImport:
         raise NotOnTheMachineError("a linear Resize of other than two axes")
     channels_last = rank == 4 and geometry.axes[1].scale != 1
     rows, columns = geometry.axes[1:3] if channels_last else geometry.axes[-2:]
+    others = (geometry.axes[0], geometry.axes[3]) if channels_last else geometry.axes[:-2]
+    if any(axis.size != axis.resized for axis in others):
+        raise NotOnTheMachineError("a linear Resize of more than two axes")
     operator = ResizeLinear(
         linear_blend(rows, geometry.coordinates),
         linear_blend(columns, geometry.coordinates),

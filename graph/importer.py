@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
 from onnx import NodeProto
 
+from accelsim.errors import UnsupportedModelError, printable
 from accelsim.graph import (
     import_contractions,
     import_dynamic,
@@ -22,6 +24,7 @@ from accelsim.graph.import_reductions import REDUCTIONS
 from accelsim.graph.ir import Graph, Node, verify
 from accelsim.graph.normalise import NormalisedModel
 from accelsim.graph.qdq_groups import find_groups
+from accelsim.operators import Convolution, GlobalAveragePool, HostOperator, MatrixMultiply, Operator, Softmax
 from accelsim.tensors import TensorType
 
 IMPORTERS: dict[str, Callable[[Context, NodeProto], Imported]] = {
@@ -88,11 +91,12 @@ def _import_groups(context: Context) -> dict[str, Node | None]:
     """Import the float groups; returns, by output name, the node that replaces a group's last node, or None inside."""
     replaced: dict[str, Node | None] = {}
     for group in find_groups(context, GROUPED).values():
+        core = group.core
         try:
             imported = import_group(context, group)
+            _refuse_empty(context, core, imported.operator)
         except NotOnTheMachineError:
             continue
-        core = group.core
         label = core.name or core.output[0]
         exactness = "float-reference" if imported.float_reference else "exact"
         replaced.update((name, None) for name in group.inside)
@@ -124,7 +128,9 @@ def _import_node(
         return
     try:
         importer = IMPORTERS.get(node.op_type, import_host)
-        imported = importer(context, node)
+        with np.errstate(divide="ignore", invalid="ignore"):  # the average of no element, which is then declined
+            imported = importer(context, node)
+        _refuse_empty(context, node, imported.operator)
     except NotOnTheMachineError:
         imported = import_host(context, node)
     label = node.name or node.output[0]
@@ -132,3 +138,23 @@ def _import_node(
         types.update(zip(prelude.outputs, prelude.types, strict=True))
         yield Node(f"{label}/{prelude.kind}", prelude.kind, prelude.operator, prelude.inputs, prelude.outputs)
     yield Node(label, node.op_type, imported.operator, imported.inputs, tuple(filter(None, node.output)))
+
+
+def _refuse_empty(context: Context, node: NodeProto, operator: Operator) -> None:
+    """Leave sums over tensors without elements to onnxruntime: the array has nothing to do for them.
+
+    Raises:
+        NotOnTheMachineError: the result has no elements.
+        UnsupportedModelError: it has, and each is a sum of nothing, for which onnxruntime leaves memory as it is.
+    """
+    product = operator.product if isinstance(operator, HostOperator) else None
+    sums = isinstance(operator, Convolution | MatrixMultiply | GlobalAveragePool | Softmax) or product is not None
+    source, target = (context.types[name].elements for name in (node.input[0], node.output[0]))
+    if not sums or (source and target):
+        return
+    if target:
+        label = printable(node.name or node.output[0])
+        raise UnsupportedModelError(
+            f"{node.op_type} '{label}' sums over an empty tensor, which onnxruntime leaves undefined: remove it"
+        )
+    raise NotOnTheMachineError("an empty tensor")

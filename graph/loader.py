@@ -35,6 +35,7 @@ from accelsim.graph.tensor_checks import check_quantisation_parameters, check_te
 Weights = Mapping[str, NDArray[np.generic]]
 
 _SHAPE_DATA_BYTES = 1024  # constants up to this size may decide shapes
+_OVERRIDABLE_CONSTANTS = 4  # IR version from which a constant that is also listed as an input can be overridden
 _LARGE_BYTES = 1 << 20  # constants from this size on are kept once, outside of the messages that are copied around
 
 PARSER_REJECTS = "is not an ONNX model (the file cannot be parsed): give a .onnx file"
@@ -135,10 +136,25 @@ def load_bytes(
     if is_qonnx(proto):
         proto, quantisers = expand_quantisers(proto, model_constants(proto), name)
     _check_with_onnx(proto, name)
+    _drop_constant_inputs(proto)
     rename_duplicate_nodes(proto.graph)
     check_quantisation_parameters(proto)
     _check_inferred_shapes(proto, limits)
     return CheckedModel(name, sha256, without_weights(proto), _weights(proto), quantisers)
+
+
+def _drop_constant_inputs(proto: ModelProto) -> None:
+    """Take constants out of the inputs of a file of IR version 3, which had to list them there.
+
+    They cannot be overridden; but once onnxruntime's optimiser has used one up, it would look like an input.
+    """
+    if proto.ir_version >= _OVERRIDABLE_CONSTANTS:
+        return
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    inputs = [value for value in proto.graph.input if value.name not in constants]
+    del proto.graph.input[:]
+    proto.graph.input.extend(inputs)
+    proto.ir_version = _OVERRIDABLE_CONSTANTS
 
 
 def _check_sizes(proto: ModelProto, name: str, limits: Limits) -> None:

@@ -21,5 +21,6 @@ def diagnosis_lines(first: FirstMismatch) -> list[str]:
         if seen.lowest is not None and seen.highest is not None:
             span = f"{seen.lowest:,}" if seen.lowest == seen.highest else f"{seen.lowest:,} to {seen.highest:,}"
             giving = f"its value takes {span}"
-        lines.append(f"              reference {seen.reference:,} (int32); {giving}")
+        kind = "int32" if -(2**31) <= seen.reference < 2**31 else "exact"
+        lines.append(f"              reference {seen.reference:,} ({kind}); {giving}")
     return [*lines, *wrap(f"cause: {found.cause}: {found.explanation}", 89)]

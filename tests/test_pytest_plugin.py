@@ -246,6 +246,7 @@ def test_failures_are_failures(failing: Outcomes) -> None:
     assert set(failing.failures) == set(EXPECTED)
     assert f"{len(EXPECTED)} failed" in failing.output
     assert " error" not in failing.output.splitlines()[-1]
+    assert "During handling" not in failing.output
     assert "SystemError" not in failing.failures["test_marker_cycles"]
 
 

@@ -18,12 +18,13 @@ from accelsim.contraction import AccumulatorUse
 from accelsim.geometry import ConvolutionGeometry
 from accelsim.graph.windows import window_geometry
 from accelsim.plan import StreamPlan, make_plan
+from accelsim.reports.diagnosis import diagnosis_lines
 from accelsim.result import LayerResult, _finite
 from accelsim.stepper import step_gemm
 from accelsim.timing import time_layer
 from accelsim.work import ContractionWork, ImageLayout, StreamWork
 from tests.cli.command import process
-from tests.hostile.builders import around, constant
+from tests.hostile.builders import WIDTH, around, constant, floats, model_of, parameters, quantised
 
 
 def test_a_window_larger_than_its_input_is_invalid() -> None:
@@ -229,3 +230,89 @@ def test_a_last_block_without_output_waits_for_the_store_before_it() -> None:
     """One byte over two blocks: the first block stores it, and the layer ends with that store, not before it."""
     timing = time_layer(StreamWork("vector", (), ((1, 1),), 0, (), 2), StreamPlan(2), accelsim.Arch(dram_burst=1))
     assert timing.cycles == 1 + accelsim.Arch().dram_latency
+
+
+def test_constants_that_old_files_list_as_inputs_are_no_inputs() -> None:
+    """IR version 3 has every initialiser among the inputs; one that the optimiser uses up is not fed."""
+    model = quantised()
+    model.ir_version = 3
+    for tensor in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    result = accelsim.run(accelsim.load(model.SerializeToString()))
+    assert result.check.verdict == "exact"
+    assert [layer.op for layer in result.layers] == ["QuantizeLinear", "QLinearMatMul", "DequantizeLinear"]
+
+
+@pytest.mark.parametrize("core", ["Sigmoid", "Tanh"])
+def test_a_table_of_16_bits_does_not_have_to_fit_beside_a_single_element(core: str) -> None:
+    """The table of 65,536 codes is loaded in pieces, also where the tensor has one element."""
+    names = ["scale", "zero"]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", *names], ["codes"]),
+        helper.make_node("DequantizeLinear", ["codes", *names], ["real"]),
+        helper.make_node(core, ["real"], ["b"]),
+        helper.make_node("QuantizeLinear", ["b", *names], ["out"]),
+        helper.make_node("DequantizeLinear", ["out", *names], ["y"]),
+    ]
+    constants = [constant("scale", np.float32(0.001)), constant("zero", np.uint16(9))]
+    model = model_of(nodes, constants, [floats("x", [1])], [floats("y", [1])], opset=21)
+    model.ir_version = 10
+    result = accelsim.run(accelsim.load(model.SerializeToString()))
+    assert result.check.verdict == "exact"
+    assert result.layers[1].placement == "vector"
+
+
+def test_a_literal_file_whose_outputs_have_another_shape_is_not_measured() -> None:
+    """The optimiser takes Expand to no element for a copy, which onnxruntime's own literal execution contradicts."""
+    model = around(helper.make_node("Expand", ["a", "none"], ["b"]), initialisers=[constant("none", np.array([0, 8]))])
+    result = accelsim.run(accelsim.load(model.SerializeToString()))
+    assert result.check.verdict == "exact"
+    assert result.check.literal_qdq is None
+    assert "other shapes" in result.check.literal_remark
+
+
+def test_a_linear_resize_of_three_axes_is_refused_by_the_reference() -> None:
+    """It is not taken for one of two axes whose result would have another shape."""
+    resize = helper.make_node("Resize", ["x4", "", "", "sizes"], ["b"], mode="linear")
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["codes"]),
+        helper.make_node("DequantizeLinear", ["codes", "scale", "zero"], ["x4"]),
+        resize,
+        helper.make_node("QuantizeLinear", ["b", "scale", "zero"], ["out"]),
+        helper.make_node("DequantizeLinear", ["out", "scale", "zero"], ["y"]),
+    ]
+    constants = [*parameters(), constant("sizes", np.array([1, 4, 8, 10]))]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    model = model_of(nodes, constants, [floats("x", [1, 2, 4, 5])], [output])
+    with pytest.raises(accelsim.UnsupportedModelError, match="onnxruntime, the reference, fails"):
+        accelsim.run(accelsim.load(model.SerializeToString()))
+
+
+@pytest.mark.parametrize("overflow", ["wrap", "saturate"])
+def test_sums_of_16_bits_beyond_the_accumulator(overflow: str) -> None:
+    """What onnxruntime adds up in float does not wrap: the exact sum, beyond int32, gives the value that is right."""
+    codes = np.full((WIDTH, 2), 32767, np.int16)
+    names = ["scale", "zero"]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", *names], ["codes"]),
+        helper.make_node("DequantizeLinear", ["codes", *names], ["real"]),
+        helper.make_node("DequantizeLinear", ["weights", "scale"], ["w"]),
+        helper.make_node("MatMul", ["real", "w"], ["product"], "product"),
+        helper.make_node("QuantizeLinear", ["product", "wide", "zero"], ["out"]),
+        helper.make_node("DequantizeLinear", ["out", "wide", "zero"], ["y"]),
+    ]
+    constants = [
+        constant("weights", codes),
+        constant("scale", np.float32(0.01)),
+        constant("wide", np.float32(100)),
+        constant("zero", np.uint16(0)),
+    ]
+    proto = model_of(nodes, constants, outputs=[floats("y", (1, 2))], opset=21)
+    proto.ir_version = 10
+    x = np.full((1, WIDTH), 600, np.float32)
+    machine = accelsim.Arch(overflow=overflow)
+    first = accelsim.run(accelsim.load(proto.SerializeToString()), machine, {"x": x}).check.first_mismatch
+    seen = first.diagnosis.accumulator
+    assert (first.layer, first.diagnosis.cause) == ("product", "accumulator-overflow")
+    assert seen.reference == seen.exact == WIDTH * 60_000 * 32_767
+    assert f"{seen.exact:,} (exact)" in diagnosis_lines(first)[1]

@@ -203,9 +203,20 @@ def test_the_factor_of_a_gemm_joins_the_first_scale(index: int) -> None:
     assert len(on_the_array(result)) == 1
 
 
-@pytest.mark.parametrize("values", [np.zeros((2, 4)), np.full((2, 4), 3.5), np.full((2, 4), -1e-30), [[1e30, -1e30]]])
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.zeros((2, 4)),
+        np.full((2, 4), 3.5),
+        np.full((2, 4), -1e-30),
+        [[1e30, -1e30]],
+        [[1e-45, 0]],
+        [[-1e-43, 0], [3e-44, 0]],
+        [[1.9e-43, -1e-45]],
+    ],
+)
 def test_dynamic_quantisation_at_the_edges(values: Any) -> None:
-    """All zero, one sign only, denormal and huge ranges."""
+    """All zero, one sign only, denormal and huge ranges, and ranges whose scale underflows to 0."""
     build = Builder(Draw((SEED, 9), ties=False))
     names = build.nodes_of("DynamicQuantizeLinear", [build.input(np.asarray(values, np.float32))], 3)
     for name, kind in zip(names, (np.uint8, np.float32, np.uint8), strict=True):
