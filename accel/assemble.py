@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 
 import numpy as np
@@ -79,8 +80,13 @@ def assemble(
 
 def versions() -> dict[str, str]:
     """Return the versions of everything that decides the result."""
-    packages = ("numpy", "numba", "onnx", "onnxruntime")
-    return {"accelsim": __version__} | {name: metadata.version(name) for name in packages}
+    return {"accelsim": __version__} | dict(_package_versions())
+
+
+@cache
+def _package_versions() -> tuple[tuple[str, str], ...]:
+    """Return the versions of the packages, read from their metadata once per process."""
+    return tuple((name, metadata.version(name)) for name in ("numpy", "numba", "onnx", "onnxruntime"))
 
 
 def _layer_result(

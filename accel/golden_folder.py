@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accelsim.errors import AccelSimError, InvalidFileError, ResourceLimitError, UsageError, printable
-from accelsim.io import check_folder, make_folder, sync_folder, write_through, write_together
+from accelsim.io import check_folder, make_folder, sync_folder, write_failure, write_through, write_together
 from accelsim.jsonfile import read_object, read_regular
 from accelsim.manifest import KIND, LARGEST_FILE_BYTES, FileRecord, Manifest, parse_manifest
 
@@ -91,10 +91,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         _put_in_place(staged, folder, files)
         sync_folder(folder.parent)
     except OSError as error:
-        shown = printable(str(error.filename or folder))
-        raise ResourceLimitError(
-            f"cannot write {shown}: {error.strerror or error}: free space or choose another folder"
-        ) from None
+        raise write_failure(error, error.filename or folder) from None
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 

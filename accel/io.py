@@ -51,13 +51,21 @@ def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
             temporary.replace(target)
         sync_folder(folder)
     except OSError as error:
-        shown = printable(str(error.filename or folder))
-        raise ResourceLimitError(
-            f"cannot write {shown}: {error.strerror or error}: free space or choose another folder"
-        ) from None
+        raise write_failure(error, error.filename or folder) from None
     finally:
         for temporary in staged.values():
             temporary.unlink(missing_ok=True)
+
+
+def write_failure(error: OSError, place: str | Path) -> ResourceLimitError:
+    """Return the error for something that cannot be written.
+
+    Args:
+        error: what the operating system says.
+        place: the file or folder.
+    """
+    reason = error.strerror or error
+    return ResourceLimitError(f"cannot write {printable(str(place))}: {reason}: free space or choose another folder")
 
 
 @contextmanager
@@ -82,10 +90,7 @@ def written_atomically(path: Path) -> Iterator[IO[bytes]]:
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ResourceLimitError(
-            f"cannot write {printable(str(path))}: {reason}: free space or choose another folder"
-        ) from None
+        raise write_failure(error, path) from None
     finally:
         temporary.unlink(missing_ok=True)
 

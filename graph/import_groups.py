@@ -13,7 +13,7 @@ from accelsim.graph.context import Context, NotOnTheMachineError, attributes
 from accelsim.graph.import_contractions import output_scale, signed_zero_points
 from accelsim.graph.import_host import apply_unary
 from accelsim.graph.import_vector_groups import VECTOR_GROUPS, import_chain
-from accelsim.graph.qdq_groups import Group, GroupImport, Source
+from accelsim.graph.qdq_groups import Group, GroupImport, Source, quantised_operand
 from accelsim.graph.quantiser import all_codes, dequantise_codes, quantise_values
 from accelsim.graph.windows import convolution_window, transposed_window
 from accelsim.operators import (
@@ -52,15 +52,6 @@ def import_group(context: Context, group: Group) -> GroupImport:
     if importer is None:
         raise NotOnTheMachineError(group.core.op_type)
     return importer(context, group)
-
-
-def _activation(context: Context, group: Group, position: int) -> tuple[Source, CodeFormat]:
-    """Return a computed operand and its format."""
-    source = group.sources.get(position)
-    if source is None:
-        raise NotOnTheMachineError(f"input {position} is not quantised")
-    source.scale  # noqa: B018 - raises for several scales
-    return source, CodeFormat(context.types[source.name].dtype, int(source.zero_points[0]))
 
 
 def _constant_weights(context: Context, group: Group, position: int, axis: int) -> tuple[IntArray, Source]:
@@ -139,7 +130,7 @@ def _convolution(context: Context, group: Group) -> GroupImport:
     core = group.core
     if len(core.input) > 3 and core.input[3]:
         raise NotOnTheMachineError("a fused addition")
-    source, code = _activation(context, group, 0)
+    source, code = quantised_operand(context, group, 0)
     codes, weight = _constant_weights(context, group, 1, 0)
     unit = np.asarray(source.scale * weight.scales, np.float32)
     columns = codes.shape[0]
@@ -160,7 +151,7 @@ def _convolution(context: Context, group: Group) -> GroupImport:
 def _transposed_convolution(context: Context, group: Group) -> GroupImport:
     """ConvTranspose: x, w[Cin, Cout / groups, kh, kw] [, bias], as a convolution of the map with zeros inserted."""
     attribute = attributes(group.core)
-    source, code = _activation(context, group, 0)
+    source, code = quantised_operand(context, group, 0)
     codes, weight = _constant_weights(context, group, 1, 1)
     geometry = transposed_window(attribute, codes.shape[2:])
     groups = int(attribute.get("group", 1))
@@ -184,12 +175,12 @@ def _matrix_product(context: Context, group: Group) -> GroupImport:
     core, attribute = group.core, attributes(group.core)
     if attribute.get("alpha", 1.0) != 1.0 or attribute.get("beta", 1.0) != 1.0:
         raise NotOnTheMachineError("alpha or beta is not 1")
-    source, code = _activation(context, group, 0)
+    source, code = quantised_operand(context, group, 0)
     if len(context.types[source.name].shape) < 2:
         raise NotOnTheMachineError("a vector operand")
     second = group.sources.get(1)
     if second is not None and second.name not in context.constants and core.op_type == "MatMul":
-        other, other_code = _activation(context, group, 1)
+        other, other_code = quantised_operand(context, group, 1)
         multiplier = output_scale(source.scale, np.array([other.scale], np.float32), group.output_scale)
         product = MatrixMultiply(code, None, other_code, _requantise(group, multiplier))
         return GroupImport(product, (source.name, other.name), True)
@@ -207,7 +198,7 @@ def _matrix_product(context: Context, group: Group) -> GroupImport:
 
 def _table(context: Context, group: Group) -> GroupImport:
     """A unary function: onnxruntime's own float kernel on all codes, then the quantiser."""
-    source, code = _activation(context, group, 0)
+    source, code = quantised_operand(context, group, 0)
     values = _apply(context, group.core, dequantise_codes(all_codes(code.dtype), source.scale, code.zero_point))
     if group.bounds is not None:
         values = np.clip(values, np.float32(group.bounds[0]), np.float32(group.bounds[1]))

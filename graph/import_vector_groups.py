@@ -22,11 +22,11 @@ from accelsim.graph.import_rearrange import (
     rescaling_table,
 )
 from accelsim.graph.import_reductions import reduced_axes
-from accelsim.graph.qdq_groups import Group, GroupImport, Source
+from accelsim.graph.qdq_groups import Group, GroupImport, Source, quantised_operand
 from accelsim.graph.quantiser import quantise_values
 from accelsim.graph.resize import linear_blend, resize_geometry
 from accelsim.graph.windows import window_geometry
-from accelsim.operators import CodeFormat, Concatenate, FloatOperand, MaxPool, Pad
+from accelsim.operators import Concatenate, FloatOperand, MaxPool, Pad
 from accelsim.vector_operators import (
     ChannelAffine,
     FloatChain,
@@ -45,19 +45,10 @@ def _no_clip(group: Group) -> None:
         raise NotOnTheMachineError("a clip behind it")
 
 
-def _quantised(context: Context, group: Group, position: int) -> tuple[Source, CodeFormat]:
-    """Return a quantised operand of one scale, and its format."""
-    source = group.sources.get(position)
-    if source is None:
-        raise NotOnTheMachineError(f"input {position} is not quantised")
-    source.scale  # noqa: B018 - raises for several scales
-    return source, CodeFormat(context.types[source.name].dtype, int(source.zero_points[0]))
-
-
 def _same_code(context: Context, group: Group, position: int = 0) -> Source:
     """Return the operand of a group that keeps scale and zero point, so that it works on codes."""
     _no_clip(group)
-    source, code = _quantised(context, group, position)
+    source, code = quantised_operand(context, group, position)
     if code != group.output or source.scale != group.output_scale:
         raise NotOnTheMachineError("a movement that changes the scale")
     return source
@@ -86,7 +77,7 @@ def _resize(context: Context, group: Group) -> GroupImport:
     if geometry.mode != "linear" or geometry.is_copy:
         return _movement(import_resize)(context, group)
     _no_clip(group)
-    source, code = _quantised(context, group, 0)
+    source, code = quantised_operand(context, group, 0)
     rank = len(geometry.axes)
     if rank not in (2, 4) or geometry.coordinates == "tf_crop_and_resize":
         raise NotOnTheMachineError("a linear Resize of other than two axes")
@@ -110,7 +101,7 @@ def _resize(context: Context, group: Group) -> GroupImport:
 def _batch_normalisation(context: Context, group: Group) -> GroupImport:
     """BatchNormalization with constant parameters: one factor and one offset per channel, as onnxruntime folds them."""
     _no_clip(group)
-    source, code = _quantised(context, group, 0)
+    source, code = quantised_operand(context, group, 0)
     attribute = attributes(group.core)
     if attribute.get("training_mode") or len(context.types[source.name].shape) < 2:
         raise NotOnTheMachineError("a BatchNormalization in training, or without channels")
@@ -129,7 +120,7 @@ def _batch_normalisation(context: Context, group: Group) -> GroupImport:
 def _reduction(context: Context, group: Group) -> GroupImport:
     """ReduceSum and ReduceMean over the last axes, or over the first ones: float32 sums in a known order."""
     _no_clip(group)
-    source, code = _quantised(context, group, 0)
+    source, code = quantised_operand(context, group, 0)
     shape = context.types[source.name].shape
     target = context.types[group.core.output[0]].shape
     operator = FloatReduce(
@@ -184,7 +175,7 @@ def _tables(context: Context, group: Group, positions: range) -> tuple[list[NDAr
     _no_clip(group)
     tables, names = [], []
     for position in positions:
-        source, code = _quantised(context, group, position)
+        source, code = quantised_operand(context, group, position)
         tables.append(rescaling_table(code, source.scale, group.output, group.output_scale))
         names.append(source.name)
     return tables, names
@@ -209,7 +200,7 @@ def import_chain(context: Context, group: Group) -> GroupImport:
     operands, names = [], []
     for position, name in enumerate(group.core.input):
         if position in group.sources:
-            source, code = _quantised(context, group, position)
+            source, code = quantised_operand(context, group, position)
             operands.append(FloatOperand(code, source.scale))
             names.append(source.name)
         elif name in context.constants:

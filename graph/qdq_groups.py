@@ -157,6 +157,24 @@ def _output(context: Context, node: NodeProto) -> tuple[CodeFormat, np.float32] 
     return (CodeFormat(dtype, zero_point), scale) if dtype in CODES else None
 
 
+def quantised_operand(context: Context, group: Group, position: int) -> tuple[Source, CodeFormat]:
+    """Return a quantised operand of one scale, and its format.
+
+    Args:
+        context: the normalised graph.
+        group: the group.
+        position: input position of its float operator.
+
+    Raises:
+        NotOnTheMachineError: the operand is not quantised, or has several scales.
+    """
+    source = group.sources.get(position)
+    if source is None:
+        raise NotOnTheMachineError(f"input {position} is not quantised")
+    source.scale  # noqa: B018 - raises for several scales
+    return source, CodeFormat(context.types[source.name].dtype, int(source.zero_points[0]))
+
+
 def clip_bounds(context: Context, node: NodeProto) -> tuple[float, float] | None:
     """Return the bounds of a Relu or Clip with constant limits, None when they are computed."""
     if node.op_type == "Relu":

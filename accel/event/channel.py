@@ -9,6 +9,7 @@ from typing import Any
 
 import simpy
 
+from accelsim.arch import Arch
 from accelsim.event.recorder import Recorder
 from accelsim.event.traffic import Moved
 
@@ -37,6 +38,22 @@ class _Request:
     what: Command = field(compare=False)
     free: simpy.Event = field(compare=False)
     complete: simpy.Event = field(compare=False)
+
+
+def open_channels(env: simpy.Environment, arch: Arch, recorder: Recorder, *, shared: bool) -> tuple[Channel, Channel]:
+    """Return the channels that loads and stores use: one for each direction, or the same one for both.
+
+    Args:
+        env: the simulation.
+        arch: the machine.
+        recorder: what the channels report to.
+        shared: one channel serves both directions.
+    """
+    channels = [
+        Channel(env, arch.dram_bytes_per_cycle, arch.dram_latency, recorder, shared=shared)
+        for _ in range(1 if shared else 2)
+    ]
+    return channels[0], channels[-1]
 
 
 class Channel:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import simpy
 
 from accelsim.arch import Arch
-from accelsim.event.channel import LOAD, STORE, Channel, Command, Process
+from accelsim.event.channel import LOAD, STORE, Command, Process, open_channels
 from accelsim.event.commands import Block, Chunk, Tile
 from accelsim.event.recorder import Recorder
 from accelsim.event.traffic import Moved
@@ -51,11 +51,7 @@ class ContractionModel:
     def __init__(self, arch: Arch, blocks: Sequence[Block], recorder: Recorder, *, shared_channel: bool) -> None:
         env = simpy.Environment()
         self.env, self.arch, self.blocks, self.recorder = env, arch, blocks, recorder
-        channels = [
-            Channel(env, arch.dram_bytes_per_cycle, arch.dram_latency, recorder, shared=shared_channel)
-            for _ in range(1 if shared_channel else 2)
-        ]
-        self.load_channel, self.store_channel = channels[0], channels[-1]
+        self.load_channel, self.store_channel = open_channels(env, arch, recorder, shared=shared_channel)
         self.tokens = simpy.Container(env, capacity=arch.operand_buffers, init=arch.operand_buffers)
         self.states = [_BlockState(env.event(), env.event(), env.event()) for _ in blocks]
         self.chunks = [

@@ -11,22 +11,11 @@ from accelsim.event.commands import contraction_blocks
 from accelsim.event.contraction import ContractionModel
 from accelsim.event.recorder import Interval, LevelChange, Recorder
 from accelsim.event.stream import StreamModel
+from accelsim.kernels.specs import CLASSES, EVENTS
 from accelsim.plan import ContractionPlan, Plan, StreamPlan
 from accelsim.program import Program
 from accelsim.timing import LayerTiming
 from accelsim.work import ContractionWork, StreamWork, Work
-
-# The order in which classes and events are listed, as the recurrence lists them.
-_CLASSES = (
-    "stream", "push", "shift", "flush", "wait_w", "hazard", "wait_x_load", "wait_x_bank", "tail",
-    "requant", "vector", "wait_load", "wait_store", "store",
-)  # fmt: skip
-_EVENTS = (
-    "tiles", "macs", "activation_reads", "weight_reads", "bias_reads", "acc_reads", "acc_writes", "requant_elements",
-    "operand_register_writes", "sum_register_writes", "weight_register_writes",
-    "activation_fill_bytes", "weight_fill_bytes", "dram_read_bytes", "dram_write_bytes", "useful_read_bytes",
-    "useful_write_bytes",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,13 +48,13 @@ def trace_layer(
     if isinstance(work, ContractionWork) and isinstance(plan, ContractionPlan):
         blocks = list(contraction_blocks(work, plan, arch, segments=segments))
         cycles = ContractionModel(arch, blocks, recorder, shared_channel=shared_channel).run()
-        events = _listed(_EVENTS, recorder.events)
+        events = _listed(EVENTS, recorder.events)
     elif isinstance(work, StreamWork) and isinstance(plan, StreamPlan):
         model = StreamModel(arch, work, plan.blocks, recorder, shared_channel=shared_channel)
         cycles, events = model.run(), (*model.traffic(), *work.events)
     else:
         raise TypeError(f"{type(plan).__name__} does not plan {type(work).__name__}")
-    timing = LayerTiming(cycles, _listed(_CLASSES, recorder.classes), events)
+    timing = LayerTiming(cycles, _listed(CLASSES, recorder.classes), events)
     return LayerTrace(timing, tuple(recorder.intervals), tuple(recorder.phases), tuple(recorder.levels))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import simpy
 
 from accelsim.arch import Arch
-from accelsim.event.channel import LOAD, STORE, Channel, Command, Process
+from accelsim.event.channel import LOAD, STORE, Command, Process, open_channels
 from accelsim.event.recorder import Recorder
 from accelsim.event.traffic import Moved
 from accelsim.work import StreamWork
@@ -19,11 +19,7 @@ class StreamModel:
     def __init__(self, arch: Arch, work: StreamWork, blocks: int, recorder: Recorder, *, shared_channel: bool) -> None:
         env = simpy.Environment()
         self.env, self.arch, self.work, self.blocks, self.recorder = env, arch, work, blocks, recorder
-        channels = [
-            Channel(env, arch.dram_bytes_per_cycle, arch.dram_latency, recorder, shared=shared_channel)
-            for _ in range(1 if shared_channel else 2)
-        ]
-        self.load_channel, self.store_channel = channels[0], channels[-1]
+        self.load_channel, self.store_channel = open_channels(env, arch, recorder, shared=shared_channel)
         self.read, self.written = self._bursts(work.reads), self._bursts(work.writes)
         self.tokens = simpy.Container(env, capacity=arch.operand_buffers, init=arch.operand_buffers)
         self.loaded = [env.event() for _ in range(blocks)]
