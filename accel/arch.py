@@ -39,10 +39,21 @@ SECTIONS: dict[str, dict[str, str]] = {
         "weight": "spm_weight",
         "operand_buffers": "operand_buffers",
         "output_buffers": "output_buffers",
+        "keep_activations": "keep_activations",
     },
     "requant": {"mode": "requant_mode", "lanes": "requant_lanes", "latency": "requant_latency"},
     "vector": {"lanes": "vector_lanes", "latency": "vector_latency"},
-    "dram": {"bytes_per_cycle": "dram_bytes_per_cycle", "latency": "dram_latency", "burst": "dram_burst"},
+    "dram": {
+        "bytes_per_cycle": "dram_bytes_per_cycle",
+        "latency": "dram_latency",
+        "burst": "dram_burst",
+        "channel": "dram_channel",
+        "prefetch_weights": "prefetch_weights",
+        "row_bytes": "dram_row_bytes",
+        "row_miss": "dram_row_miss",
+        "banks": "dram_banks",
+    },
+    "mapping": {"objective": "objective"},
     "clock": {"ghz": "clock_ghz"},
 }
 KEYS = {f"{section}.{key}": name for section, keys in SECTIONS.items() for key, name in keys.items()}
@@ -64,7 +75,7 @@ class Arch(BaseModel):
 
     rows: Side = 16
     cols: Side = 16
-    dataflow: Literal["ws", "os", "is"] = "ws"
+    dataflow: Literal["ws", "os", "is", "best"] = "ws"
     act_bits: Literal[8] = 8
     weight_bits: Literal[8] = 8
     acc_bits: Annotated[int, Field(strict=True, ge=8, le=64)] = 32
@@ -84,6 +95,7 @@ class Arch(BaseModel):
     output_buffers: Annotated[int, Field(strict=True, ge=1, le=8)] = 2
     spm_act: Annotated[ByteSize, Field(ge=1, le=1 << 34)] = ByteSize(192 * 1024)
     spm_weight: Annotated[ByteSize, Field(ge=1, le=1 << 34)] = ByteSize(64 * 1024)
+    keep_activations: bool = True
     requant_mode: Literal["f32", "q31"] = "f32"
     requant_lanes: Annotated[int, Field(strict=True, ge=1, le=4096)] | None = None
     requant_latency: Annotated[int, Field(strict=True, ge=0, le=1000)] = 4
@@ -92,6 +104,12 @@ class Arch(BaseModel):
     dram_bytes_per_cycle: Annotated[int, Field(strict=True, ge=1, le=1 << 16)] = 16
     dram_latency: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 100
     dram_burst: Annotated[int, Field(strict=True, ge=1, le=1 << 16)] = 64
+    dram_channel: Literal["shared", "private"] = "shared"
+    prefetch_weights: bool = False
+    dram_row_bytes: Annotated[int, Field(strict=True, ge=0, le=1 << 20)] = 0
+    dram_row_miss: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 30
+    dram_banks: Annotated[int, Field(strict=True, ge=1, le=1024)] = 8
+    objective: Literal["cycles", "energy", "edp"] = "edp"
     clock_ghz: Annotated[float, Field(ge=1e-6, le=1000, allow_inf_nan=False)] = 1.0
 
     def __init__(self, **parameters: Any) -> None:
@@ -106,7 +124,10 @@ class Arch(BaseModel):
         """Turn `array=(rows, cols)` into its two parameters."""
         if not isinstance(values, dict):
             return values
-        words = ("dataflow", "overflow", "zp_mode", "weight_zero_point", "weight_load", "requant_mode")
+        words = (
+            "dataflow", "overflow", "zp_mode", "weight_zero_point", "weight_load", "requant_mode", "dram_channel",
+            "objective",
+        )  # fmt: skip
         values = {n: v.lower() if n in words and isinstance(v, str) else v for n, v in values.items()}
         if "array" not in values:
             return values
@@ -118,11 +139,22 @@ class Arch(BaseModel):
     @model_validator(mode="after")
     def _room_for_row_sums(self) -> Arch:
         """Refuse machines on which a row sum leaves no room for any output."""
-        if self.weight_zero_point == "row-sum" and (self.acc_rows if self.dataflow == "is" else self.cols) < 2:
-            key = "accumulator.rows" if self.dataflow == "is" else "array.cols"
+        streams = self.dataflow in ("is", "best") and self.acc_rows < 2
+        if self.weight_zero_point == "row-sum" and (streams or (self.dataflow != "is" and self.cols < 2)):
+            key = "accumulator.rows" if streams else "array.cols"
             raise UsageError(
                 f"array.weight_zero_point=row-sum needs {key} of at least 2, one of them for the sums: raise it, "
                 "or take wide-operand"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rows_of_whole_bursts(self) -> Arch:
+        """Refuse DRAM rows that a burst could straddle."""
+        if self.dram_row_bytes % self.dram_burst:
+            raise UsageError(
+                f"dram.row_bytes={self.dram_row_bytes} is no multiple of dram.burst={self.dram_burst}: a burst lies in "
+                "one row, so choose a multiple, or 0 for no row model"
             )
         return self
 
@@ -139,6 +171,10 @@ class Arch(BaseModel):
     def gather_cycles(self, lanes: int) -> int:
         """Issue cycles of one array step that gathers this many activations (contract, section 4.5)."""
         return 1 if self.x_gather_words_per_cycle is None else -(-lanes // self.x_gather_words_per_cycle)
+
+    def with_dataflow(self, dataflow: str) -> Arch:
+        """Return this machine with the dataflow that a plan chose, for the parts that execute one layer."""
+        return self if self.dataflow == dataflow else self.model_copy(update={"dataflow": dataflow})
 
     def evolve(self, **changes: Any) -> Arch:
         """Return a copy with some parameters changed, validated like a new one."""

@@ -16,8 +16,10 @@ class ContractionPlan:
 
     block_m, block_n: extents of one output block (on OS several tiles of R rows, unless the depth is cut);
     chunk_k: depth loaded at a time; pack: groups sharing a tile,
-    block-diagonal (contract 4.6); resident: the operand of the inner loop stays in its scratchpad; preload: on IS
-    the activations, too, are loaded whole once per group.
+    block-diagonal (contract 4.6); resident: the operand of the inner loop stays in its scratchpad; preload: the first
+    operand is loaded whole, once per group of channels, before its first block; dataflow: "ws", "os" or "is"; outer:
+    "n" or "m", the outer one of the two block loops; kept_input, kept_output: the first operand lies in the activation
+    scratchpad already, the result stays there (contract 5.8).
     """
 
     block_m: int
@@ -26,13 +28,23 @@ class ContractionPlan:
     pack: int
     resident: bool
     preload: bool = False
+    dataflow: str = "ws"
+    outer: str = "n"
+    kept_input: bool = False
+    kept_output: bool = False
 
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """Number of blocks that a vector or DMA layer is cut into."""
+    """Number of blocks that a vector or DMA layer is cut into, and what of it stays on chip.
+
+    kept_reads, kept_writes: one flag per entry of the work's reads and writes, empty when nothing is kept
+    (contract 5.8).
+    """
 
     blocks: int
+    kept_reads: tuple[bool, ...] = ()
+    kept_writes: tuple[bool, ...] = ()
 
 
 Plan = ContractionPlan | StreamPlan
@@ -208,3 +220,17 @@ def _too_small(buffer: str, key: str, name: str, needed: int, available: int) ->
         f"the {buffer} scratchpad is too small for one tile of layer '{printable(name)}': it needs {needed:,} bytes "
         f"and has {available:,}: raise it with --set {key}={-(-needed // 1024)}KiB"
     )
+
+
+def weight_buffer_bytes(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> int:
+    """Return what the second operand of a layer takes of the weight scratchpad: whole, or NB sets (contract 5.7).
+
+    Args:
+        work: the layer's work.
+        plan: its blocking.
+        arch: the machine.
+    """
+    if plan.resident and plan.outer == "m":
+        ahead = min(arch.operand_buffers, -(-work.groups // plan.pack))
+        return _second_bytes(work, work.n, work.k) * plan.pack * ahead
+    return _second_bytes(work, plan.block_n, plan.chunk_k) * plan.pack * arch.operand_buffers

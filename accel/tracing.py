@@ -9,13 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
+from accelsim.addresses import Region, map_addresses
 from accelsim.arch import Arch
 from accelsim.errors import ResourceLimitError, UsageError, nearest, printable
 from accelsim.graph.lower import lower
 from accelsim.io import written_atomically
 from accelsim.model import Model, Shapes
 from accelsim.program import Program
-from accelsim.traces.addresses import Region, map_addresses
 from accelsim.traces.timeline import Budget, Progress, Scene, View, run_scene, set_scene, visible
 
 Write = Callable[[IO[bytes], "Job", Budget], None]

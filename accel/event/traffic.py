@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.plan import ContractionPlan
+from accelsim.weight_layout import PackedWeights, weight_tile_bytes
 from accelsim.work import ContractionWork, ImageLayout
 
 Addresses = NDArray[np.int64]
@@ -40,43 +39,6 @@ class Moved:
     def __add__(self, other: Moved) -> Moved:
         bursts, useful = self.burst_bytes + other.burst_bytes, self.useful_bytes + other.useful_bytes
         return Moved(bursts, useful, self.segments + other.segments)
-
-
-@dataclass(frozen=True)
-class PackedWeights:
-    """Where each tile of packed weights lies: every tile starts on a burst, in the order of groups, columns and depth.
-
-    offsets: first byte by (group, column, depth); size: bytes of all tiles.
-    """
-
-    offsets: Mapping[tuple[int, int, int], int]
-    size: int
-
-
-def pack_weights(work: ContractionWork, plan: ContractionPlan, burst: int) -> PackedWeights:
-    """Lay the weights of a layer out as its plan loads them.
-
-    Args:
-        work: the layer's work.
-        plan: its blocking.
-        burst: bytes of a burst.
-    """
-    offsets, size = {}, 0
-    for group in range(0, work.groups, plan.pack):
-        packed = min(plan.pack, work.groups - group)
-        for column in range(0, work.n, plan.block_n):
-            width = min(plan.block_n, work.n - column) * packed
-            for depth in range(0, work.k, plan.chunk_k):
-                offsets[group, column, depth] = size
-                used = _weight_bytes(work, width, depth, min(depth + plan.chunk_k, work.k))
-                size += -(-used // burst) * burst
-    return PackedWeights(offsets, size)
-
-
-def _weight_bytes(work: ContractionWork, width: int, low: int, high: int) -> int:
-    """Bytes of a tile of packed weights; the first chunk of a column has its parameters in front."""
-    size = -(-(high - low) * width * work.weight_bits // 8)
-    return size + (width * work.parameter_bytes if low == 0 else 0)
 
 
 @dataclass(frozen=True)
@@ -115,7 +77,7 @@ class Tensors:
         if work.dynamic_second:
             return self._rows("second", group * work.k + np.arange(*depth), work.n, columns, work.second_bits)
         start = 0 if self.weights is None else self.weights.offsets[group, low, depth[0]]
-        size = _weight_bytes(work, (high - low) * packed, *depth)
+        size = weight_tile_bytes(work, (high - low) * packed, *depth)
         return self._segments("second", np.full(1, start, np.int64), size)
 
     def output(self, group: int, packed: int, rows: tuple[int, int], columns: tuple[int, int]) -> Moved:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.addresses import Addresses, AddressMap
 from accelsim.arch import Arch
 from accelsim.event.run import LayerTrace
 from accelsim.event.traffic import Moved
-from accelsim.traces.addresses import Addresses, AddressMap
 from accelsim.traces.timeline import Placed, Scene
 from accelsim.work import ContractionWork, StreamWork
 

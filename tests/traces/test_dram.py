@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import accelsim
+from accelsim.addresses import AddressMap, Region, _lay_out, map_addresses
 from accelsim.errors import UsageError
 from accelsim.graph.lower import lower
 from accelsim.program import Program
 from accelsim.tensors import TensorType
-from accelsim.traces.addresses import AddressMap, Region, _lay_out, map_addresses
 from accelsim.traces.dram import Accesses, accesses
 from accelsim.traces.timeline import View, run_scene, set_scene
 from accelsim.tracing import write_trace

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from accelsim.arch import Arch
-from accelsim.event.traffic import pack_weights
 from accelsim.plan import ContractionPlan, Plan
 from accelsim.program import Layer, Program
 from accelsim.tensors import TensorType
+from accelsim.weight_layout import pack_weights
 from accelsim.work import ContractionWork, StreamWork
 
 _PAGE = 4096
