@@ -108,7 +108,7 @@ def _pieces(number: int, layer: Layer, burst: int, views: dict[str, str]) -> Pie
     if work.placement == "none":
         views.update(dict.fromkeys(layer.outputs[: len(inputs)], inputs[0]))
         return Pieces((), ())
-    return _stream_pieces(number, layer, work, inputs, burst)
+    return stream_pieces(number, layer, work, inputs, burst)
 
 
 def _weights_extent(work: ContractionWork, plan: Plan, burst: int) -> int:
@@ -140,8 +140,18 @@ def _packed(rows: int, elements: int, bits: int) -> int:
     return rows * -(-elements * bits // 8)
 
 
-def _stream_pieces(number: int, layer: Layer, work: StreamWork, inputs: Sequence[str], burst: int) -> Pieces:
-    """Return one piece per entry; what is read beyond the inputs are tables and constants, in a region of their own."""
+def stream_pieces(number: int, layer: Layer, work: StreamWork, inputs: Sequence[str], burst: int) -> Pieces:
+    """Return one piece per entry of a layer without the array.
+
+    What is read beyond the inputs are tables and constants, in a region of their own.
+
+    Args:
+        number: the layer's place in the program.
+        layer: the layer; its plan is not looked at.
+        work: its work.
+        inputs: names of its inputs, views resolved.
+        burst: bytes of a burst.
+    """
     spare = f"constants of layer {number} {layer.name}"
     return Pieces(
         _lay_out(inputs, layer.input_types, work.reads, spare, burst),

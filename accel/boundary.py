@@ -1,9 +1,10 @@
-"""What the layers of a program have to do with each other's time: channel, prefetched weights, addresses (contract 5.6)."""
+"""What the layers of a program have to do with each other's time: channel, prefetch, addresses (contract 5.6)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from accelsim.addresses import Addresses, map_addresses
 from accelsim.arch import Arch
@@ -50,6 +51,7 @@ class Surroundings:
 
 
 ALONE = Surroundings()
+NOTHING_FOUND = Boundary()
 
 
 def surroundings(program: Program, arch: Arch) -> list[Surroundings]:
@@ -64,13 +66,13 @@ def surroundings(program: Program, arch: Arch) -> list[Surroundings]:
         places = map_addresses(program, arch).layers
     fetches: list[Prefetch | None] = [None] * len(program.layers)
     if arch.prefetch_weights:
-        timed = [number for number, layer in enumerate(program.layers) if _takes_time(layer)]
-        for number, later in zip(timed, timed[1:], strict=False):
+        timed = [number for number, layer in enumerate(program.layers) if takes_time(layer)]
+        for number, later in pairwise(timed):
             fetches[number] = _prefetch(program.layers[number], program.layers[later], arch, places[later])
     return [Surroundings(fetch, place) for fetch, place in zip(fetches, places, strict=True)]
 
 
-def _takes_time(layer: Layer) -> bool:
+def takes_time(layer: Layer) -> bool:
     """Tell whether a layer is more than another shape for the same bytes."""
     return isinstance(layer.work, ContractionWork) or layer.work.placement != "none"
 

@@ -43,7 +43,7 @@ class ZeroPointCost:
 def variant(layer: Layer, arch: Arch) -> tuple[Layer, LayerTiming]:
     """Return a contraction as another machine does it, and its timing."""
     work = machine_work(describe_work(layer.operator, layer.input_types, layer.output_types), layer.operator, arch)
-    planned = replace(layer, work=work, plan=choose_plan(layer.name, work, arch))
+    planned = replace(layer, work=work, plan=choose_plan(layer.name, work, arch).plan)
     return planned, time_layer(planned.work, planned.plan, arch)
 
 

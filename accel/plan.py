@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from accelsim.arch import Arch
 from accelsim.errors import UsageError, printable
-from accelsim.work import ContractionWork, StreamWork, Work
+from accelsim.work import ContractionWork, StreamWork
 
 
 @dataclass(frozen=True)
@@ -52,134 +51,132 @@ Plan = ContractionPlan | StreamPlan
 _OVERLAPPED_BLOCKS = 16
 
 
-def make_plan(name: str, work: Work, arch: Arch) -> Plan:
-    """Choose the blocking of a layer.
+@dataclass(frozen=True)
+class Needs:
+    """Scratchpad bytes of one blocking: operands with those loaded ahead, and output buffers."""
 
-    Args:
-        name: the layer's name, for messages.
-        work: the layer's work.
-        arch: the machine.
+    activation: int
+    weight: int
 
-    Raises:
-        UsageError: a scratchpad is too small for one tile; names the buffer, the layer and the minimum.
+
+@dataclass(frozen=True)
+class Kept:
+    """What stays on chip around a layer (contract 5.8).
+
+    reads, writes: one flag per operand and result (a contraction) or per entry of the work; empty: none; reserved:
+    bytes of the activation scratchpad that kept tensors take while the layer runs.
     """
-    return plan_contraction(name, work, arch) if isinstance(work, ContractionWork) else plan_stream(name, work, arch)
+
+    reads: tuple[bool, ...] = ()
+    writes: tuple[bool, ...] = ()
+    reserved: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether the first operand of a contraction is there already."""
+        return bool(self.reads) and self.reads[0]
+
+    @property
+    def output(self) -> bool:
+        """Whether the result of a contraction stays."""
+        return bool(self.writes) and self.writes[0]
 
 
-def plan_stream(name: str, work: StreamWork, arch: Arch) -> StreamPlan:
+NOTHING_KEPT = Kept()
+
+
+def plan_stream(name: str, work: StreamWork, arch: Arch, kept: Kept = NOTHING_KEPT) -> StreamPlan:
     """Cut a vector or DMA layer so that double-buffered blocks fit into the activation scratchpad.
 
     More blocks than needed let loading, computing and storing overlap, as long as moving one takes longer than the
     DRAM's latency, which two buffers then hide.
-    """
-    copies = max(arch.operand_buffers, arch.output_buffers)
-    room = arch.spm_act // copies
-    needed = work.bytes_per_unit
-    if not needed or work.placement == "host":  # what goes to the host only passes through
-        return StreamPlan(min(work.units, _OVERLAPPED_BLOCKS) if needed else 1)
-    if needed > room:
-        raise UsageError(_too_small("activation", "buffers.activation", name, needed * copies, arch.spm_act))
-    fitting = -(-work.units // (room // needed))
-    hiding = max(arch.dram_latency * arch.dram_bytes_per_cycle, arch.dram_burst)
-    return StreamPlan(max(fitting, min(work.units, _OVERLAPPED_BLOCKS, work.units * needed // hiding), 1))
-
-
-def plan_contraction(name: str, work: ContractionWork, arch: Arch) -> ContractionPlan:
-    """Return the blocking with the largest output blocks; see `contraction_plans`."""
-    return next(contraction_plans(name, work, arch))
-
-
-def contraction_plans(name: str, work: ContractionWork, arch: Arch) -> Iterator[ContractionPlan]:
-    """Yield blockings of a layer that respect the scratchpads, output blocks from large to small.
-
-    Blocks whose whole depth fits come alone; where none does, the largest block that fits with at least one tile's
-    depth is the only one, its depth cut into chunks.
 
     Args:
         name: the layer's name, for messages.
         work: the layer's work.
         arch: the machine.
+        kept: what stays on chip.
 
     Raises:
-        UsageError: a scratchpad is too small for one tile; names the buffer, the layer and the minimum.
+        UsageError: the scratchpad is too small for one unit; names the buffer, the layer and the minimum.
     """
-    pack = _pack(work, arch)
-    plans = [_fit(work, arch, *block, pack) for block in _candidates(work, arch, pack)]
-    fitting = [plan for plan in plans if plan is not None]
-    if not fitting:
-        raise UsageError(_smallest_problem(name, work, arch, pack))
-    tile = min(arch.rows, work.m) if arch.dataflow == "os" else 1  # OS: a block of less than a tile is the last resort
-    deep = [plan for plan in fitting if plan.chunk_k >= work.k]
-    whole = [plan for plan in deep if plan.block_m >= tile] or deep[:1]
-    yield from whole or fitting[:1]
+    copies = max(arch.operand_buffers, arch.output_buffers)
+    room = max(arch.spm_act - kept.reserved, 0) // copies
+    needed = work.buffered_bytes(kept.reads, kept.writes)
+    if not needed or work.placement == "host":  # what goes to the host only passes through
+        return StreamPlan(min(work.units, _OVERLAPPED_BLOCKS) if needed else 1, kept.reads, kept.writes)
+    if needed > room:
+        raise UsageError(_too_small("activation", "buffers.activation", name, needed * copies, arch.spm_act))
+    fitting = -(-work.units // (room // needed))
+    hiding = max(arch.dram_latency * arch.dram_bytes_per_cycle, arch.dram_burst)
+    blocks = max(fitting, min(work.units, _OVERLAPPED_BLOCKS, work.units * needed // hiding), 1)
+    return StreamPlan(blocks, kept.reads, kept.writes)
 
 
-def _pack(work: ContractionWork, arch: Arch) -> int:
-    """Groups that share a tile block-diagonally: as many as rows and columns hold (contract 4.6)."""
-    if arch.dataflow == "is" or work.dynamic_second:
+def groups_packed(work: ContractionWork, arch: Arch, dataflow: str) -> int:
+    """Return how many groups share a tile block-diagonally: as many as rows and columns hold (contract 4.6).
+
+    Args:
+        work: the layer's work.
+        arch: the machine.
+        dataflow: "ws", "os" or "is".
+    """
+    if dataflow == "is" or work.dynamic_second:
         return 1
     return max(min(arch.rows // work.k, arch.cols // (work.n + work.row_sums), work.groups), 1)
 
 
-def _candidates(work: ContractionWork, arch: Arch, pack: int) -> list[tuple[int, int]]:
-    """Output blocks (m, n) to try, largest first; only the streamed extent is free, on OS in whole tiles of R rows."""
-    if arch.dataflow == "is":
-        held, limit, extent = min(arch.cols, work.m), arch.acc_rows - work.row_sums, work.n
-    else:
-        held = work.n if pack > 1 else min(arch.cols - work.row_sums, work.n)
-        limit, extent = arch.acc_rows, work.m
-    sizes = []
-    size = min(limit, extent)
-    while size > 1:
-        whole = arch.dataflow == "os" and arch.rows < size < extent
-        sizes.append(size - size % arch.rows if whole else size)
-        size = -(-size // 2)
-    return [(held, s) if arch.dataflow == "is" else (s, held) for s in [*sizes, 1]]
-
-
-@dataclass(frozen=True)
-class _Needs:
-    """Scratchpad bytes of one blocking; resident: the inner operand is kept whole; preload: see ContractionPlan."""
-
-    activation: int
-    weight: int
-    resident: bool
-    preload: bool = False
-
-
-def _needs(work: ContractionWork, arch: Arch, block: tuple[int, int], chunk: int, pack: int) -> _Needs:
-    """Return what operands (with those loaded ahead) and output buffers take.
+def buffer_needs(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> Needs:
+    """Return what operands (with those loaded ahead) and output buffers of a plan take of the scratchpads.
 
     A resident operand is there once per group in flight: the next groups are loaded while this one is computed.
+
+    Args:
+        work: the layer's work.
+        plan: its blocking.
+        arch: the machine.
     """
-    block_m, block_n = block
-    ahead = min(arch.operand_buffers, -(-work.groups // pack))
-    outputs = arch.output_buffers * block_m * -(-block_n * pack * work.output_bits // 8)
-    first = _first_bytes(work, block_m, chunk) * pack * arch.operand_buffers
-    second = _second_bytes(work, block_n, chunk) * pack * arch.operand_buffers
-    if arch.dataflow == "is":
-        whole = _second_bytes(work, work.n, work.k) * pack * ahead
-        resident = whole <= max(arch.spm_weight, second)
-        map_bytes = _first_bytes(work, work.m, work.k) * pack * ahead
-        preload = map_bytes <= max(arch.spm_act - outputs, first)
-        return _Needs((map_bytes if preload else first) + outputs, whole if resident else second, resident, preload)
-    whole = _first_bytes(work, work.m, work.k) * pack * ahead
-    resident = whole <= max(arch.spm_act - outputs, first)
-    return _Needs((whole if resident else first) + outputs, second, resident)
+    ahead = min(arch.operand_buffers, -(-work.groups // plan.pack)) * plan.pack
+    outputs = arch.output_buffers * plan.block_m * -(-plan.block_n * plan.pack * work.output_bits // 8)
+    if plan.kept_input:
+        first = 0
+    elif plan.preload or (plan.resident and plan.outer == "n"):
+        first = _first_bytes(work, work.m, work.k) * ahead
+    else:
+        first = _first_bytes(work, plan.block_m, plan.chunk_k) * plan.pack * arch.operand_buffers
+    return Needs(first + (0 if plan.kept_output else outputs), weight_buffer_bytes(work, plan, arch))
 
 
-def _fit(work: ContractionWork, arch: Arch, block_m: int, block_n: int, pack: int) -> ContractionPlan | None:
-    """Return the plan for one block shape, or None when not even one tile's depth fits."""
-    chunk = work.k
-    while True:
-        needs = _needs(work, arch, (block_m, block_n), chunk, pack)
-        one_tile = arch.dataflow != "os" or block_m <= arch.rows or chunk >= work.k
-        if one_tile and needs.activation <= arch.spm_act and needs.weight <= arch.spm_weight:
-            return ContractionPlan(block_m, block_n, chunk, pack, needs.resident, needs.preload)
-        if chunk <= arch.rows:
-            return None
-        tiles = -(-chunk // arch.rows)
-        chunk = max(tiles // 2, 1) * arch.rows
+def weight_buffer_bytes(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> int:
+    """Return what the second operand of a layer takes of the weight scratchpad: whole, or NB sets (contract 5.7).
+
+    Args:
+        work: the layer's work.
+        plan: its blocking.
+        arch: the machine.
+    """
+    if plan.resident and plan.outer == "m":
+        ahead = min(arch.operand_buffers, -(-work.groups // plan.pack))
+        return _second_bytes(work, work.n, work.k) * plan.pack * ahead
+    return _second_bytes(work, plan.block_n, plan.chunk_k) * plan.pack * arch.operand_buffers
+
+
+def fits(needs: Needs, arch: Arch, reserved: int = 0) -> bool:
+    """Tell whether the scratchpads hold a blocking beside `reserved` bytes of kept activations."""
+    return needs.activation + reserved <= arch.spm_act and needs.weight <= arch.spm_weight
+
+
+def smallest_problem(name: str, needs: Needs, arch: Arch) -> str:
+    """Say which scratchpad cannot hold even the smallest block, and what it would need.
+
+    Args:
+        name: the layer's name.
+        needs: of its smallest block.
+        arch: the machine.
+    """
+    if needs.weight > arch.spm_weight:
+        return _too_small("weight", "buffers.weight", name, needs.weight, arch.spm_weight)
+    return _too_small("activation", "buffers.activation", name, needs.activation, arch.spm_act)
 
 
 def _first_bytes(work: ContractionWork, rows: int, depth: int) -> int:
@@ -207,30 +204,8 @@ def _second_bytes(work: ContractionWork, columns: int, depth: int) -> int:
     return -(-columns * depth * work.weight_bits // 8) + columns * work.parameter_bytes
 
 
-def _smallest_problem(name: str, work: ContractionWork, arch: Arch, pack: int) -> str:
-    """Say which scratchpad cannot hold even the smallest block, and what it would need."""
-    needs = _needs(work, arch, _candidates(work, arch, pack)[-1], min(work.k, arch.rows), pack)
-    if needs.weight > arch.spm_weight:
-        return _too_small("weight", "buffers.weight", name, needs.weight, arch.spm_weight)
-    return _too_small("activation", "buffers.activation", name, needs.activation, arch.spm_act)
-
-
 def _too_small(buffer: str, key: str, name: str, needed: int, available: int) -> str:
     return (
         f"the {buffer} scratchpad is too small for one tile of layer '{printable(name)}': it needs {needed:,} bytes "
         f"and has {available:,}: raise it with --set {key}={-(-needed // 1024)}KiB"
     )
-
-
-def weight_buffer_bytes(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> int:
-    """Return what the second operand of a layer takes of the weight scratchpad: whole, or NB sets (contract 5.7).
-
-    Args:
-        work: the layer's work.
-        plan: its blocking.
-        arch: the machine.
-    """
-    if plan.resident and plan.outer == "m":
-        ahead = min(arch.operand_buffers, -(-work.groups // plan.pack))
-        return _second_bytes(work, work.n, work.k) * plan.pack * ahead
-    return _second_bytes(work, plan.block_n, plan.chunk_k) * plan.pack * arch.operand_buffers

@@ -21,7 +21,8 @@ class Layer:
     name: from the model; kind: its operator in the normalised graph; inputs, outputs: tensor names (constants that are
     inside the operator are not inputs); work: what it costs any machine; plan: how this machine does it;
     exactness: "exact", "float-reference" where the reference itself computes in float, or "q31" where the machine's
-    requantiser differs from the reference's by design.
+    requantiser differs from the reference's by design; considered, timed: plans that fit the machine, and those of
+    them that the mapper timed.
     """
 
     name: str
@@ -34,6 +35,8 @@ class Layer:
     work: Work
     plan: Plan
     exactness: str = "exact"
+    considered: int = 1
+    timed: int = 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Cycles of a program: the recurrence of the timing contract, layer by layer, with a barrier between layers (5.6)."""
+"""Cycles of a program: the recurrence of the timing contract, layer by layer (section 5.6)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from accelsim.arch import Arch
+from accelsim.boundary import ALONE, NOTHING_FOUND, Boundary, Surroundings, surroundings, takes_time
 from accelsim.kernels import timeline
 from accelsim.plan import ContractionPlan, Plan, StreamPlan
 from accelsim.program import Program
+from accelsim.weight_layout import pack_weights
 from accelsim.work import ContractionWork, ImageLayout, StreamWork, Work
+from accelsim.work_stream import moved_entries
+
+Counts = NDArray[np.int64]
 
 DATAFLOWS = {"ws": timeline.WS, "os": timeline.OS, "is": timeline.IS}
 
@@ -21,12 +27,14 @@ class LayerTiming:
     """Cycles of one layer by class (they sum to the cycles), and what happened in it.
 
     classes: see docs/timing_contract.md, sections 4.3 and 5.7.
-    events: counts of timing contract section 6, bytes, and arithmetic of the vector unit.
+    events: counts of timing contract section 6, bytes, and arithmetic of the vector unit; left: what the next layer
+    finds (section 5.6).
     """
 
     cycles: int
     classes: tuple[tuple[str, int], ...]
     events: tuple[tuple[str, int], ...]
+    left: Boundary = NOTHING_FOUND
 
     def cycle_class(self, name: str) -> int:
         """Return the cycles of one class, 0 when it does not occur."""
@@ -42,24 +50,33 @@ class LayerTiming:
         return self.event("dram_read_bytes") + self.event("dram_write_bytes")
 
 
-def time_layer(work: Work, plan: Plan, arch: Arch) -> LayerTiming:
+def time_layer(
+    work: Work, plan: Plan, arch: Arch, around: Surroundings = ALONE, found: Boundary = NOTHING_FOUND
+) -> LayerTiming:
     """Return the timing of one layer that starts at cycle 0 with empty buffers.
 
     Args:
         work: the layer's work.
         plan: its blocking on this machine.
         arch: the machine.
+        around: what it loads for a later layer, and where its tensors lie.
+        found: what the layer before it has left.
     """
     if isinstance(work, ContractionWork) and isinstance(plan, ContractionPlan):
-        return _time_contraction(work, plan, arch)
+        return _time_contraction(work, plan, arch, around, found)
     if isinstance(work, StreamWork) and isinstance(plan, StreamPlan):
-        return _time_stream(work, plan, arch)
+        return _time_stream(work, plan, arch, around, found)
     raise TypeError(f"{type(plan).__name__} does not plan {type(work).__name__}")
 
 
 def time_program(program: Program, arch: Arch) -> list[LayerTiming]:
-    """Return the timing of every layer; layers follow each other without overlap (contract, section 5.6)."""
-    return [time_layer(layer.work, layer.plan, arch) for layer in program.layers]
+    """Return the timing of every layer; each starts when the one before it has ended (contract, section 5.6)."""
+    found, timings = NOTHING_FOUND, []
+    for layer, around in zip(program.layers, surroundings(program, arch), strict=True):
+        timing = time_layer(layer.work, layer.plan, arch, around, found)
+        timings.append(timing)
+        found = timing.left if takes_time(layer) else found
+    return timings
 
 
 def array_spec(arch: Arch) -> timeline.ArraySpec:
@@ -81,6 +98,10 @@ def array_spec(arch: Arch) -> timeline.ArraySpec:
         bytes_per_cycle=arch.dram_bytes_per_cycle,
         dram_latency=arch.dram_latency,
         burst=arch.dram_burst,
+        shared_channel=int(arch.dram_channel == "shared"),
+        row_bytes=arch.dram_row_bytes,
+        row_miss=arch.dram_row_miss,
+        banks=arch.dram_banks,
     )
 
 
@@ -92,7 +113,8 @@ def loop_spec(work: ContractionWork, plan: ContractionPlan) -> timeline.LoopSpec
         work.m, work.k, work.n, work.groups, plan.pack, plan.block_m, plan.block_n, plan.chunk_k, int(plan.resident),
         *geometry, int(work.dynamic_second), work.output_bytes, work.parameter_bytes,
         work.input_bytes, work.weight_bits, int(plan.preload), *(image.geometry.insertion if image else (1, 1)),
-        work.row_sums, work.first_bits, work.second_bits, work.output_bits,
+        work.row_sums, work.first_bits, work.second_bits, work.output_bits, int(plan.outer == "n"),
+        int(plan.kept_input), int(plan.kept_output),
     )  # fmt: skip
 
 
@@ -103,20 +125,65 @@ def _image_fields(image: ImageLayout) -> tuple[int, ...]:
     return (*sizes, *window.kernel, *window.strides, *window.dilations, *window.pads[:2])
 
 
-def _time_contraction(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> LayerTiming:
-    classes = np.zeros(len(timeline.CLASSES), np.int64)
-    events = np.zeros(len(timeline.EVENTS), np.int64)
-    cycles = int(timeline.contraction_timeline(array_spec(arch), loop_spec(work, plan), classes, events))
-    return LayerTiming(cycles, _named(timeline.CLASSES, classes), _named(timeline.EVENTS, events))
+_NO_OFFSETS = np.zeros((1, 1, 1), np.int64)
 
 
-def _time_stream(work: StreamWork, plan: StreamPlan, arch: Arch) -> LayerTiming:
-    burst = arch.dram_burst
-    read, write = (sum(count * -(-size // burst) * burst for count, size in part) for part in (work.reads, work.writes))
+def _time_contraction(
+    work: ContractionWork, plan: ContractionPlan, arch: Arch, around: Surroundings, found: Boundary
+) -> LayerTiming:
+    machine = array_spec(arch.with_dataflow(plan.dataflow))
+    classes, events, left = _counters()
+    boundary, offsets = _boundary(arch, around, found), _NO_OFFSETS
+    if around.addresses is not None:
+        first, second = around.addresses.reads
+        bases = {"first_base": first, "second_base": second, "output_base": around.addresses.writes[0]}
+        boundary = boundary._replace(**bases)
+        offsets = _NO_OFFSETS if work.dynamic_second else _weight_offsets(work, plan, arch.dram_burst)
+    cycles = int(
+        timeline.contraction_timeline(machine, loop_spec(work, plan), boundary, offsets, classes, events, left)
+    )
+    return LayerTiming(cycles, _named(timeline.CLASSES, classes), _named(timeline.EVENTS, events), _left(left))
+
+
+def _counters() -> tuple[Counts, Counts, Counts]:
+    """Return what the kernels fill: classes, events, and what is left to the next layer."""
+    return np.zeros(len(timeline.CLASSES), np.int64), np.zeros(len(timeline.EVENTS), np.int64), np.zeros(2, np.int64)
+
+
+def _left(left: Counts) -> Boundary:
+    """Translate what a kernel has left to the next layer."""
+    return Boundary(int(left[0]), int(left[1]) if left[1] >= 0 else None)
+
+
+def _boundary(arch: Arch, around: Surroundings, found: Boundary) -> timeline.BoundarySpec:
+    """Translate what a layer finds and what it loads for a later one."""
+    ready = -1 if found.weights_ready is None else found.weights_ready
+    fetch = around.prefetch
+    if fetch is None:
+        return timeline.BoundarySpec(found.busy, ready)
+    work, plan = fetch.work, fetch.plan
+    columns = min(plan.block_n, work.n) * min(plan.pack, work.groups)
+    size = -(-min(plan.chunk_k, work.k) * columns * work.weight_bits // 8) + columns * work.parameter_bytes
+    moved = -(-size // arch.dram_burst) * arch.dram_burst
+    return timeline.BoundarySpec(found.busy, ready, moved, int(fetch.waits), fetch.address)
+
+
+def _weight_offsets(work: ContractionWork, plan: ContractionPlan, burst: int) -> Counts:
+    """Return the first bytes of the tiles of packed weights, int64[groups, column blocks, chunks of depth]."""
+    offsets = pack_weights(work, plan, burst).offsets
+    shape = (-(-work.groups // plan.pack), -(-work.n // plan.block_n), -(-work.k // plan.chunk_k))
+    return np.array(list(offsets.values()), np.int64).reshape(shape)
+
+
+def _time_stream(work: StreamWork, plan: StreamPlan, arch: Arch, around: Surroundings, found: Boundary) -> LayerTiming:
+    reads, writes = work.moved_reads(plan.kept_reads), work.moved_writes(plan.kept_writes)
+    padded = [
+        [count * -(-size // arch.dram_burst) * arch.dram_burst for count, size in part] for part in (reads, writes)
+    ]
     spec = timeline.StreamSpec(
         plan.blocks,
-        read,
-        write,
+        sum(padded[0]),
+        sum(padded[1]),
         work.lane_operations,
         arch.vector_lanes,
         arch.vector_latency,
@@ -124,17 +191,40 @@ def _time_stream(work: StreamWork, plan: StreamPlan, arch: Arch) -> LayerTiming:
         arch.output_buffers,
         arch.dram_bytes_per_cycle,
         arch.dram_latency,
+        int(arch.dram_channel == "shared"),
+        arch.dram_row_bytes,
+        arch.dram_row_miss,
+        arch.dram_banks,
     )
-    classes = np.zeros(len(timeline.CLASSES), np.int64)
-    cycles = int(timeline.stream_timeline(spec, classes))
-    useful_read, useful_write = (sum(count * size for count, size in part) for part in (work.reads, work.writes))
+    places = [
+        _places(around, side, sizes, kept)
+        for side, sizes, kept in (("reads", padded[0], plan.kept_reads), ("writes", padded[1], plan.kept_writes))
+    ]
+    classes, events, left = _counters()
+    cycles = int(timeline.stream_timeline(spec, _boundary(arch, around, found), *places, classes, events, left))
+    all_read, all_written = (sum(count * size for count, size in part) for part in (work.reads, work.writes))
+    useful_read, useful_write = (sum(count * size for count, size in part) for part in (reads, writes))
     moved = (
-        ("dram_read_bytes", read),
-        ("dram_write_bytes", write),
+        ("dram_read_bytes", sum(padded[0])),
+        ("dram_write_bytes", sum(padded[1])),
         ("useful_read_bytes", useful_read),
         ("useful_write_bytes", useful_write),
     )
-    return LayerTiming(cycles, _named(timeline.CLASSES, classes), (*moved, *work.events))
+    extra = (
+        ("kept_read_bytes", all_read - useful_read),
+        ("kept_write_bytes", all_written - useful_write),
+        ("dram_row_misses", int(events[timeline.EVENTS.index("dram_row_misses")])),
+    )
+    counted = (*moved, *(pair for pair in extra if pair[1]), *work.events)
+    return LayerTiming(cycles, _named(timeline.CLASSES, classes), counted, _left(left))
+
+
+def _places(around: Surroundings, side: str, sizes: list[int], kept: tuple[bool, ...]) -> Counts:
+    """Return int64[entries, 2]: first byte and bytes of the entries that are moved; nothing without a row model."""
+    if around.addresses is None:
+        return np.zeros((0, 2), np.int64)
+    starts = moved_entries(getattr(around.addresses, side), kept)
+    return np.array(list(zip(starts, sizes, strict=True)), np.int64).reshape(-1, 2)
 
 
 def _named(names: Sequence[str], values: np.typing.NDArray[np.int64]) -> tuple[tuple[str, int], ...]:

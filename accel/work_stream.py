@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,16 @@ SHORT_RUN_BYTES = 64
 
 # Tables are loaded in pieces of this size, so that those of 16-bit codes do not have to fit with a single element.
 _TABLE_PIECE_BYTES = 4096
+
+
+Entry = TypeVar("Entry")
+
+
+def moved_entries(entries: tuple[Entry, ...], kept: tuple[bool, ...]) -> tuple[Entry, ...]:
+    """Return the entries whose flag is not set; without flags, all."""
+    if not kept:
+        return entries
+    return tuple(entry for entry, stays in zip(entries, kept, strict=True) if not stays)
 
 
 @dataclass(frozen=True)
@@ -49,8 +60,20 @@ class StreamWork:
     @property
     def bytes_per_unit(self) -> int:
         """Scratchpad bytes that one unit needs, inputs and outputs together."""
-        total = sum(count * size for count, size in (*self.reads, *self.writes))
-        return -(-total // max(self.units, 1))
+        return self.buffered_bytes((), ())
+
+    def moved_reads(self, kept: tuple[bool, ...]) -> tuple[Runs, ...]:
+        """Return the reads from DRAM, `kept` flagging those that are on chip already."""
+        return moved_entries(self.reads, kept)
+
+    def moved_writes(self, kept: tuple[bool, ...]) -> tuple[Runs, ...]:
+        """Return the writes to DRAM, `kept` flagging those that stay on chip."""
+        return moved_entries(self.writes, kept)
+
+    def buffered_bytes(self, kept_reads: tuple[bool, ...], kept_writes: tuple[bool, ...]) -> int:
+        """Scratchpad bytes that one unit needs for what is not kept on chip, inputs and outputs together."""
+        moved = (*self.moved_reads(kept_reads), *self.moved_writes(kept_writes))
+        return -(-sum(count * size for count, size in moved) // max(self.units, 1))
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from dataclasses import replace
+
 from accelsim.arch import Arch
+from accelsim.energy import load_table, price_layer
 from accelsim.fixed_point import machine_operator
-from accelsim.graph.ir import Graph
-from accelsim.mapping import choose_plan
+from accelsim.graph.ir import Graph, Node
+from accelsim.mapping import Mapping, choose_plan, is_plannable
+from accelsim.plan import ContractionPlan, Kept, StreamPlan
 from accelsim.program import Layer, Program
-from accelsim.work import describe_work
-from accelsim.zero_points import machine_work
+from accelsim.residency import keep_activations, with_local_copies
+from accelsim.timing import LayerTiming
+from accelsim.work import ContractionWork, StreamWork, describe_work
+from accelsim.zero_points import constant_weights, machine_work
 
 
 def lower(graph: Graph, arch: Arch) -> Program:
@@ -21,26 +28,53 @@ def lower(graph: Graph, arch: Arch) -> Program:
     Raises:
         UsageError: a scratchpad is too small for one tile of some layer.
     """
-    layers = []
-    for node in graph.nodes:
-        inputs = tuple(graph.types[name] for name in node.inputs)
-        outputs = tuple(graph.types[name] for name in node.outputs)
-        operator = machine_operator(node.operator, arch.requant_mode)
-        work = machine_work(describe_work(operator, inputs, outputs), operator, arch)
-        plan = choose_plan(node.name, work, arch)
-        layers.append(
-            Layer(
-                node.name,
-                node.kind,
-                operator,
-                node.inputs,
-                node.outputs,
-                inputs,
-                outputs,
-                work,
-                plan,
-                "q31" if node.exactness == "exact" and operator is not node.operator else node.exactness,
-            )
-        )
+    layers = [_unplanned(graph, node, arch) for node in graph.nodes]
+    kept = keep_activations(
+        layers, graph.outputs, arch, lambda number, around: is_plannable(layers[number].work, arch, around)
+    )
+    mapper = _Mapper(arch)
+    planned = tuple(mapper.planned(layer, around) for layer, around in zip(layers, kept, strict=True))
     types = {name: graph.types[name] for name in graph.inputs}
-    return Program(types, graph.outputs, graph.constants, tuple(layers))
+    return Program(types, graph.outputs, graph.constants, planned)
+
+
+def _unplanned(graph: Graph, node: Node, arch: Arch) -> Layer:
+    """Return a node as a layer whose plan is still to be made."""
+    inputs = tuple(graph.types[name] for name in node.inputs)
+    outputs = tuple(graph.types[name] for name in node.outputs)
+    operator = machine_operator(node.operator, arch.requant_mode)
+    work = machine_work(describe_work(operator, inputs, outputs), operator, arch)
+    exactness = "q31" if node.exactness == "exact" and operator is not node.operator else node.exactness
+    return Layer(
+        node.name, node.kind, operator, node.inputs, node.outputs, inputs, outputs, work, StreamPlan(1), exactness
+    )
+
+
+class _Mapper:
+    """Plans layers; those that cost the same are planned once."""
+
+    def __init__(self, arch: Arch) -> None:
+        self._arch, self._table = arch, load_table()
+        self._known: dict[Hashable, Mapping] = {}
+
+    def planned(self, layer: Layer, kept: Kept) -> Layer:
+        """Return a layer with its plan."""
+        work = with_local_copies(layer.work, kept) if isinstance(layer.work, StreamWork) else layer.work
+        layer = replace(layer, work=work)
+        key = (work, kept, _price_class(layer)) if isinstance(work, ContractionWork) else (layer.name, kept)
+        if key not in self._known:
+
+            def price(plan: ContractionPlan, timing: LayerTiming) -> float:
+                return price_layer(replace(layer, plan=plan), timing, self._arch, self._table).total_pj
+
+            dram = self._table.dram().value_pj
+            self._known[key] = choose_plan(layer.name, work, self._arch, kept, price, dram)
+        found = self._known[key]
+        return replace(layer, plan=found.plan, considered=found.considered, timed=found.timed)
+
+
+def _price_class(layer: Layer) -> Hashable:
+    """Return what a contraction's price depends on beside its work."""
+    weights = constant_weights(layer.operator)
+    shape = None if weights is None else (weights.bits, weights.wide, weights.zero_points.size)
+    return layer.kind, type(getattr(layer.operator, "epilogue", None)), layer.exactness, shape

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from accelsim.arch import Arch
-from accelsim.event.traffic import Moved, Tensors, pack_weights
+from accelsim.event.traffic import Moved, Tensors
 from accelsim.plan import ContractionPlan
+from accelsim.weight_layout import pack_weights
 from accelsim.work import ContractionWork
 
 Range = tuple[int, int]

@@ -32,13 +32,13 @@ EVENTS = (
     "tiles", "macs", "activation_reads", "weight_reads", "bias_reads", "acc_reads", "acc_writes", "requant_elements",
     "operand_register_writes", "sum_register_writes", "weight_register_writes",
     "activation_fill_bytes", "weight_fill_bytes", "dram_read_bytes", "dram_write_bytes", "useful_read_bytes",
-    "useful_write_bytes",
+    "useful_write_bytes", "dram_row_misses",
 )  # fmt: skip
 (
     TILES, MACS,
     X_READS, W_READS, BIAS_READS, ACC_READS, ACC_WRITES, REQUANTISED, A_REGISTERS, V_REGISTERS, W_REGISTERS,
-    X_FILL, W_FILL, DRAM_READ, DRAM_WRITE, USEFUL_READ, USEFUL_WRITE,
-) = range(17)  # fmt: skip
+    X_FILL, W_FILL, DRAM_READ, DRAM_WRITE, USEFUL_READ, USEFUL_WRITE, ROW_MISSES,
+) = range(18)  # fmt: skip
 
 
 class ArraySpec(NamedTuple):
@@ -60,6 +60,29 @@ class ArraySpec(NamedTuple):
     bytes_per_cycle: int
     dram_latency: int
     burst: int
+    shared_channel: int = 0
+    row_bytes: int = 0
+    row_miss: int = 0
+    banks: int = 1
+
+
+class BoundarySpec(NamedTuple):
+    """What a layer finds and what it loads for a later one (contract 5.6), and where its tensors lie.
+
+    busy: cycles for which LOAD and its channel still are; weights_ready: cycle from which the second operand of the
+    first chunk is there, -1 where it must be loaded; fetch_bytes: whole bursts to load for a later layer, 0: none;
+    fetch_waits: not before the issue end of the last chunk; fetch_address, first_base, second_base, output_base: first
+    bytes in DRAM, for the row model.
+    """
+
+    busy: int = 0
+    weights_ready: int = -1
+    fetch_bytes: int = 0
+    fetch_waits: int = 0
+    fetch_address: int = 0
+    first_base: int = 0
+    second_base: int = 0
+    output_base: int = 0
 
 
 class LoopSpec(NamedTuple):
@@ -68,11 +91,12 @@ class LoopSpec(NamedTuple):
     block_m, block_n: extents of one output block (for OS several tiles of R rows); chunk_k: depth of one operand load;
     pack: groups per tile; resident: the operand of the inner loop stays in its scratchpad for the whole group; image:
     the first operand is a feature map [images, channels, height, width] gathered by im2col, else rows of k elements;
-    preload: on IS the first operand is loaded whole, once per group, before its first block; insert_h, insert_w:
+    preload: the first operand is loaded whole, once per group, before its first block; insert_h, insert_w:
     distance of the map's pixels once zeros are inserted between them (the zeros are not in memory); row_sums:
     features beside those of every block and group that sum up the activations, computed like any other but neither
     loaded nor stored; first_bits, second_bits, output_bits: widths of activations packed below a byte, each row or
-    plane from a byte on; 0: unpacked.
+    plane from a byte on; 0: unpacked; outer_n: the outer one of the two block loops runs over n; kept_first,
+    kept_output: the first operand is in its scratchpad already, the result stays there.
     """
 
     m: int
@@ -109,6 +133,9 @@ class LoopSpec(NamedTuple):
     first_bits: int = 0
     second_bits: int = 0
     output_bits: int = 0
+    outer_n: int = 1
+    kept_first: int = 0
+    kept_output: int = 0
 
 
 class StreamSpec(NamedTuple):
@@ -124,3 +151,7 @@ class StreamSpec(NamedTuple):
     output_buffers: int
     bytes_per_cycle: int
     dram_latency: int
+    shared_channel: int = 0
+    row_bytes: int = 0
+    row_miss: int = 0
+    banks: int = 1

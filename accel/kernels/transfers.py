@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from accelsim.kernels.jit import kernel
 
 
@@ -26,11 +28,38 @@ def burst_bytes(address, count, stride, length, burst):
     return total
 
 
+# Fields of the state of a channel's open rows; the open row of each bank follows.
+ROW_BYTES, BANKS, MISSES, OPEN = range(4)
+
+
 @kernel
-def merged_bytes(address, count, stride, length, burst):
-    """Return `burst_bytes` of segments of which adjacent ones are moved as one."""
+def closed_rows(row_bytes, banks):
+    """Return the state of a channel with no row open; row_bytes 0: no row model."""
+    rows = np.full(OPEN + banks, -1, np.int64)
+    rows[ROW_BYTES], rows[BANKS], rows[MISSES] = row_bytes, banks, 0
+    return rows
+
+
+@kernel
+def touch_rows(rows, address, length):
+    """Open the rows of one segment in order, counting those that were not open (contract, section 5.5)."""
+    if length <= 0:
+        return
+    for row in range(address // rows[ROW_BYTES], (address + length - 1) // rows[ROW_BYTES] + 1):
+        bank = OPEN + row % rows[BANKS]
+        if rows[bank] != row:
+            rows[bank] = row
+            rows[MISSES] += 1
+
+
+@kernel
+def merged_bytes(address, count, stride, length, burst, rows):
+    """Return `burst_bytes` of segments of which adjacent ones are moved as one, and open their rows."""
     if stride == length:
-        return burst_bytes(address, 1, 0, count * length, burst)
+        count, stride, length = 1, 0, count * length
+    if rows[ROW_BYTES] > 0:
+        for index in range(count):
+            touch_rows(rows, address + index * stride, length)
     return burst_bytes(address, count, stride, length, burst)
 
 
@@ -67,14 +96,14 @@ def packed_span(first, last, bits):
 
 
 @kernel
-def first_operand_load(loop, group, packed, m0, m1, k0, k1, burst):
+def first_operand_load(loop, base_address, group, packed, m0, m1, k0, k1, burst, rows):
     """Return (bytes moved in bursts, useful bytes) of loading rows m0..m1-1 and depth k0..k1-1 of the first operand."""
     bits = loop.first_bits if loop.first_bits else 8 * loop.input_bytes
     if not loop.image:
         row = (loop.k * bits + 7) // 8
         offset, length = packed_span(k0, k1, bits)
-        address = (group * loop.m + m0) * row + offset
-        return merged_bytes(address, m1 - m0, row, length, burst), (m1 - m0) * length
+        address = base_address + (group * loop.m + m0) * row + offset
+        return merged_bytes(address, m1 - m0, row, length, burst, rows), (m1 - m0) * length
     taps = loop.kernel_h * loop.kernel_w
     depth = loop.k // taps
     channel0, channel1 = (0, depth * packed) if packed > 1 else (k0 // taps, (k1 + taps - 1) // taps)
@@ -85,29 +114,33 @@ def first_operand_load(loop, group, packed, m0, m1, k0, k1, burst):
         channels = loop.groups * depth
         offset, length = packed_span(start, stop, bits)
         base, count = (image * channels + group * depth + channel0) * plane + offset, channel1 - channel0
-        moved += merged_bytes(base, count, plane, length, burst)
+        moved += merged_bytes(base_address + base, count, plane, length, burst, rows)
         useful += count * length
     return moved, useful
 
 
 @kernel
-def second_operand_load(loop, group, packed, n0, n1, k0, k1, burst):
-    """Return (bytes moved in bursts, useful bytes) of loading the second operand; weights lie packed tile by tile."""
+def second_operand_load(loop, address, group, packed, n0, n1, k0, k1, burst, rows):
+    """Return (bytes moved in bursts, useful bytes) of loading the second operand; weights lie packed tile by tile.
+
+    address: of the tile of weights, or of the whole second activation.
+    """
     columns = (n1 - n0) * packed
     if loop.dynamic_second:
         bits = loop.second_bits if loop.second_bits else 8 * loop.input_bytes
         row = (loop.n * bits + 7) // 8
         offset, length = packed_span(n0, n1, bits)
-        return merged_bytes((group * loop.k + k0) * row + offset, k1 - k0, row, length, burst), (k1 - k0) * length
+        start = address + (group * loop.k + k0) * row + offset
+        return merged_bytes(start, k1 - k0, row, length, burst, rows), (k1 - k0) * length
     size = ((k1 - k0) * columns * loop.weight_bits + 7) // 8
     size += columns * loop.parameter_bytes if k0 == 0 else 0
-    return merged_bytes(0, 1, 0, size, burst), size
+    return merged_bytes(address, 1, 0, size, burst, rows), size
 
 
 @kernel
-def block_store(loop, group, packed, m0, m1, n0, n1, burst):
+def block_store(loop, base_address, group, packed, m0, m1, n0, n1, burst, rows):
     """Return (bytes moved in bursts, useful bytes) of storing one output block."""
-    columns, rows = (n1 - n0) * packed, m1 - m0
+    columns, height = (n1 - n0) * packed, m1 - m0
     bits = loop.output_bits if loop.output_bits else 8 * loop.output_bytes
     if loop.image:
         pixels, channels = loop.out_height * loop.out_width, loop.groups * loop.n
@@ -115,9 +148,10 @@ def block_store(loop, group, packed, m0, m1, n0, n1, burst):
         for image in range(m0 // pixels, (m1 - 1) // pixels + 1):
             offset, length = packed_span(max(m0 - image * pixels, 0), min(m1 - image * pixels, pixels), bits)
             base = (image * channels + group * loop.n + n0) * plane + offset
-            moved += merged_bytes(base, columns, plane, length, burst)
+            moved += merged_bytes(base_address + base, columns, plane, length, burst, rows)
             useful += columns * length
         return moved, useful
     row = (loop.n * bits + 7) // 8
     offset, length = packed_span(n0, n0 + columns, bits)
-    return merged_bytes((group * loop.m + m0) * row + offset, rows, row, length, burst), rows * length
+    start = base_address + (group * loop.m + m0) * row + offset
+    return merged_bytes(start, height, row, length, burst, rows), height * length
