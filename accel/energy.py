@@ -310,6 +310,11 @@ def _row_sums(units: Units, layer: Layer, work: ContractionWork, elements: int) 
     ]
 
 
+def _output_accesses(layer: Layer) -> int:
+    """How often a result's byte passes the scratchpad: written, and read by its store unless it is kept (5.8)."""
+    return 1 if isinstance(layer.plan, ContractionPlan) and layer.plan.kept_output else 2
+
+
 def _array(timing: LayerTiming, units: Units, layer: Layer, work: ContractionWork) -> list[Charge]:
     """Array, its memories and the requantiser (contract, section 6)."""
     event, arch = timing.event, units.arch
@@ -319,7 +324,7 @@ def _array(timing: LayerTiming, units: Units, layer: Layer, work: ContractionWor
     operand_bits = weight_operand_bits(layer.operator, work, arch)
     byte, weight_byte, accumulator = units.activation(8), units.weight(8), units.accumulator()
     elements = event("requant_elements")
-    written = -(-elements * work.output_bits // 8)
+    written = _output_accesses(layer) * -(-elements * work.output_bits // 8)
     search = threshold_search(layer.operator)
     folded = work.n * work.groups if work.folds_at_run_time and arch.zp_mode == "fold" else 0
     return [
@@ -329,7 +334,7 @@ def _array(timing: LayerTiming, units: Units, layer: Layer, work: ContractionWor
         Charge("mac", macs, units.table.adder(arch.acc_bits)),
         *_operands(timing, units, layer, work),
         Charge("activation_sram", event("activation_reads"), units.activation(work.first_bits)),
-        Charge("activation_sram", event("activation_fill_bytes") + 2 * written, byte),
+        Charge("activation_sram", event("activation_fill_bytes") + written, byte),
         Charge("weight_sram", event("weight_reads"), units.weight(weight_bits)),
         Charge("weight_sram", event("weight_fill_bytes") + 4 * event("bias_reads"), weight_byte),
         Charge("accumulator_sram", event("acc_reads") + event("acc_writes") + elements, accumulator),
@@ -359,7 +364,11 @@ def _float_array(timing: LayerTiming, units: Units, layer: Layer, work: Contract
         Charge("mac", event("weight_reads"), units.table.adder(max(work.weight_bits, 8))),
         Charge("mac", event("weight_reads"), multiply if bits == 32 else units.table.operation("fp16_multiply")),
         Charge("activation_sram", event("activation_reads"), units.activation(8 * work.input_bytes)),
-        Charge("activation_sram", event("activation_fill_bytes") + 2 * elements * work.output_bytes, byte),
+        Charge(
+            "activation_sram",
+            event("activation_fill_bytes") + _output_accesses(layer) * elements * work.output_bytes,
+            byte,
+        ),
         Charge("weight_sram", event("weight_reads"), units.weight(work.weight_bits)),
         Charge("weight_sram", event("weight_fill_bytes") + 4 * event("bias_reads"), units.weight(8)),
         Charge("accumulator_sram", event("acc_reads") + event("acc_writes") + elements, accumulator),
@@ -373,6 +382,7 @@ def _float_array(timing: LayerTiming, units: Units, layer: Layer, work: Contract
 def _vector(timing: LayerTiming, units: Units, layer: Layer) -> list[Charge]:
     """Vector unit: arithmetic, and every byte into and out of the scratchpad once on each side."""
     moved = 2 * (timing.event("useful_read_bytes") + timing.event("useful_write_bytes"))
+    moved += timing.event("kept_read_bytes") + timing.event("kept_write_bytes")  # no DMA on their other side
     charges = [Charge("activation_sram", moved, units.activation(8))]
     for name, count in timing.events:
         if name == "requantisation":

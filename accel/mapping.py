@@ -1,10 +1,10 @@
 """The mapper: dataflow, loop order, block sizes and residency of each layer, timed by the recurrence itself.
 
-The space of a layer is every combination of dataflow (one, or all with `best`), order of the two block loops, size of the
-streamed block, depth loaded at a time, and whether the first operand is loaded ahead of all blocks. Small spaces hold
-every size; in larger ones sizes are balanced cuts of the streamed extent, of which the largest that fit are taken, and
-the depth is halved. A lower bound on cycles and DRAM traffic orders the candidates, so that those that cannot be better
-are never timed: what is found is the best of the space.
+The space of a layer is every combination of dataflow (one, or all with `best`), order of the two block loops, size of
+the streamed block, depth loaded at a time, and whether the first operand is loaded ahead of all blocks. Small spaces
+hold every size; in larger ones sizes are balanced cuts of the streamed extent, of which the largest that fit are taken,
+and the depth is halved. A lower bound on cycles and DRAM traffic orders the candidates, so that those that cannot be
+better are never timed: what is found is the best of the space.
 """
 
 from __future__ import annotations
@@ -22,23 +22,35 @@ from accelsim.plan import (
     ContractionPlan,
     Kept,
     Plan,
+    Shortage,
     buffer_needs,
     fits,
     groups_packed,
     plan_stream,
-    smallest_problem,
 )
 from accelsim.timing import LayerTiming, time_layer
 from accelsim.work import ContractionWork, ImageLayout, Work
 
 # Up to so many sizes of the streamed block, and so many folds of depth, all are tried.
-_ALL_SIZES, _ALL_FOLDS = 12, 4
+_ALL_SIZES, _ALL_FOLDS = 8, 4
 _BALANCED_CUTS = 4
 
 # Of the sizes that fit, so many of the largest are candidates (all of a small extent).
-_FITTING_SIZES = 12
+_FITTING_SIZES = 8
 
 Price = Callable[[ContractionPlan, LayerTiming], float]
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What the energy of a layer is at least: of each byte to or from DRAM, and of what no plan changes (its MACs)."""
+
+    dram_byte_pj: float = 1.0
+    fixed_pj: float = 0.0
+
+    def energy_pj(self, dram_bytes: int) -> float:
+        """Return the least energy with so much DRAM traffic."""
+        return self.fixed_pj + dram_bytes * self.dram_byte_pj
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,7 @@ class Mapping:
 
 
 def choose_plan(
-    name: str, work: Work, arch: Arch, kept: Kept = NOTHING_KEPT, price: Price | None = None, dram_byte_pj: float = 1.0
+    name: str, work: Work, arch: Arch, kept: Kept = NOTHING_KEPT, price: Price | None = None, floor: Floor | None = None
 ) -> Mapping:
     """Return the plan that minimises arch.objective: cycles, energy, or their product.
 
@@ -65,7 +77,7 @@ def choose_plan(
         arch: the machine.
         kept: what stays on chip.
         price: energy of a timed plan in pJ; None: that of its DRAM traffic alone.
-        dram_byte_pj: energy of a byte to or from DRAM, part of every price.
+        floor: what every price includes; None: a unit per byte of DRAM traffic.
 
     Raises:
         UsageError: a scratchpad is too small for one tile; names the buffer, the layer and the minimum.
@@ -73,17 +85,18 @@ def choose_plan(
     if not isinstance(work, ContractionWork):
         return Mapping(plan_stream(name, work, arch, kept))
     plans = list(fitting_plans(name, work, arch, kept))
-    bounded = sorted((_bound(work, plan, arch, dram_byte_pj), number) for number, plan in enumerate(plans))
+    floor = floor or Floor()
+    bounded = sorted((_bound(work, plan, arch, floor), number) for number, plan in enumerate(plans))
     best, chosen, timed = (inf, inf), plans[0], 0
     for bound, number in bounded:
         if bound > best[0]:
             break
         timing = time_layer(work, plans[number], arch)
         timed += 1
-        cheapest = _objective(arch, timing.cycles, timing.dram_bytes * dram_byte_pj)
-        if cheapest > best[0]:
+        energy = floor.energy_pj(timing.dram_bytes)
+        if _objective(arch, timing.cycles, energy) > best[0]:
             continue
-        energy = timing.dram_bytes * dram_byte_pj if price is None else price(plans[number], timing)
+        energy = energy if price is None else price(plans[number], timing)
         value = _objective(arch, timing.cycles, energy), _tie(arch, timing.cycles, energy)
         if value < best:
             best, chosen = value, plans[number]
@@ -130,7 +143,7 @@ def fitting_plans(name: str, work: ContractionWork, arch: Arch, kept: Kept = NOT
     Raises:
         UsageError: there is none; names the buffer, the layer and the minimum.
     """
-    least, found = None, Counter[tuple[object, ...]]()
+    shortest, found = Shortage(), Counter[tuple[object, ...]]()
     for plan in plan_space(work, arch, kept):
         way = plan.dataflow, plan.outer, plan.resident, plan.preload, plan.chunk_k
         if found[way] >= _FITTING_SIZES:
@@ -139,10 +152,10 @@ def fitting_plans(name: str, work: ContractionWork, arch: Arch, kept: Kept = NOT
         if fits(needs, arch, kept.reserved):
             found[way] += 1
             yield plan
-        elif least is None or (needs.weight, needs.activation) < (least.weight, least.activation):
-            least = needs
-    if not found and least is not None:
-        raise UsageError(smallest_problem(name, least, arch))
+        elif not found:
+            shortest.note(needs, arch)
+    if not found:
+        raise UsageError(shortest.sentence(name, arch, kept.reserved))
 
 
 def plan_space(work: ContractionWork, arch: Arch, kept: Kept = NOTHING_KEPT) -> Iterator[ContractionPlan]:
@@ -221,12 +234,12 @@ def _chunks(depth: int, rows: int) -> list[int]:
     return chunks
 
 
-def _bound(work: ContractionWork, plan: ContractionPlan, arch: Arch, dram_byte_pj: float) -> float:
+def _bound(work: ContractionWork, plan: ContractionPlan, arch: Arch, floor: Floor) -> float:
     """Return what no timing of a plan can be below: its tiles one after the other, its DRAM bytes on the channel."""
     read, written = _least_traffic(work, plan, arch.dram_burst)
     moved = read + written if arch.dram_channel == "shared" else max(read, written)
     cycles = max(_issue_cycles(work, plan, arch), moved // arch.dram_bytes_per_cycle)
-    return _objective(arch, cycles, (read + written) * dram_byte_pj)
+    return _objective(arch, cycles, floor.energy_pj(read + written))
 
 
 def _issue_cycles(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> int:
@@ -246,7 +259,8 @@ def _issue_cycles(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> i
         depth = min(plan.chunk_k, work.k - low) * (plan.pack if groups else rest)
         for fold in (arch.rows,) * (depth // arch.rows) + ((depth % arch.rows,) if depth % arch.rows else ()):
             push = arch.rows if arch.weight_load == "full" else fold
-            total += whole * max(size, push) + (max(last, push) if last else 0)
+            least = push if arch.weight_double_buffer else size + push
+            total += whole * max(size, least) + (max(last, push) if last else 0)
     return max(groups, 1) * held * total - arch.rows
 
 
@@ -280,7 +294,7 @@ def _least_traffic(work: ContractionWork, plan: ContractionPlan, burst: int) -> 
 
 
 def _apart(work: ContractionWork, plan: ContractionPlan, burst: int) -> bool:
-    """Tell whether the planes of a feature map are too far apart for segments of two to share a burst or be adjacent."""
+    """Tell whether the planes of a feature map are so far apart that segments of two never share a burst."""
     image = work.image
     if image is None or image.images > 1 or plan.block_m >= work.m:
         return False

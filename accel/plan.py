@@ -166,17 +166,25 @@ def fits(needs: Needs, arch: Arch, reserved: int = 0) -> bool:
     return needs.activation + reserved <= arch.spm_act and needs.weight <= arch.spm_weight
 
 
-def smallest_problem(name: str, needs: Needs, arch: Arch) -> str:
-    """Say which scratchpad cannot hold even the smallest block, and what it would need.
+@dataclass
+class Shortage:
+    """The least that plans need which do not fit: of the weight scratchpad, and of the other one where weights fit."""
 
-    Args:
-        name: the layer's name.
-        needs: of its smallest block.
-        arch: the machine.
-    """
-    if needs.weight > arch.spm_weight:
-        return _too_small("weight", "buffers.weight", name, needs.weight, arch.spm_weight)
-    return _too_small("activation", "buffers.activation", name, needs.activation, arch.spm_act)
+    weight: int | None = None
+    activation: int | None = None
+
+    def note(self, needs: Needs, arch: Arch) -> None:
+        """Take one plan that does not fit into account."""
+        if needs.weight > arch.spm_weight:
+            self.weight = needs.weight if self.weight is None else min(self.weight, needs.weight)
+        else:
+            self.activation = needs.activation if self.activation is None else min(self.activation, needs.activation)
+
+    def sentence(self, name: str, arch: Arch, reserved: int = 0) -> str:
+        """Say which scratchpad cannot hold even the smallest block, and what it would need."""
+        if self.activation is None:
+            return _too_small("weight", "buffers.weight", name, self.weight or 0, arch.spm_weight)
+        return _too_small("activation", "buffers.activation", name, self.activation + reserved, arch.spm_act)
 
 
 def _first_bytes(work: ContractionWork, rows: int, depth: int) -> int:

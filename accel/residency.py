@@ -1,4 +1,4 @@
-"""Which activations stay in their scratchpad from the layer that computes them to the last one that reads them (5.8)."""
+"""Which activations stay on chip from the layer that computes them to the last that reads them (contract 5.8)."""
 
 from __future__ import annotations
 

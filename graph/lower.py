@@ -9,13 +9,13 @@ from accelsim.arch import Arch
 from accelsim.energy import load_table, price_layer
 from accelsim.fixed_point import machine_operator
 from accelsim.graph.ir import Graph, Node
-from accelsim.mapping import Mapping, choose_plan, is_plannable
+from accelsim.mapping import Floor, Mapping, choose_plan, is_plannable
 from accelsim.plan import ContractionPlan, Kept, StreamPlan
 from accelsim.program import Layer, Program
 from accelsim.residency import keep_activations, with_local_copies
 from accelsim.timing import LayerTiming
 from accelsim.work import ContractionWork, StreamWork, describe_work
-from accelsim.zero_points import constant_weights, machine_work
+from accelsim.zero_points import constant_weights, machine_work, weight_operand_bits
 
 
 def lower(graph: Graph, arch: Arch) -> Program:
@@ -67,10 +67,19 @@ class _Mapper:
             def price(plan: ContractionPlan, timing: LayerTiming) -> float:
                 return price_layer(replace(layer, plan=plan), timing, self._arch, self._table).total_pj
 
-            dram = self._table.dram().value_pj
-            self._known[key] = choose_plan(layer.name, work, self._arch, kept, price, dram)
+            self._known[key] = choose_plan(layer.name, work, self._arch, kept, price, self._floor(layer))
         found = self._known[key]
         return replace(layer, plan=found.plan, considered=found.considered, timed=found.timed)
+
+    def _floor(self, layer: Layer) -> Floor:
+        """Return what no plan can save: DRAM at its bytes, and the multipliers and adders of the array."""
+        work, table = layer.work, self._table
+        fixed = 0.0
+        if isinstance(work, ContractionWork) and work.arithmetic == "integer":
+            operands = 8 * work.input_bytes + 1, weight_operand_bits(layer.operator, work, self._arch)
+            unit = table.multiplier(*operands).value_pj + table.adder(self._arch.acc_bits).value_pj
+            fixed = work.macs * unit
+        return Floor(table.dram().value_pj, fixed)
 
 
 def _price_class(layer: Layer) -> Hashable:

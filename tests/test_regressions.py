@@ -17,7 +17,8 @@ from accelsim.compare import differing
 from accelsim.contraction import AccumulatorUse
 from accelsim.geometry import ConvolutionGeometry
 from accelsim.graph.windows import window_geometry
-from accelsim.plan import StreamPlan, make_plan
+from accelsim.mapping import choose_plan
+from accelsim.plan import StreamPlan
 from accelsim.reports.diagnosis import diagnosis_lines
 from accelsim.result import LayerResult, _finite
 from accelsim.stepper import step_gemm
@@ -131,7 +132,7 @@ def test_walking_the_input_costs_the_stationary_dataflows_alike() -> None:
     loaded = {}
     for dataflow in ("ws", "is"):
         arch = accelsim.Arch(dataflow=dataflow)
-        loaded[dataflow] = time_layer(work, make_plan("layer", work, arch), arch).event("activation_fill_bytes")
+        loaded[dataflow] = time_layer(work, choose_plan("layer", work, arch).plan, arch).event("activation_fill_bytes")
     assert loaded["is"] == 16 * 32 * 32 <= loaded["ws"]
 
 

@@ -1,9 +1,9 @@
 """LOAD, REQUANT and STORE of one contraction: commands on the DMA channel in the order of their requests.
 
 The recurrence walks chunks and blocks in program order, while the channel serves commands in the order of time
-(contract 5.5). Commands are therefore served when something waits for them: a chunk for its loads, a block for the bank that an
-earlier store frees. Until then every command that may be requested earlier is known, because a command of a later
-chunk or block is requested after the chunk that waits has been issued.
+(contract 5.5). Commands are therefore served when something waits for them: a chunk for its loads, a block for the
+bank that an earlier store frees. Until then every command that may be requested earlier is known, because a command of
+a later chunk or block is requested after the chunk that waits has been issued.
 """
 
 from __future__ import annotations

@@ -352,7 +352,10 @@ class Image:
 
 @dataclass(frozen=True)
 class Layer:
-    """A contraction and its blocking; m, k, n are those of one group; row_sums: further features of every block."""
+    """A contraction and its blocking; m, k, n are those of one group; row_sums: further features of every block.
+
+    outer: the outer one of the two block loops, "n" or "m".
+    """
 
     m: int
     k: int
@@ -368,6 +371,7 @@ class Layer:
     output_bytes: int = 1
     parameter_bytes: int = 8
     row_sums: int = 0
+    outer: str = "n"
 
 
 @dataclass(frozen=True)
@@ -406,8 +410,8 @@ def cut(extent: int, size: int) -> list[Segment]:
 
 
 def blocks(machine: Machine, layer: Layer) -> Iterator[Block]:
-    """Yield the output blocks in the order of section 4.4: n outside for WS and OS, m outside for IS."""
-    swap = machine.dataflow == "is"
+    """Yield the output blocks in the order of section 4.4."""
+    swap = layer.outer == "m"
     inner, outer = (cut(layer.n, layer.block_n), cut(layer.m, layer.block_m))
     if not swap:
         inner, outer = outer, inner
@@ -570,8 +574,9 @@ class Engines:
         outer_kept = self.layer.chunk_k >= self.layer.k and not block.new_outer
         inner_kept = self.layer.resident and not block.first_pass
         ready = {"first": 0, "second": 0}
-        outer, inner = ("first", "second") if self.machine.dataflow == "is" else ("second", "first")
-        for name, kept in ((outer, outer_kept), (inner, inner_kept)):
+        outside = "first" if self.layer.outer == "m" else "second"
+        for name in ("first", "second") if self.machine.dataflow == "is" else ("second", "first"):
+            kept = outer_kept if name == outside else inner_kept
             if not kept:
                 segments = (
                     first_operand(self.layer, block, *chunk, self.span)

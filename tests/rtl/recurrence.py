@@ -8,9 +8,10 @@ import numpy as np
 
 from accelsim.kernels import timeline
 from accelsim.kernels.array import issue_chunk
-from accelsim.kernels.transfers import block_store, first_operand_load, second_operand_load
+from accelsim.kernels.transfers import block_store, closed_rows, first_operand_load, second_operand_load
 from tests.rtl.cases import CLASSES, EVENTS, Case, Transfers, tiles
 from tests.rtl.tools import Build
+from tests.timing.harness import run_alone
 
 DATAFLOWS = {"ws": timeline.WS, "os": timeline.OS, "is": timeline.IS}
 
@@ -54,6 +55,7 @@ def loop_spec(case: Case, build: Build, resident: bool = True) -> timeline.LoopS
         m=m, k=k, n=n, groups=1, pack=1, block_m=block_m, block_n=block_n, chunk_k=k, resident=int(resident), image=0,
         height=1, width=1, out_height=1, out_width=1, kernel_h=1, kernel_w=1, stride_h=1, stride_w=1, dilation_h=1,
         dilation_w=1, pad_top=0, pad_left=0, dynamic_second=0, output_bytes=1, parameter_bytes=8,
+        outer_n=int(case.dataflow != "is"),
     )  # fmt: skip
 
 
@@ -164,17 +166,18 @@ def layer_transfers(case: Case, build: Build, buffers: tuple[int, int], memory: 
     loop = loop_spec(case, build, memory.resident)
     outer_is_n = case.dataflow != "is"
     held, streamed, stores = [], [], []
+    rows = closed_rows(0, 1)
 
     def beats(moved: int) -> int:
         return -(-moved // memory.bytes_per_cycle)
 
     for m0, m1, n0, n1 in blocks(case, build):
-        first = beats(first_operand_load(loop, 0, 1, m0, m1, 0, loop.k, memory.burst)[0])
-        second = beats(second_operand_load(loop, 0, 1, n0, n1, 0, loop.k, memory.burst)[0])
+        first = beats(first_operand_load(loop, 0, 0, 1, m0, m1, 0, loop.k, memory.burst, rows)[0])
+        second = beats(second_operand_load(loop, 0, 0, 1, n0, n1, 0, loop.k, memory.burst, rows)[0])
         outer, inner, outer_cycles, inner_cycles = (n0, m0, second, first) if outer_is_n else (m0, n0, first, second)
         held.append(outer_cycles if inner == 0 else -1)
         streamed.append(inner_cycles if outer == 0 or not memory.resident else -1)
-        stores.append(beats(block_store(loop, 0, 1, m0, m1, n0, n1, memory.burst)[0]))
+        stores.append(beats(block_store(loop, 0, 0, 1, m0, m1, n0, n1, memory.burst, rows)[0]))
     return Transfers(held, streamed, stores, *buffers, memory.latency)
 
 
@@ -182,6 +185,6 @@ def layer(case: Case, build: Build, buffers: tuple[int, int], memory: Memory) ->
     """Return cycles and classes (wait_x as a whole) of a layer with LOAD, REQUANT and STORE around the array."""
     classes, counts = np.zeros(len(timeline.CLASSES), np.int64), np.zeros(len(timeline.EVENTS), np.int64)
     spec, loop = array_spec(case, build, buffers, memory), loop_spec(case, build, memory.resident)
-    cycles = int(timeline.contraction_timeline(spec, loop, classes, counts))
+    cycles = run_alone(spec, loop, classes, counts)
     named = dict(zip(timeline.CLASSES, classes.tolist(), strict=True))
     return cycles, {**undivided(classes), **{name: named[name] for name in ("tail", "requant", "store")}}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from accelsim.arch import Arch
 from accelsim.kernels import stepper_specs as specs
+from accelsim.kernels import timeline
 from accelsim.stepper import Stepper
 
 Integers = NDArray[np.int64]
@@ -129,3 +130,16 @@ def assert_gate(array: ArrayUnderTest, address: str, cycle: int, value: int) -> 
     """Demand that a register takes a value exactly as a cycle begins: not one cycle before."""
     assert array.at(cycle - 1).probe(address) != value, f"{address} is early: {value} before cycle {cycle}"
     assert array.at(cycle).probe(address) == value, f"{address} is not {value} at cycle {cycle}"
+
+
+def run_alone(spec: timeline.ArraySpec, loop: timeline.LoopSpec, classes: Integers, events: Integers) -> int:
+    """Run the recurrence of one layer that finds nothing and leaves nothing; fills classes and events.
+
+    Args:
+        spec: the machine.
+        loop: the layer.
+        classes: int64[14].
+        events: int64[18].
+    """
+    offsets, left = np.zeros((1, 1, 1), np.int64), np.zeros(2, np.int64)
+    return int(timeline.contraction_timeline(spec, loop, timeline.BoundarySpec(), offsets, classes, events, left))

@@ -17,6 +17,7 @@ from accelsim.plan import ContractionPlan
 from accelsim.timing import array_spec, loop_spec
 from accelsim.work import ContractionWork
 from tests.oracles import contract
+from tests.timing.harness import run_alone
 
 CASES = settings(max_examples=500, deadline=None, derandomize=True)
 ARRAY_CLASSES = ("stream", "push", "shift", "flush", "hazard", "tail")
@@ -205,9 +206,12 @@ def layer_timing(
     very first beat is waited for.
     """
     arch = arch_of(machine, dram_latency=0, dram_bytes_per_cycle=65536, requant_latency=0)
-    many = array_spec(arch)._replace(operand_buffers=4096, acc_banks=4096, output_buffers=4096, requant_lanes=4096)
+    many = array_spec(arch)._replace(
+        shared_channel=0, operand_buffers=4096, acc_banks=4096, output_buffers=4096, requant_lanes=4096
+    )
+    plan = replace(plan, dataflow=machine.dataflow, outer="m" if machine.dataflow == "is" else "n")
     classes, events = np.zeros(len(timeline.CLASSES), np.int64), np.zeros(len(timeline.EVENTS), np.int64)
-    cycles = timeline.contraction_timeline(many, loop_spec(work, plan), classes, events)
+    cycles = run_alone(many, loop_spec(work, plan), classes, events)
     assert classes.sum() == cycles
     return (
         dict(zip(timeline.CLASSES, classes.tolist(), strict=True)),

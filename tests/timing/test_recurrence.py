@@ -18,6 +18,7 @@ from accelsim.tensors import TensorType
 from accelsim.timing import DATAFLOWS, time_layer
 from accelsim.work import describe_work
 from tests.oracles import contract
+from tests.timing.harness import run_alone
 
 
 def checked(cases: int) -> settings:
@@ -68,6 +69,7 @@ def loop_spec(layer: contract.Layer) -> timeline.LoopSpec:
         insert_h=image.insertion[0],
         insert_w=image.insertion[1],
         row_sums=layer.row_sums,
+        outer_n=int(layer.outer == "n"),
     )
 
 
@@ -79,7 +81,7 @@ def named(names: tuple[str, ...], values: np.ndarray) -> dict[str, int]:
 def run_kernel(machine: contract.Machine, layer: contract.Layer) -> contract.Outcome:
     """Run the compiled recurrence."""
     classes, events = np.zeros(len(timeline.CLASSES), np.int64), np.zeros(len(timeline.EVENTS), np.int64)
-    cycles = timeline.contraction_timeline(array_spec(machine), loop_spec(layer), classes, events)
+    cycles = run_alone(array_spec(machine), loop_spec(layer), classes, events)
     return contract.Outcome(
         int(cycles), Counter(named(timeline.CLASSES, classes)), Counter(named(timeline.EVENTS, events))
     )
@@ -167,6 +169,7 @@ def products(draw: st.DrawFn, dataflow: str) -> tuple[contract.Machine, contract
         output_bytes=draw(st.sampled_from((1, 4))),
         parameter_bytes=draw(st.sampled_from((4, 8))),
         row_sums=0 if dynamic else draw(st.sampled_from((0, 1))),
+        outer=draw(st.sampled_from("mn")),
     )
     return machine, layer
 
@@ -207,7 +210,16 @@ def convolutions(draw: st.DrawFn, dataflow: str) -> tuple[contract.Machine, cont
         blocking |= {"chunk_k": k, "block_n": n, "block_m": draw(st.integers(1, m))}
     sums = draw(st.sampled_from((0, 0, 1)))
     layer = contract.Layer(
-        m, k, n, **blocking, groups=groups, pack=pack, resident=draw(st.booleans()), image=image, row_sums=sums
+        m,
+        k,
+        n,
+        **blocking,
+        groups=groups,
+        pack=pack,
+        resident=draw(st.booleans()),
+        image=image,
+        row_sums=sums,
+        outer=draw(st.sampled_from("mn")),
     )
     return machine, layer
 
@@ -404,8 +416,10 @@ def test_streams_follow_the_contract(case: tuple[contract.Machine, contract.Stre
     machine, stream = case
     shared = ("operand_buffers", "output_buffers", "bytes_per_cycle", "dram_latency")
     spec = timeline.StreamSpec(**asdict(stream), **{name: getattr(machine, name) for name in shared})
-    classes = np.zeros(len(timeline.CLASSES), np.int64)
-    cycles, expected = timeline.stream_timeline(spec, classes), contract.simulate_stream(machine, stream)
+    classes, events = np.zeros(len(timeline.CLASSES), np.int64), np.zeros(len(timeline.EVENTS), np.int64)
+    places, left = np.zeros((0, 2), np.int64), np.zeros(2, np.int64)
+    cycles = timeline.stream_timeline(spec, timeline.BoundarySpec(), places, places, classes, events, left)
+    expected = contract.simulate_stream(machine, stream)
     assert cycles == expected.cycles
     assert named(timeline.CLASSES, classes) == dict(+expected.classes)
     assert classes.sum() == cycles

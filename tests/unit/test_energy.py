@@ -26,7 +26,7 @@ from accelsim.energy import (
     units_used,
 )
 from accelsim.graph.lower import lower
-from accelsim.plan import make_plan
+from accelsim.mapping import choose_plan
 from accelsim.program import Layer, Program
 from accelsim.tensors import TensorType
 from accelsim.timing import time_layer, time_program
@@ -183,7 +183,9 @@ def dense_layer(weights: np.ndarray, rows: int, arch: Arch) -> Layer:
     operator = ops.MatrixMultiply(code, constant, None, ops.Requantise(np.ones(1, np.float32), code))
     source, target = TensorType.of("uint8", (rows, depth)), TensorType.of("uint8", (rows, columns))
     work = describe_work(operator, (source,), (target,))
-    return Layer("dense", "Gemm", operator, ("x",), ("y",), (source,), (target,), work, make_plan("dense", work, arch))
+    return Layer(
+        "dense", "Gemm", operator, ("x",), ("y",), (source,), (target,), work, choose_plan("dense", work, arch).plan
+    )
 
 
 @pytest.mark.parametrize("dataflow", ["ws", "os", "is"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import assume, given, settings
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from accelsim import Arch, UsageError, load_arch
 from accelsim.geometry import ConvolutionGeometry
 from accelsim.kernels import timeline
-from accelsim.plan import ContractionPlan, StreamPlan, make_plan
+from accelsim.mapping import choose_plan
+from accelsim.plan import ContractionPlan, StreamPlan
 from accelsim.timing import loop_spec, time_layer
 from accelsim.work import ContractionWork, ImageLayout, StreamWork
 from tests.oracles import contract
@@ -118,6 +119,7 @@ def oracle_layer(work: ContractionWork, plan: ContractionPlan) -> contract.Layer
         work.dynamic_second,
         work.output_bytes,
         work.parameter_bytes,
+        outer=plan.outer,
     )
 
 
@@ -135,7 +137,15 @@ def portions(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> dict[s
             "weight": contract.second_operand(layer, block, *chunk),
         }
         for buffer, segments in operands.items():
-            outer = (buffer == "activation") == (arch.dataflow == "is")
+            if plan.preload and buffer == "activation":
+                if block.new_outer and block.first_pass and chunk[0] == 0:
+                    whole = replace(block, m0=0, m1=work.m)
+                    span = contract.first_operand(
+                        layer, whole, 0, work.k, lambda *ends: timeline.image_span(loop, *ends)
+                    )
+                    found[buffer].append(Portion(number, last_use(visits, number, False), None, tuple(span)))
+                continue
+            outer = (buffer == "activation") == (plan.outer == "m")
             kept = plan.chunk_k >= work.k if outer else plan.resident
             fresh = not kept or (block.new_outer if outer else block.first_pass)
             if fresh:
@@ -190,7 +200,7 @@ def peaks(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> dict[str,
 def planned(work: ContractionWork, arch: Arch) -> ContractionPlan | None:
     """Return the plan, None when the machine is too small."""
     try:
-        plan = make_plan("layer", work, arch)
+        plan = choose_plan("layer", work, arch).plan
     except UsageError:
         return None
     assert isinstance(plan, ContractionPlan)
@@ -244,7 +254,7 @@ def test_output_stationary_blocks_are_whole_tiles(work: ContractionWork, arch: A
 def test_a_block_of_output_tiles_has_no_ragged_rows() -> None:
     """OS on 5 rows: 1000 pixels are 200 tiles, although 512 accumulator rows are not a multiple of 5 (4.2)."""
     work, arch = ContractionWork(1000, 8, 3, 1, None, False, 1, 8), Arch(array=(5, 3), dataflow="os")
-    assert time_layer(work, make_plan("layer", work, arch), arch).event("tiles") == 200
+    assert time_layer(work, choose_plan("layer", work, arch).plan, arch).event("tiles") == 200
 
 
 def test_the_next_group_is_loaded_beside_the_resident_one() -> None:
@@ -253,7 +263,7 @@ def test_the_next_group_is_loaded_beside_the_resident_one() -> None:
     image = ImageLayout(1, 8, 8, 8, 8, geometry)
     work = ContractionWork(64, 9 * 4, 4, 2, image, False, 1, 8)
     arch = Arch(array=(16, 16), spm_act=4 * 64 + 2 * 64 * 4 + 10, output_buffers=2, operand_buffers=2)
-    plan = make_plan("layer", work, arch)
+    plan = choose_plan("layer", work, arch).plan
     assert peaks(work, plan, arch)["activation"] <= arch.spm_act
 
 
@@ -298,7 +308,7 @@ FIELDS = {"activation": "spm_act", "weight": "spm_weight"}
 def refusal(name: str, work: ContractionWork | StreamWork, arch: Arch) -> dict[str, str] | None:
     """Return the parts of the refusal, None when there is a plan."""
     try:
-        make_plan(name, work, arch)
+        choose_plan(name, work, arch)
     except UsageError as error:
         message = str(error)
     else:
@@ -360,7 +370,7 @@ def test_refusals_suggest_a_setting_that_works(work: ContractionWork | StreamWor
 def test_blocks_of_vector_layers_fit(work: StreamWork, arch: Arch) -> None:
     """All input and output buffers of the largest block fit together, and no unit is cut (5.7)."""
     assume(refusal("layer", work, arch) is None)
-    plan = make_plan("layer", work, arch)
+    plan = choose_plan("layer", work, arch).plan
     assert isinstance(plan, StreamPlan)
     assert 1 <= plan.blocks <= work.units
     units = -(-work.units // plan.blocks)

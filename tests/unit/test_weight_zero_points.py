@@ -221,7 +221,7 @@ def product_layer(weights: ops.Weights, rows: int, arch: Arch, code: ops.CodeFor
     operator = ops.MatrixMultiply(code, weights, None, ops.Requantise(np.ones(1, np.float32), code))
     source, target = TensorType.of("uint8", (rows, depth)), TensorType.of("uint8", (rows, columns))
     work = machine_work(describe_work(operator, (source,), (target,)), operator, arch)
-    plan = choose_plan("dense", work, arch)
+    plan = choose_plan("dense", work, arch).plan
     return Layer("dense", "Gemm", operator, ("x",), ("y",), (source,), (target,), work, plan)
 
 
