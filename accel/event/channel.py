@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import simpy
 
 from accelsim.arch import Arch
 from accelsim.event.recorder import Recorder
+from accelsim.event.rows import OpenRows
 from accelsim.event.traffic import Moved
 
 Process = Generator[Any, Any, None]
@@ -40,37 +41,34 @@ class _Request:
     complete: simpy.Event = field(compare=False)
 
 
-def open_channels(env: simpy.Environment, arch: Arch, recorder: Recorder, *, shared: bool) -> tuple[Channel, Channel]:
+def open_channels(
+    env: simpy.Environment, arch: Arch, recorder: Recorder, bases: Mapping[str, int], busy: int
+) -> tuple[Channel, Channel]:
     """Return the channels that loads and stores use: one for each direction, or the same one for both.
 
     Args:
         env: the simulation.
         arch: the machine.
         recorder: what the channels report to.
-        shared: one channel serves both directions.
+        bases: first bytes of operands in DRAM, for the row model.
+        busy: cycles for which the channel of loads still works for the layer before.
     """
-    channels = [
-        Channel(env, arch.dram_bytes_per_cycle, arch.dram_latency, recorder, shared=shared)
-        for _ in range(1 if shared else 2)
-    ]
-    return channels[0], channels[-1]
+    loads = Channel(env, arch, recorder, OpenRows(arch, bases), busy)
+    if arch.dram_channel == "shared":
+        return loads, loads
+    return loads, Channel(env, arch, recorder, OpenRows(arch, bases), 0)
 
 
 class Channel:
     """A channel that is busy for the beats of a command; its data is complete one DRAM latency later."""
 
-    def __init__(
-        self, env: simpy.Environment, bytes_per_cycle: int, latency: int, recorder: Recorder, *, shared: bool
-    ) -> None:
-        self._env = env
-        self._bytes_per_cycle = bytes_per_cycle
-        self._latency = latency
-        self._recorder = recorder
-        self._shared = shared
+    def __init__(self, env: simpy.Environment, arch: Arch, recorder: Recorder, rows: OpenRows, busy: int) -> None:
+        self._env, self._arch, self._recorder, self._rows = env, arch, recorder, rows
+        self._shared = arch.dram_channel == "shared"
         self._queue: list[_Request] = []
         self._kick = env.event()
         self._count = 0
-        env.process(self._serve())
+        env.process(self._serve(busy))
 
     def move(self, moved: Moved, kind: int, what: Command, complete: simpy.Event) -> Process:
         """Pass one command through the channel; ends when the channel is free again.
@@ -91,8 +89,9 @@ class Channel:
             self._kick.succeed()
         yield request.free
 
-    def _serve(self) -> Process:
+    def _serve(self, busy: int) -> Process:
         env = self._env
+        yield env.timeout(busy)
         while True:
             while not self._queue:
                 self._kick = env.event()
@@ -101,7 +100,10 @@ class Channel:
                 yield env.timeout(0)
             request = heapq.heappop(self._queue)
             start = int(env.now)
-            yield env.timeout(-(-request.moved.burst_bytes // self._bytes_per_cycle))
+            misses = self._rows.missed(request.moved)
+            self._recorder.events["dram_row_misses"] += misses
+            beats = -(-request.moved.burst_bytes // self._arch.dram_bytes_per_cycle)
+            yield env.timeout(beats + misses * self._arch.dram_row_miss)
             self._record(request, start)
             request.free.succeed()
             env.process(self._deliver(request.complete))
@@ -112,5 +114,5 @@ class Channel:
         self._recorder.busy(engine, command.what, start, now, block=command.block, chunk=command.chunk, moved=moved)
 
     def _deliver(self, complete: simpy.Event) -> Process:
-        yield self._env.timeout(self._latency)
+        yield self._env.timeout(self._arch.dram_latency)
         complete.succeed(int(self._env.now))

@@ -68,7 +68,7 @@ def contraction_blocks(
         segments: also say where the bytes of each command lie.
     """
     weights = pack_weights(work, plan, arch.dram_burst) if segments else None
-    tensors, columns_outside = Tensors(work, arch.dram_burst, weights), arch.dataflow != "is"
+    tensors, columns_outside = Tensors(work, arch.dram_burst, weights), plan.outer == "n"
     row_parts, column_parts = _cut(work.m, plan.block_m), _cut(work.n, plan.block_n)
     outer_parts, inner_parts = (column_parts, row_parts) if columns_outside else (row_parts, column_parts)
     depths = _cut(work.k, plan.chunk_k)
@@ -90,22 +90,32 @@ def contraction_blocks(
                         first_rows, first_depth = (0, work.m), (0, work.k)
                     chunks.append(
                         Chunk(
-                            tensors.first(group, packed, first_rows, first_depth) if first_wanted else None,
+                            tensors.first(group, packed, first_rows, first_depth)
+                            if first_wanted and not plan.kept_input
+                            else None,
                             tensors.second(group, packed, columns, depth) if second_wanted else None,
                             tuple(_tiles(work, arch, packed, rows, columns, depth)),
                         )
                     )
-                yield _block(arch, tensors, group, packed, rows, columns, tuple(chunks))
+                yield _block(arch, plan, tensors, group, packed, rows, columns, tuple(chunks))
 
 
 def _block(
-    arch: Arch, tensors: Tensors, group: int, packed: int, rows: Range, columns: Range, chunks: tuple[Chunk, ...]
+    arch: Arch,
+    plan: ContractionPlan,
+    tensors: Tensors,
+    group: int,
+    packed: int,
+    rows: Range,
+    columns: Range,
+    chunks: tuple[Chunk, ...],
 ) -> Block:
     """Close one output block; on IS the bank holds a row per n and a column per m."""
     height, features = rows[1] - rows[0], columns[1] - columns[0]
     width = (features + tensors.work.row_sums) * packed
     bank = (width, height) if arch.dataflow == "is" else (height, width)
-    return Block(packed, chunks, *bank, height * features * packed, tensors.output(group, packed, rows, columns))
+    store = Moved() if plan.kept_output else tensors.output(group, packed, rows, columns)
+    return Block(packed, chunks, *bank, height * features * packed, store)
 
 
 def _tiles(work: ContractionWork, arch: Arch, packed: int, rows: Range, columns: Range, depth: Range) -> Iterator[Tile]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from accelsim.arch import Arch
+from accelsim.boundary import ALONE, NOTHING_FOUND, Boundary, Surroundings, surroundings, takes_time
 from accelsim.event.commands import contraction_blocks
 from accelsim.event.contraction import ContractionModel
 from accelsim.event.recorder import Interval, LevelChange, Recorder
@@ -32,7 +33,14 @@ class LayerTrace:
 
 
 def trace_layer(
-    work: Work, plan: Plan, arch: Arch, *, shared_channel: bool = False, keep: bool = True, segments: bool = False
+    work: Work,
+    plan: Plan,
+    arch: Arch,
+    around: Surroundings = ALONE,
+    found: Boundary = NOTHING_FOUND,
+    *,
+    keep: bool = True,
+    segments: bool = False,
 ) -> LayerTrace:
     """Run one layer on the event model.
 
@@ -40,37 +48,42 @@ def trace_layer(
         work: the layer's work.
         plan: its blocking on this machine.
         arch: the machine.
-        shared_channel: loads and stores share one DMA channel, as in contract section 5.5.
+        around: what it loads for a later layer, and where its tensors lie.
+        found: what the layer before it has left.
         keep: keep intervals, phases and levels.
         segments: keep, with the intervals of a contraction, where the bytes of each DMA command lie.
     """
     recorder = Recorder(keep)
     if isinstance(work, ContractionWork) and isinstance(plan, ContractionPlan):
-        blocks = list(contraction_blocks(work, plan, arch, segments=segments))
-        cycles = ContractionModel(arch, blocks, recorder, shared_channel=shared_channel).run()
+        machine = arch.with_dataflow(plan.dataflow)
+        blocks = list(contraction_blocks(work, plan, machine, segments=segments or bool(arch.dram_row_bytes)))
+        cycles, left = ContractionModel(machine, blocks, recorder, around, found).run()
         events = _listed(EVENTS, recorder.events)
     elif isinstance(work, StreamWork) and isinstance(plan, StreamPlan):
-        model = StreamModel(arch, work, plan.blocks, recorder, shared_channel=shared_channel)
-        cycles, events = model.run(), (*model.traffic(), *work.events)
+        model = StreamModel(arch, work, plan, recorder, around, found)
+        cycles, left = model.run()
+        events = (*model.traffic(), *work.events)
     else:
         raise TypeError(f"{type(plan).__name__} does not plan {type(work).__name__}")
-    timing = LayerTiming(cycles, _listed(CLASSES, recorder.classes), events)
+    timing = LayerTiming(cycles, _listed(CLASSES, recorder.classes), events, left)
     return LayerTrace(timing, tuple(recorder.intervals), tuple(recorder.phases), tuple(recorder.levels))
 
 
 def time_program_by_events(
     program: Program, arch: Arch, progress: Callable[[str, int, int], None] | None = None
 ) -> list[LayerTiming]:
-    """Return the timing of every layer from the event model; layers follow each other without overlap (5.6).
+    """Return the timing of every layer from the event model; each starts when the one before it has ended (5.6).
 
     Args:
         program: the layers.
         arch: the machine.
         progress: called with (layer name, number of the layer, count of layers) after each layer.
     """
-    timings = []
-    for number, layer in enumerate(program.layers):
-        timings.append(trace_layer(layer.work, layer.plan, arch, keep=False).timing)
+    timings, found = [], NOTHING_FOUND
+    for number, (layer, around) in enumerate(zip(program.layers, surroundings(program, arch), strict=True)):
+        timing = trace_layer(layer.work, layer.plan, arch, around, found, keep=False).timing
+        timings.append(timing)
+        found = timing.left if takes_time(layer) else found
         if progress is not None:
             progress(layer.name, number + 1, len(program.layers))
     return timings

@@ -12,8 +12,10 @@ from accelsim.addresses import Addresses, AddressMap
 from accelsim.arch import Arch
 from accelsim.event.run import LayerTrace
 from accelsim.event.traffic import Moved
+from accelsim.plan import StreamPlan
 from accelsim.traces.timeline import Placed, Scene
 from accelsim.work import ContractionWork, StreamWork
+from accelsim.work_stream import moved_entries
 
 Numbers = NDArray[np.int64]
 
@@ -41,6 +43,10 @@ def accesses(scene: Scene, arch: Arch, addresses: AddressMap, placed: Placed, tr
         trace: what the event model recorded of it, with segments.
     """
     where = addresses.layers[placed.number]
+    plan = placed.layer.plan
+    if isinstance(plan, StreamPlan):  # what is kept on chip has no command
+        kept = moved_entries(where.reads, plan.kept_reads), moved_entries(where.writes, plan.kept_writes)
+        where = Addresses(*kept)
     cycles, bursts, stores = [], [], []
     for engine in ("load", "store"):
         parts = [part for part in trace.intervals if part.engine == engine]
@@ -72,7 +78,11 @@ def _bursts(engine: str, commands: list[Moved], placed: Placed, where: Addresses
         for moved in commands:
             yield _contraction_bursts(moved, operands, burst)
         return
-    runs, bases = (work.reads, where.reads) if engine == "load" else (work.writes, where.writes)
+    plan = placed.layer.plan
+    if not isinstance(plan, StreamPlan):
+        raise TypeError(f"{type(plan).__name__} does not plan {type(work).__name__}")
+    reads, writes = work.moved_reads(plan.kept_reads), work.moved_writes(plan.kept_writes)
+    runs, bases = (reads, where.reads) if engine == "load" else (writes, where.writes)
     yield from _stream_bursts(commands, _sequence(work, runs, bases, burst), burst)
 
 

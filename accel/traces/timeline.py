@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from accelsim.arch import Arch
+from accelsim.boundary import NOTHING_FOUND, Boundary, Surroundings, surroundings, takes_time
 from accelsim.errors import ResourceLimitError, UsageError, printable
 from accelsim.event.recorder import BUFFERS, Interval, LevelChange
 from accelsim.event.run import LayerTrace, trace_layer
@@ -28,13 +29,18 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """A layer of the run with its cycles start..end-1 and its timing; number: its place in the program."""
+    """A layer of the run with its cycles start..end-1 and its timing.
+
+    number: its place in the program; around, found: see event.run.trace_layer.
+    """
 
     number: int
     layer: Layer
     start: int
     end: int
     timing: LayerTiming
+    around: Surroundings
+    found: Boundary
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +96,17 @@ def set_scene(model_name: str, program: Program, arch: Arch, view: View) -> Scen
     Raises:
         UsageError: no layer has the text in its name, or the window is empty or outside of the run.
     """
-    timings = time_program(program, arch)
+    timings, arounds, founds = time_program(program, arch), surroundings(program, arch), [NOTHING_FOUND]
+    for layer, timing in zip(program.layers, timings, strict=True):
+        founds.append(timing.left if takes_time(layer) else founds[-1])
     ends = list(accumulate(timing.cycles for timing in timings))
     total = ends[-1] if ends else 0
     first, last = _window(view, total)
-    parts = zip(program.layers, timings, ends, strict=True)
-    placed = [Placed(n, layer, end - timing.cycles, end, timing) for n, (layer, timing, end) in enumerate(parts)]
+    parts = zip(program.layers, timings, ends, arounds, founds, strict=False)
+    placed = [
+        Placed(number, layer, end - timing.cycles, end, timing, around, found)
+        for number, (layer, timing, end, around, found) in enumerate(parts)
+    ]
     named = [part for part in placed if view.layer is None or view.layer in part.layer.name]
     if not named:
         wanted = printable(str(view.layer))
@@ -137,7 +148,7 @@ def run_scene(
     """
     for number, placed in enumerate(scene.layers):
         layer = placed.layer
-        yield placed, trace_layer(layer.work, layer.plan, arch, segments=segments)
+        yield placed, trace_layer(layer.work, layer.plan, arch, placed.around, placed.found, segments=segments)
         if progress is not None:
             progress(layer.name, number + 1, len(scene.layers))
 

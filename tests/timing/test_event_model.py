@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import accelsim
+from accelsim.addresses import Addresses
+from accelsim.boundary import Boundary, Prefetch, Surroundings
 from accelsim.event.recorder import Interval
 from accelsim.event.run import time_program_by_events, trace_layer
 from accelsim.event.traffic import needed_span
@@ -24,6 +27,14 @@ from accelsim.timing import LayerTiming, loop_spec, time_layer, time_program
 from accelsim.work import ContractionWork, ImageLayout, PackedBits, StreamWork
 
 DATAFLOWS = ("ws", "os", "is")
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """What a layer has to do with its neighbours."""
+
+    around: Surroundings
+    found: Boundary
 
 
 def checked(examples: int) -> Any:
@@ -54,7 +65,11 @@ def machines(draw: st.DrawFn, dataflow: str) -> accelsim.Arch:
         vector_latency=draw(st.integers(0, 6)),
         dram_bytes_per_cycle=draw(st.sampled_from((1, 3, 16, 64))),
         dram_latency=draw(st.sampled_from((0, 1, 7, 60))),
-        dram_burst=draw(st.sampled_from((1, 4, 12, 64))),
+        dram_burst=(burst := draw(st.sampled_from((1, 4, 12, 64)))),
+        dram_channel=draw(st.sampled_from(("shared", "shared", "private"))),
+        dram_row_bytes=burst * draw(st.sampled_from((0, 0, 1, 3, 8))),
+        dram_row_miss=draw(st.sampled_from((0, 1, 9))),
+        dram_banks=draw(few),
     )
 
 
@@ -106,12 +121,38 @@ def contractions(draw: st.DrawFn, dataflow: str) -> tuple[accelsim.Arch, Contrac
         block_m, block_n = draw(st.integers(1, high)), min(arch.cols - work.row_sums, n)
     preload = dataflow == "is" and draw(st.booleans())
     pack = draw(st.integers(1, most)) if chunk == k else 1
-    return arch, work, ContractionPlan(block_m, block_n, chunk, pack, draw(st.booleans()), preload)
+    outer = draw(st.sampled_from("mn"))
+    kept = draw(st.sampled_from(((False, False), (False, False), (True, False), (False, True), (True, True))))
+    return (
+        arch,
+        work,
+        ContractionPlan(block_m, block_n, chunk, pack, draw(st.booleans()), preload, dataflow, outer, *kept),
+    )
+
+
+@st.composite
+def neighbourhoods(draw: st.DrawFn, arch: accelsim.Arch, reads: int, writes: int, *, weights: bool) -> Neighbourhood:
+    """Draw what a layer finds, what it loads for a later one, and where its tensors lie."""
+    busy = draw(st.sampled_from((0, 0, 3, 40)))
+    ready = draw(st.one_of(st.none(), st.integers(busy, busy + 70))) if weights else None
+    address = st.integers(0, 60).map(lambda number: number * arch.dram_burst)
+    places = None
+    if arch.dram_row_bytes:
+        places = Addresses(*(tuple(draw(address) for _ in range(count)) for count in (reads, writes)))
+    fetch = None
+    if draw(st.booleans()):
+        k, n = draw(st.integers(1, 40)), draw(st.integers(1, 8))
+        later = ContractionWork(4, k, n, 1, None, False, 1, draw(st.sampled_from((4, 12))), 1, 4)
+        fetch = Prefetch(
+            later, ContractionPlan(4, n, draw(st.integers(1, k)), 1, False), draw(st.booleans()), draw(address)
+        )
+    return Neighbourhood(Surroundings(fetch, places), Boundary(busy, ready))
 
 
 def assert_equal(found: LayerTiming, expected: LayerTiming) -> None:
     """Compare cycles, classes and counts."""
     assert found.cycles == expected.cycles
+    assert found.left == expected.left
     assert dict(found.classes) == dict(expected.classes)
     assert dict(found.events) == dict(expected.events)
     assert sum(dict(found.classes).values()) == found.cycles
@@ -127,34 +168,41 @@ def assert_busy_once(intervals: tuple[Interval, ...]) -> None:
         assert all(a.end <= b.start for a, b in itertools.pairwise(ordered)), engine
 
 
+def assert_channel_once(arch: accelsim.Arch, intervals: tuple[Interval, ...]) -> None:
+    """A shared channel moves one command at a time."""
+    if arch.dram_channel == "shared":
+        assert_busy_once(
+            tuple(Interval("channel", i.what, i.start, i.end) for i in intervals if i.engine in ("load", "store"))
+        )
+
+
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
 def test_random_contractions_take_equal_cycles(dataflow: str) -> None:
     """Two executions of the contract, neither of which calls the other, agree to the cycle."""
 
-    @checked(500)
-    @given(contractions(dataflow))
-    def compare(case: tuple[accelsim.Arch, ContractionWork, ContractionPlan]) -> None:
+    @checked(700)
+    @given(contractions(dataflow), st.data())
+    def compare(case: tuple[accelsim.Arch, ContractionWork, ContractionPlan], data: st.DataObject) -> None:
         arch, work, plan = case
-        trace = trace_layer(work, plan, arch)
-        assert_equal(trace.timing, time_layer(work, plan, arch))
+        near = data.draw(neighbourhoods(arch, 2, 1, weights=not work.dynamic_second))
+        trace = trace_layer(work, plan, arch, near.around, near.found)
+        assert_equal(trace.timing, time_layer(work, plan, arch, near.around, near.found))
         assert_busy_once(trace.intervals)
+        assert_channel_once(arch, trace.intervals)
 
     compare()
 
 
 @checked(300)
 @given(st.sampled_from(DATAFLOWS).flatmap(contractions))
-def test_a_shared_channel_is_busy_once_and_never_faster(
-    case: tuple[accelsim.Arch, ContractionWork, ContractionPlan],
-) -> None:
-    """With one channel for both directions the bytes are the same, no transfer overlaps another, nothing is gained."""
+def test_a_shared_channel_is_never_faster(case: tuple[accelsim.Arch, ContractionWork, ContractionPlan]) -> None:
+    """With one channel for both directions the bytes are the same, and nothing is gained."""
     arch, work, plan = case
-    private, shared = (trace_layer(work, plan, arch, shared_channel=flag) for flag in (False, True))
-    merged = [Interval("channel", i.what, i.start, i.end) for i in shared.intervals if i.engine in ("load", "store")]
-    assert_busy_once((*shared.intervals, *merged))
+    arch = arch.evolve(dram_row_bytes=0)
+    private, shared = (trace_layer(work, plan, arch.evolve(dram_channel=name)) for name in ("private", "shared"))
     assert dict(shared.timing.events) == dict(private.timing.events)
     assert shared.timing.cycles >= private.timing.cycles
-    beats = sum(interval.end - interval.start for interval in merged)
+    beats = sum(part.end - part.start for part in shared.intervals if part.engine in ("load", "store"))
     assert private.timing.cycles + beats >= shared.timing.cycles
 
 
@@ -163,12 +211,18 @@ def test_a_shared_channel_is_busy_once_and_never_faster(
 def test_random_streams_take_equal_cycles(arch: accelsim.Arch, data: st.DataObject) -> None:
     """Layers without the array as well."""
     amount = st.one_of(st.just(0), st.integers(1, 300))
-    reads, writes = (((1, data.draw(amount)),) for _ in range(2))
+    runs = st.lists(st.tuples(st.integers(1, 3), amount), min_size=1, max_size=3)
+    reads, writes = (tuple(data.draw(runs)) for _ in range(2))
     work = StreamWork("vector", reads, writes, data.draw(amount), (), 100)
-    plan = StreamPlan(data.draw(st.integers(1, 12)))
-    trace = trace_layer(work, plan, arch)
-    assert_equal(trace.timing, time_layer(work, plan, arch))
+    flags = [
+        tuple(data.draw(st.booleans()) for _ in part) if data.draw(st.booleans()) else () for part in (reads, writes)
+    ]
+    plan = StreamPlan(data.draw(st.integers(1, 12)), *flags)
+    near = data.draw(neighbourhoods(arch, len(reads), len(writes), weights=False))
+    trace = trace_layer(work, plan, arch, near.around, near.found)
+    assert_equal(trace.timing, time_layer(work, plan, arch, near.around, near.found))
     assert_busy_once(trace.intervals)
+    assert_channel_once(arch, trace.intervals)
 
 
 @checked(500)
