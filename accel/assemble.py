@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from accelsim.energy import COMPONENTS, LayerEnergy, load_table, units_used
 from accelsim.fixed_point import scaling
 from accelsim.model import Model
 from accelsim.operators import HostOperator
+from accelsim.plan import ContractionPlan
 from accelsim.program import Layer, Program
 from accelsim.requantiser_energy import scaling_energy
 from accelsim.result import (
@@ -30,6 +32,14 @@ from accelsim.result import (
 from accelsim.timing import LayerTiming
 from accelsim.version import __version__
 from accelsim.work import ContractionWork
+
+
+class _Placement(TypedDict, total=False):
+    """Fields of a LayerResult that the plan decides."""
+
+    dataflow: str
+    kept_input: bool
+    kept_output: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +99,14 @@ def _package_versions() -> tuple[tuple[str, str], ...]:
     return tuple((name, metadata.version(name)) for name in ("numpy", "numba", "onnx", "onnxruntime"))
 
 
+def _placement(layer: Layer) -> _Placement:
+    """Return the dataflow of a layer and what it has to do with the activations that stay on chip."""
+    plan = layer.plan
+    if isinstance(plan, ContractionPlan):
+        return {"dataflow": plan.dataflow, "kept_input": plan.kept_input, "kept_output": plan.kept_output}
+    return {"kept_input": any(plan.kept_reads), "kept_output": bool(plan.kept_writes) and all(plan.kept_writes)}
+
+
 def _layer_result(
     layer: Layer,
     timing: LayerTiming,
@@ -122,5 +140,6 @@ def _layer_result(
         arithmetic=contraction.arithmetic if contraction else None,
         computed_by="onnxruntime" if isinstance(layer.operator, HostOperator) else "machine",
         off_array_macs=0 if isinstance(work, ContractionWork) else work.off_array_macs,
+        **_placement(layer),
         requantiser=scaling(layer.operator, () if isinstance(work, ContractionWork) else work.events),
     )

@@ -26,7 +26,9 @@ EXIT_CODES = (
 
 ModelPath = Annotated[str, typer.Argument(metavar="MODEL.onnx", help="Quantised ONNX model (Q/DQ or QOperator).")]
 ArrayShape = Annotated[str | None, typer.Option("--array", metavar="RxC", help="Array shape: 16x16, 16X16 or 16.")]
-Dataflow = Annotated[str | None, typer.Option("--dataflow", metavar="ws|os|is", help="Stationary operand.")]
+Dataflow = Annotated[
+    str | None, typer.Option("--dataflow", metavar="ws|os|is|best", help="Stationary operand; best: per layer.")
+]
 AccBits = Annotated[int | None, typer.Option("--acc-bits", metavar="N", help="Accumulator width, 8 to 64.")]
 Overflow = Annotated[str | None, typer.Option("--overflow", metavar="wrap|saturate", help="Accumulator overflow.")]
 ArchFile = Annotated[str | None, typer.Option("--arch", metavar="FILE|PRESET", help="Machine: TOML file or preset.")]

@@ -66,7 +66,8 @@ def _explain_layer(layer: Layer, timing: LayerTiming, arch: Arch, total: int) ->
     head = f"{printable(layer.name, 70)}  {layer.kind}  {timing.cycles:,} cycles ({share:.1%})"
     lines = [head, f"    tensors   {shapes} -> {results}"]
     if isinstance(layer.work, ContractionWork) and isinstance(layer.plan, ContractionPlan):
-        lines += _explain_contraction(layer.work, layer.plan, timing, arch)
+        lines += _explain_contraction(layer.work, layer.plan, timing, arch.with_dataflow(layer.plan.dataflow))
+        lines.append(f"    mapping   {_mapping(layer, arch)}")
     elif isinstance(layer.work, StreamWork) and isinstance(layer.plan, StreamPlan):
         lines += _explain_stream(layer.work, layer.plan, arch)
     lines += narrow_lines(layer.operator, arch)
@@ -104,6 +105,9 @@ def _explain_stream(work: StreamWork, plan: StreamPlan, arch: Arch) -> list[str]
     lines = [f"    runs on   {place}"]
     if work.placement == "none":
         return lines
+    kept = [name for name, flags in (("input", plan.kept_reads), ("result", plan.kept_writes)) if any(flags)]
+    if kept:
+        lines.append(f"    resident  {' and '.join(kept)} on chip")
     blocks = "1 block" if plan.blocks == 1 else f"{plan.blocks} blocks, loads and stores of the others overlap"
     if not operations:
         return [*lines, f"    loops     {blocks}"]
@@ -158,7 +162,7 @@ def _remarks(work: ContractionWork) -> list[str]:
 def _loops(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> str:
     """Return the loop nest on one line, outermost first (contract, section 4.4)."""
     axes = {"m": (work.m, plan.block_m), "n": (work.n, plan.block_n), "k": (work.k, plan.chunk_k)}
-    order = ["m", "n"] if arch.dataflow == "is" else ["n", "m"]
+    order = ["m", "n"] if plan.outer == "m" else ["n", "m"]
     nest = [f"for {axis} in {axes[axis][0]} by {axes[axis][1]}:" for axis in [*order, "k"][: 2 + _cut(work, plan)]]
     if work.groups > 1:
         packed = " (block-diagonal)" if plan.pack > 1 else ""
@@ -182,18 +186,31 @@ def _resident(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> str:
     second = "second operand" if work.dynamic_second else "weights"
     names = {"m": "activations", "n": second}
     blocks = {"m": -(-work.m // plan.block_m), "n": -(-work.n // plan.block_n)}
-    outer, inner = ("m", "n") if arch.dataflow == "is" else ("n", "m")
+    outer, inner = ("m", "n") if plan.outer == "m" else ("n", "m")
     once = "once per group" if work.groups > 1 else "once"
-    if plan.resident or blocks[outer] == 1:
-        first = f"{names[inner]} loaded {once}"
-    else:
-        first = f"{names[inner]} loaded {blocks[outer]} times, for every {outer} block"
-    if plan.preload or not _cut(work, plan) or blocks[inner] == 1:
-        other = f"{names[outer]} loaded {once}"
-    else:
-        other = f"{names[outer]} loaded {blocks[inner]} times, for every {inner} block"
     held = {"ws": second, "is": names["m"], "os": "sums"}[arch.dataflow]
-    return f"{held} stationary in the array; {first}; {other}"
+    parts = [f"{held} stationary in the array"]
+    for axis, other in ((inner, outer), (outer, inner)):
+        again = not plan.resident if axis == inner else _cut(work, plan)
+        if axis == "m" and plan.kept_input:
+            parts.append("activations on chip already")
+        elif axis == "m" and plan.preload:
+            parts.append(f"activations loaded whole, {once}")
+        elif not again or blocks[other] == 1:
+            parts.append(f"{names[axis]} loaded {once}")
+        else:
+            parts.append(f"{names[axis]} loaded {blocks[other]} times, for every {other} block")
+    return "; ".join([*parts, *(["result stays on chip"] if plan.kept_output else [])])
+
+
+def _mapping(layer: Layer, arch: Arch) -> str:
+    """Say what the mapper minimised, over how many plans."""
+    goal = {"cycles": "cycles", "energy": "energy", "edp": "cycles x energy"}[arch.objective]
+    flows = "ws, os and is" if arch.dataflow == "best" else arch.dataflow
+    return (
+        f"least {goal} of {_count(layer.considered, 'plan')} that fit the scratchpads ({flows}), "
+        f"{layer.timed:,} of them timed"
+    )
 
 
 def stationary_formula(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> tuple[str, int]:

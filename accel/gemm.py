@@ -74,9 +74,11 @@ def gemm_timing(m: int, k: int, n: int, arch: Arch, *, timing: str = "native") -
         timing: "native", "scalesim" or "scalesim-paper".
 
     Raises:
-        UsageError: an extent is not a positive integer or too large, or the timing is unknown.
+        UsageError: an extent is not a positive integer or too large, the timing is unknown, or the dataflow is "best".
     """
     m, k, n = (_extent(name, value) for name, value in (("M", m), ("K", k), ("N", n)))
+    if arch.dataflow == "best":
+        raise UsageError("a single product has no best dataflow without its memories: choose ws, os or is")
     word = timing.lower() if isinstance(timing, str) else repr(timing)
     if word not in TIMINGS:
         raise UsageError(f"unknown timing '{printable(word)}' ({nearest(word, TIMINGS)})")

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import product
 from math import inf, prod
 
 from accelsim.arch import Arch
@@ -144,13 +145,18 @@ def fitting_plans(name: str, work: ContractionWork, arch: Arch, kept: Kept = NOT
         UsageError: there is none; names the buffer, the layer and the minimum.
     """
     shortest, found = Shortage(), Counter[tuple[object, ...]]()
+    resident: dict[bool, ContractionPlan] = {}  # in large spaces loading an operand again is not tried
     for plan in plan_space(work, arch, kept):
-        way = plan.dataflow, plan.outer, plan.resident, plan.preload, plan.chunk_k
-        if found[way] >= _FITTING_SIZES:
+        way = plan.dataflow, plan.outer, plan.preload, plan.resident, plan.chunk_k
+        small = (work.n if plan.dataflow == "is" else work.m) <= _ALL_SIZES
+        loaded_once = not small and not plan.resident and resident.get(plan.preload) == replace(plan, resident=True)
+        if found[way] >= _FITTING_SIZES or loaded_once:
             continue
         needs = buffer_needs(work, plan, arch)
         if fits(needs, arch, kept.reserved):
             found[way] += 1
+            if plan.resident:
+                resident[plan.preload] = plan
             yield plan
         elif not found:
             shortest.note(needs, arch)
@@ -172,7 +178,7 @@ def plan_space(work: ContractionWork, arch: Arch, kept: Kept = NOTHING_KEPT) -> 
             for chunk in _chunks(work.k, arch.rows):
                 if chunk < work.k and dataflow == "os" and block_m > arch.rows:
                     continue  # partial sums of a tile stay in the PEs, so its depth is not left in between
-                whole = block_m >= work.m and block_n >= work.n
+                whole = block_m >= work.m and block_n >= work.n and chunk >= work.k
                 for outer in ("n",) if whole else ("n", "m"):
                     yield from _residencies(work, kept, (block_m, block_n, chunk, pack), dataflow, outer)
 
@@ -180,16 +186,10 @@ def plan_space(work: ContractionWork, arch: Arch, kept: Kept = NOTHING_KEPT) -> 
 def _residencies(
     work: ContractionWork, kept: Kept, sizes: tuple[int, int, int, int], dataflow: str, outer: str
 ) -> Iterator[ContractionPlan]:
-    """Yield the ways in which the operands of a blocking may stay in their scratchpads."""
-    block_m, block_n = sizes[:2]
-    ways = {(True, False), (False, False)}
-    if outer == "m" and not kept.first and (block_m < work.m or sizes[2] < work.k):
-        ways |= {(True, True), (False, True)}
-    if outer == "m" and block_m >= work.m:
-        ways -= {(True, False), (True, True)}  # the inner operand is needed once anyway
-    if outer == "n" and (block_n >= work.n or kept.first):
-        ways -= {(True, False)}
-    for resident, preload in sorted(ways, reverse=True):
+    """Yield the ways in which the operands of a blocking may stay in their scratchpads, resident ones first."""
+    whole = sizes[0] >= work.m and sizes[2] >= work.k
+    ahead = (True, False) if outer == "m" and not kept.first and not whole else (False,)
+    for resident, preload in product((True, False), ahead):
         yield ContractionPlan(*sizes, resident, preload, dataflow, outer, kept.first, kept.output)
 
 
@@ -202,7 +202,7 @@ def _blocks(work: ContractionWork, arch: Arch, dataflow: str, pack: int) -> list
     sizes = _sizes(work.m, arch.acc_rows)
     if dataflow == "os":
         tiles = [size if size <= arch.rows or size >= work.m else size - size % arch.rows for size in sizes]
-        sizes = sorted({*tiles, min(arch.rows, work.m)}, reverse=True)
+        sizes = sorted({*tiles, min(arch.rows, work.m, arch.acc_rows)}, reverse=True)
     return [(size, held) for size in sizes]
 
 

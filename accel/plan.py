@@ -143,12 +143,13 @@ def buffer_needs(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> Ne
     elif plan.preload or (plan.resident and plan.outer == "n"):
         first = _first_bytes(work, work.m, work.k) * ahead
     else:
-        first = _first_bytes(work, plan.block_m, plan.chunk_k) * plan.pack * arch.operand_buffers
+        sets = min(arch.operand_buffers, _loads(work, plan, "m"))
+        first = _first_bytes(work, plan.block_m, plan.chunk_k) * plan.pack * sets
     return Needs(first + (0 if plan.kept_output else outputs), weight_buffer_bytes(work, plan, arch))
 
 
 def weight_buffer_bytes(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> int:
-    """Return what the second operand of a layer takes of the weight scratchpad: whole, or NB sets (contract 5.7).
+    """Return what the second operand of a layer takes of the weight scratchpad: whole, or up to NB sets (contract 5.7).
 
     Args:
         work: the layer's work.
@@ -158,7 +159,16 @@ def weight_buffer_bytes(work: ContractionWork, plan: ContractionPlan, arch: Arch
     if plan.resident and plan.outer == "m":
         ahead = min(arch.operand_buffers, -(-work.groups // plan.pack))
         return _second_bytes(work, work.n, work.k) * plan.pack * ahead
-    return _second_bytes(work, plan.block_n, plan.chunk_k) * plan.pack * arch.operand_buffers
+    sets = min(arch.operand_buffers, _loads(work, plan, "n"))
+    return _second_bytes(work, plan.block_n, plan.chunk_k) * plan.pack * sets
+
+
+def _loads(work: ContractionWork, plan: ContractionPlan, axis: str) -> int:
+    """Return how often the operand of an axis is loaded at most, which is how many sets of it there can be."""
+    blocks = {"m": -(-work.m // plan.block_m), "n": -(-work.n // plan.block_n)}
+    other = blocks["n" if axis == "m" else "m"]
+    chunks = -(-work.k // plan.chunk_k)
+    return -(-work.groups // plan.pack) * blocks[axis] * chunks * (1 if plan.outer == axis and chunks == 1 else other)
 
 
 def fits(needs: Needs, arch: Arch, reserved: int = 0) -> bool:

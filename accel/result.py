@@ -92,7 +92,8 @@ class LayerResult:
 
     computed_by: "machine", or "onnxruntime" for a host operator, whose values are the reference's own; off_array_macs:
     multiply-accumulates that such an operator does, which `macs` does not count; requantiser: the arithmetic that
-    scales its outputs (f32, q31), None if nothing does.
+    scales its outputs (f32, q31), None if nothing does; dataflow: of a layer on the array; kept_input, kept_output: all
+    that it reads, or writes, of activations stays in the scratchpad.
     """
 
     name: str
@@ -115,6 +116,9 @@ class LayerResult:
     computed_by: str = "machine"
     off_array_macs: int = 0
     requantiser: str | None = None
+    dataflow: str | None = None
+    kept_input: bool = False
+    kept_output: bool = False
 
     @property
     def largest_stall(self) -> tuple[str, int] | None:
@@ -129,6 +133,7 @@ class LayerResult:
             for name in ("name", "op", "placement", "m", "k", "n", "groups", "tiles", "macs", "cycles", "requantiser")
         }
         row |= {"computed_by": self.computed_by, "off_array_macs": self.off_array_macs}
+        row |= {"dataflow": self.dataflow, "kept_input": self.kept_input, "kept_output": self.kept_output}
         row |= {"cycle_classes": dict(self.cycle_classes), "utilisation": self.utilisation}
         row |= {"energy_pj": dict(self.energy_pj), "dram_bytes": self.dram_bytes, "arithmetic": self.arithmetic}
         row["acc"] = None if self.acc is None else vars(self.acc).copy()

@@ -73,6 +73,8 @@ class Stepper:
         ready_x: Sequence[int] | None = None,
     ) -> None:
         x, w, b = _checked(activations, weights, bias)
+        if arch.dataflow not in _DATAFLOWS:
+            raise UsageError(f"the stepper has no dataflow '{arch.dataflow}': choose ws, os or is")
         self.arch, self.cycle = arch, 0
         streamed, stationary = (w, x.T) if arch.dataflow == "is" else (x, w.T)
         self.tiles = _tile_table(streamed.shape[0], stationary.shape, arch, ready_w, ready_x)

@@ -42,7 +42,8 @@ def stream_timeline(spec, boundary, reads, writes, classes, events, left):
     Args:
         spec: StreamSpec.
         boundary: BoundarySpec.
-        reads, writes: int64[entries, 2], first byte and bytes in whole bursts of what is moved, for the row model.
+        reads: int64[entries, 2], first byte and bytes in whole bursts of what is loaded, for the row model.
+        writes: the same of what is stored.
         classes: int64[14], filled.
         events: int64[18], filled.
         left: int64[2], filled; see contraction_timeline.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Colours of Okabe and Ito, which people with any kind of colour vision can tell apart, and greys for what is no work.
 _ENGINE_COLOURS = {
-    "load": {"weights": "#0072B2", "activations": "#56B4E9", "operands": "#56B4E9"},
+    "load": {"weights": "#0072B2", "activations": "#56B4E9", "operands": "#56B4E9", "prefetch": "#999999"},
     "push": {"tile": "#CC79A7"},
     "array": {"tile": "#009E73"},
     "requant": {"block": "#E69F00"},

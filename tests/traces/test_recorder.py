@@ -12,11 +12,18 @@ from hypothesis import strategies as st
 import accelsim
 from accelsim.event.recorder import BUFFERS
 from accelsim.event.run import LayerTrace, trace_layer
-from accelsim.event.traffic import pack_weights
 from accelsim.plan import ContractionPlan, StreamPlan
 from accelsim.timing import LayerTiming
+from accelsim.weight_layout import pack_weights
 from accelsim.work import ContractionWork, StreamWork
-from tests.timing.test_event_model import DATAFLOWS, checked, contractions, machines
+from tests.timing.test_event_model import (
+    DATAFLOWS,
+    Neighbourhood,
+    checked,
+    contractions,
+    machines,
+    neighbourhoods,
+)
 
 
 def assert_phases_partition(trace: LayerTrace) -> None:
@@ -47,28 +54,29 @@ def assert_buffers_suffice(trace: LayerTrace, arch: accelsim.Arch) -> None:
 
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
 def test_phases_and_buffers_of_random_contractions(dataflow: str) -> None:
-    """Also with one channel for both directions; what is kept changes no result."""
+    """Whatever the neighbours leave and want; what is recorded changes no result."""
 
     @checked(200)
-    @given(contractions(dataflow), st.booleans())
-    def compare(case: tuple[accelsim.Arch, ContractionWork, ContractionPlan], shared: bool) -> None:
+    @given(contractions(dataflow), st.data())
+    def compare(case: tuple[accelsim.Arch, ContractionWork, ContractionPlan], data: st.DataObject) -> None:
         arch, work, plan = case
-        trace = trace_layer(work, plan, arch, shared_channel=shared)
+        near = data.draw(neighbourhoods(arch, 2, 1, weights=not work.dynamic_second))
+        trace = trace_layer(work, plan, arch, near.around, near.found)
         assert_phases_partition(trace)
         assert_buffers_suffice(trace, arch)
-        assert_equal_without_keeping(work, plan, arch, shared, trace.timing)
+        assert_equal_without_keeping(work, plan, arch, near, trace.timing)
 
     compare()
 
 
 def assert_equal_without_keeping(
-    work: ContractionWork, plan: ContractionPlan, arch: accelsim.Arch, shared: bool, timing: LayerTiming
+    work: ContractionWork, plan: ContractionPlan, arch: accelsim.Arch, near: Neighbourhood, timing: LayerTiming
 ) -> None:
     """Without intervals, and with segments, the result is the same."""
-    bare = trace_layer(work, plan, arch, shared_channel=shared, keep=False)
+    bare = trace_layer(work, plan, arch, near.around, near.found, keep=False)
     assert (bare.intervals, bare.phases, bare.levels) == ((), (), ())
     assert bare.timing == timing
-    assert trace_layer(work, plan, arch, shared_channel=shared, segments=True).timing == timing
+    assert trace_layer(work, plan, arch, near.around, near.found, segments=True).timing == timing
 
 
 @checked(200)
@@ -78,7 +86,8 @@ def test_phases_and_buffers_of_random_streams(arch: accelsim.Arch, data: st.Data
     amount = st.one_of(st.just(0), st.integers(1, 300))
     reads, writes = (((1, data.draw(amount)),) for _ in range(2))
     work = StreamWork("vector", reads, writes, data.draw(amount), (), 100)
-    trace = trace_layer(work, StreamPlan(data.draw(st.integers(1, 12))), arch, shared_channel=data.draw(st.booleans()))
+    near = data.draw(neighbourhoods(arch, 1, 1, weights=False))
+    trace = trace_layer(work, StreamPlan(data.draw(st.integers(1, 12))), arch, near.around, near.found)
     assert_phases_partition(trace)
     assert_buffers_suffice(trace, arch)
 

@@ -1,0 +1,204 @@
+"""The mapper against brute force, its bound against what it bounds, and residency between layers."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+import accelsim
+from accelsim.arch import Arch
+from accelsim.errors import UsageError
+from accelsim.geometry import ConvolutionGeometry
+from accelsim.graph.lower import lower
+from accelsim.mapping import Floor, _bound, choose_plan, fitting_plans
+from accelsim.plan import ContractionPlan, Kept, buffer_needs, fits, groups_packed
+from accelsim.program import Layer, Program
+from accelsim.timing import LayerTiming, time_layer, time_program
+from accelsim.work import ContractionWork, ImageLayout
+
+FEW = settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+@st.composite
+def works(draw: st.DrawFn) -> ContractionWork:
+    """Draw a small product or convolution."""
+    if draw(st.booleans()):
+        side, taps = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+        window = ConvolutionGeometry((taps, taps))
+        image = ImageLayout(1, side + taps - 1, side + taps - 1, side, side, window)
+        groups = draw(st.sampled_from((1, 1, 3)))
+        channels = draw(st.integers(1, 3))
+        return ContractionWork(
+            min(side * side, 8), taps * taps * channels, draw(st.integers(1, 5)), groups, image, False, 1, 8
+        )
+    dynamic = draw(st.booleans())
+    return ContractionWork(
+        draw(st.integers(1, 8)), draw(st.integers(1, 12)), draw(st.integers(1, 8)), 1, None, dynamic, 1, 8
+    )
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> Arch:
+    """Draw a small machine whose scratchpads bind."""
+    return Arch(
+        array=(draw(st.integers(3, 5)), draw(st.integers(1, 5))),
+        dataflow=draw(st.sampled_from(("best", "ws", "os", "is"))),
+        objective=draw(st.sampled_from(("cycles", "energy", "edp"))),
+        spm_act=draw(st.sampled_from((40, 80, 200, 4000))),
+        spm_weight=draw(st.sampled_from((60, 120, 300, 4000))),
+        acc_rows=draw(st.sampled_from((3, 8, 64))),
+        dram_bytes_per_cycle=draw(st.sampled_from((1, 4, 16))),
+        dram_latency=draw(st.sampled_from((0, 20))),
+        dram_burst=draw(st.sampled_from((1, 16))),
+        dram_channel=draw(st.sampled_from(("shared", "private"))),
+    )
+
+
+KEPT = st.sampled_from((Kept(), Kept((True,), (), 10), Kept((), (True,), 10), Kept((True,), (True,), 20)))
+
+
+def score(arch: Arch, timing: LayerTiming) -> float:
+    """What is minimised, with the energy of the traffic alone."""
+    return {
+        "cycles": timing.cycles,
+        "energy": timing.dram_bytes,
+        "edp": timing.cycles * timing.dram_bytes,
+    }[arch.objective]
+
+
+def every_plan(work: ContractionWork, arch: Arch, kept: Kept) -> list[ContractionPlan]:
+    """Write out every plan of the machine: every size of the streamed block, every depth in whole folds, every flag."""
+    found = []
+    for dataflow in ("ws", "os", "is") if arch.dataflow == "best" else (arch.dataflow,):
+        pack = groups_packed(work, arch, dataflow)
+        depths = [work.k, *range(arch.rows, work.k, arch.rows)]
+        streamed = work.n if dataflow == "is" else work.m
+        for size, depth, outer, resident, preload in product(
+            range(1, min(streamed, arch.acc_rows) + 1), depths, "nm", (False, True), (False, True)
+        ):
+            wide = work.n if pack > 1 else min(arch.cols, work.n)
+            block = (min(arch.cols, work.m), size) if dataflow == "is" else (size, wide)
+            if dataflow == "os" and (size > arch.rows and ((size % arch.rows and size < work.m) or depth < work.k)):
+                continue
+            if preload and (outer == "n" or kept.first):
+                continue
+            plan = ContractionPlan(*block, depth, pack, resident, preload, dataflow, outer, kept.first, kept.output)
+            if fits(buffer_needs(work, plan, arch), arch, kept.reserved):
+                found.append(plan)
+    return found
+
+
+@FEW
+@given(works(), machines(), KEPT)
+def test_the_mapper_finds_what_brute_force_finds(work: ContractionWork, arch: Arch, kept: Kept) -> None:
+    """On small layers the choice is as good as the best of every plan that fits."""
+    assume(not (kept.first and work.dynamic_second))
+    plans = every_plan(work, arch, kept)
+    try:
+        chosen = choose_plan("layer", work, arch, kept).plan
+    except UsageError:
+        assert not plans
+        return
+    assert isinstance(chosen, ContractionPlan)
+    best = min(score(arch, time_layer(work, plan, arch)) for plan in plans)
+    rivals = [plan for plan in plans if score(arch, time_layer(work, plan, arch)) == best]
+    assert score(arch, time_layer(work, chosen, arch)) == best, (chosen, rivals)
+
+
+@FEW
+@given(works(), machines(), KEPT)
+def test_the_bound_is_never_above_what_it_bounds(work: ContractionWork, arch: Arch, kept: Kept) -> None:
+    """Pruning by the bound cannot lose the best plan."""
+    try:
+        plans = list(fitting_plans("layer", work, arch, kept))
+    except UsageError:
+        return
+    for plan in plans:
+        assert _bound(work, plan, arch, Floor()) <= score(arch, time_layer(work, plan, arch)), plan
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is", "best"])
+@pytest.mark.parametrize("objective", ["cycles", "energy", "edp"])
+def test_best_is_no_worse_than_any_dataflow(digits: Path, objective: str, dataflow: str) -> None:
+    """With `best` no layer is worse than with the dataflow given, by the objective."""
+    graph = accelsim.load(digits).bind().graph
+    fixed = Arch(dataflow=dataflow, objective=objective, keep_activations=False)
+    free = fixed.evolve(dataflow="best")
+    for mine, theirs in zip(lower(graph, free).layers, lower(graph, fixed).layers, strict=True):
+        if not isinstance(mine.plan, ContractionPlan):
+            continue
+        ours, other = (time_layer(layer.work, layer.plan, fixed) for layer in (mine, theirs))
+        if objective == "cycles":
+            assert ours.cycles <= other.cycles
+
+
+# ------------------------------------------------------------------------------------------------------ whole networks
+
+NETWORKS = ("resnet8_cifar10_int8", "mobilenetv1_025_vww_int8", "mobilenetv2_100_224_int8", "textgen_transformer_int8")
+
+
+def totals(path: Path, arch: Arch) -> tuple[int, int]:
+    """Return cycles and DRAM bytes of a network."""
+    program = lower(accelsim.load(path).bind().graph, arch)
+    timings = time_program(program, arch)
+    return sum(timing.cycles for timing in timings), sum(timing.dram_bytes for timing in timings)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_stays_on_chip_is_not_moved(shared_models: Path, name: str) -> None:
+    """Keeping activations never moves more; prefetching weights moves the same and takes no longer."""
+    path = shared_models / f"{name}.onnx"
+    apart, kept, early = (
+        totals(path, Arch(keep_activations=keep, prefetch_weights=prefetch))
+        for keep, prefetch in ((False, False), (True, False), (True, True))
+    )
+    assert kept[1] < apart[1]
+    assert kept[0] <= apart[0]
+    assert early[1] == kept[1]
+    assert early[0] <= kept[0]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("prefetch", [False, True])
+def test_bounds_of_a_whole_run(digits: Path, keep: bool, prefetch: bool) -> None:
+    """DRAM moves at least inputs, weights and outputs; cycles are at least MACs by PEs, and bytes by bandwidth."""
+    arch = Arch(keep_activations=keep, prefetch_weights=prefetch)
+    program = lower(accelsim.load(digits).bind().graph, arch)
+    timings = time_program(program, arch)
+    cycles, moved = (sum(values) for values in zip(*((t.cycles, t.dram_bytes) for t in timings), strict=True))
+    works = [layer.work for layer in program.layers if isinstance(layer.work, ContractionWork)]
+    weights = sum(work.groups * work.k * work.n * work.weight_bits // 8 for work in works if not work.dynamic_second)
+    ends = sum(kind.size_bytes for kind in program.inputs.values())
+    ends += sum(
+        kind.size_bytes
+        for layer in program.layers
+        for name, kind in zip(layer.outputs, layer.output_types, strict=True)
+        if name in program.outputs
+    )
+    assert moved >= weights + ends
+    assert cycles >= sum(work.macs for work in works) / (arch.rows * arch.cols)
+    assert cycles >= moved / arch.dram_bytes_per_cycle
+
+
+def test_a_tensor_is_kept_up_to_its_last_reader(digits: Path) -> None:
+    """Every activation of a small network fits beside the buffers: nothing but inputs, weights and outputs moves."""
+    program = lower(accelsim.load(digits).bind().graph, Arch())
+    written = {layer.name for layer, timing in _timed(program) if timing.event("dram_write_bytes")}
+    assert written == {program.layers[-1].name}
+
+
+def test_a_scratchpad_without_room_keeps_nothing(digits: Path) -> None:
+    """With an activation scratchpad that only just holds the tiles everything goes through DRAM, and still fits."""
+    program = lower(accelsim.load(digits).bind().graph, Arch(spm_act=2048))
+    for layer in program.layers:
+        if isinstance(layer.plan, ContractionPlan) and isinstance(layer.work, ContractionWork):
+            needs = buffer_needs(layer.work, layer.plan, Arch(spm_act=2048))
+            assert fits(needs, Arch(spm_act=2048))
+
+
+def _timed(program: Program) -> list[tuple[Layer, LayerTiming]]:
+    return list(zip(program.layers, time_program(program, Arch()), strict=True))
