@@ -259,8 +259,38 @@ NETWORKS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("dataflow", DATAFLOWS)
+LARGE = (
+    "mobilenetv2_100_224_int8", "mobilenetv2_100_224_int8_nchw", "posenet_mobilenetv1_075_353x481_int8",
+    "deeplabv3_mnv2_dm05_uint8", "resnet8_cifar10_int8", "resnet8_cifar10_qoperator_u8s8",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dataflow", [*DATAFLOWS, "best"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_real_networks_take_equal_cycles(shared_models: Path, name: str, dataflow: str) -> None:
-    """Every layer of the real networks at 16x16; larger ones and other sizes are run by the benchmark."""
+    """Every layer of the real networks at 16x16."""
     compare_network(shared_models / f"{name}.onnx", accelsim.Arch(dataflow=dataflow))
+
+
+@pytest.mark.parametrize("side", [8, 16, 32])
+@pytest.mark.parametrize("name", [*NETWORKS, *LARGE])
+def test_real_networks_take_equal_cycles_at_every_size(shared_models: Path, name: str, side: int) -> None:
+    """Every layer of every convolutional network, with finite buffers and one channel."""
+    compare_network(shared_models / f"{name}.onnx", accelsim.Arch(array=(side, side)))
+
+
+MEMORIES = {
+    "prefetch": {"prefetch_weights": True},
+    "rows": {"dram_row_bytes": 2048},
+    "apart": {"keep_activations": False, "dram_channel": "private"},
+    "all": {"prefetch_weights": True, "dram_row_bytes": 512, "dram_banks": 4, "dataflow": "best"},
+}
+
+
+@pytest.mark.parametrize("options", MEMORIES.values(), ids=MEMORIES)
+@pytest.mark.parametrize("name", ["resnet8_cifar10_int8", "mobilenetv1_025_vww_int8", "textgen_transformer_int8"])
+def test_real_networks_take_equal_cycles_with_every_memory(
+    shared_models: Path, name: str, options: dict[str, Any]
+) -> None:
+    """Prefetching over the layer boundary, open rows, and everything through DRAM."""
+    compare_network(shared_models / f"{name}.onnx", accelsim.Arch(**options))
