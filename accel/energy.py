@@ -17,6 +17,7 @@ from accelsim.narrow import ThresholdSearch, threshold_search
 from accelsim.operators import Raw, Rescale
 from accelsim.plan import ContractionPlan
 from accelsim.program import Layer
+from accelsim.requantiser_table import requantisation_events
 from accelsim.timing import LayerTiming
 from accelsim.work import ContractionWork
 from accelsim.zero_points import constant_weights, is_asymmetric, weight_operand_bits
@@ -168,17 +169,6 @@ def load_table(name: str = "horowitz45") -> EnergyTable:
         points,
         float(data["dram_64_bit_access_pj"]["mid"]),
     )
-
-
-@cache
-def requantisation_events(mode: str) -> tuple[tuple[str, int], ...]:
-    """Return the operations that requantising one element takes, from data/requantiser.toml.
-
-    Args:
-        mode: "f32" or "q31" to codes, "to_float" to floats.
-    """
-    text = (resources.files("accelsim") / "data" / "requantiser.toml").read_text("utf-8")
-    return tuple(tomllib.loads(text)[mode].items())
 
 
 @dataclass(frozen=True)

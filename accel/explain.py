@@ -66,8 +66,7 @@ def _explain_layer(layer: Layer, timing: LayerTiming, arch: Arch, total: int) ->
     head = f"{printable(layer.name, 70)}  {layer.kind}  {timing.cycles:,} cycles ({share:.1%})"
     lines = [head, f"    tensors   {shapes} -> {results}"]
     if isinstance(layer.work, ContractionWork) and isinstance(layer.plan, ContractionPlan):
-        lines += _explain_contraction(layer.work, layer.plan, timing, arch.with_dataflow(layer.plan.dataflow))
-        lines.append(f"    mapping   {_mapping(layer, arch)}")
+        lines += _explain_contraction(layer, layer.work, layer.plan, timing, arch)
     elif isinstance(layer.work, StreamWork) and isinstance(layer.plan, StreamPlan):
         lines += _explain_stream(layer.work, layer.plan, arch)
     lines += narrow_lines(layer.operator, arch)
@@ -124,8 +123,11 @@ def _utilisation(work: ContractionWork, timing: LayerTiming, arch: Arch) -> floa
     return work.macs / (arch.rows * arch.cols * timing.cycles) if timing.cycles else 0.0
 
 
-def _explain_contraction(work: ContractionWork, plan: ContractionPlan, timing: LayerTiming, arch: Arch) -> list[str]:
+def _explain_contraction(
+    layer: Layer, work: ContractionWork, plan: ContractionPlan, timing: LayerTiming, arch: Arch
+) -> list[str]:
     """Return the loop nest, what is resident and the formula of a layer on the array."""
+    mapping, arch = _mapping(layer, arch), arch.with_dataflow(plan.dataflow)
     formula = output_stationary_formula if arch.dataflow == "os" else stationary_formula
     tile, cycles = formula(work, plan, arch)
     groups = f" groups={work.groups}" if work.groups > 1 else ""
@@ -135,6 +137,7 @@ def _explain_contraction(work: ContractionWork, plan: ContractionPlan, timing: L
         *_remarks(work),
         f"    loops     {_loops(work, plan, arch)}",
         f"    resident  {_resident(work, plan, arch)}",
+        f"    mapping   {mapping}",
         f"    formula   per full tile {tile} = {cycles:,}",
         f"              {_total(timing, arch)}",
     ]

@@ -11,7 +11,7 @@ from accelsim import operators as ops
 from accelsim.arch import Arch
 from accelsim.energy import Charge, Units, load_table, price_layer
 from accelsim.fixed_point import FixedRequantise
-from accelsim.mapping import choose_plan
+from accelsim.planner import Planner
 from accelsim.program import Layer
 from accelsim.timing import LayerTiming, time_layer
 from accelsim.work import ContractionWork, describe_work
@@ -43,7 +43,7 @@ class ZeroPointCost:
 def variant(layer: Layer, arch: Arch) -> tuple[Layer, LayerTiming]:
     """Return a contraction as another machine does it, and its timing."""
     work = machine_work(describe_work(layer.operator, layer.input_types, layer.output_types), layer.operator, arch)
-    planned = replace(layer, work=work, plan=choose_plan(layer.name, work, arch).plan)
+    planned = Planner(arch).planned(replace(layer, work=work), layer.kept)
     return planned, time_layer(planned.work, planned.plan, arch)
 
 

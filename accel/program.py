@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.operators import Operator
-from accelsim.plan import Plan
+from accelsim.plan import NOTHING_KEPT, Kept, Plan
 from accelsim.tensors import TensorType
 from accelsim.work import Work
 
@@ -21,8 +21,8 @@ class Layer:
     name: from the model; kind: its operator in the normalised graph; inputs, outputs: tensor names (constants that are
     inside the operator are not inputs); work: what it costs any machine; plan: how this machine does it;
     exactness: "exact", "float-reference" where the reference itself computes in float, or "q31" where the machine's
-    requantiser differs from the reference's by design; considered, timed: plans that fit the machine, and those of
-    them that the mapper timed.
+    requantiser differs from the reference's by design; kept: what stays on chip around it; considered, timed: plans
+    that fit the machine, and those of them that the mapper timed.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Layer:
     work: Work
     plan: Plan
     exactness: str = "exact"
+    kept: Kept = NOTHING_KEPT
     considered: int = 1
     timed: int = 1
 

@@ -85,10 +85,14 @@ def test_totals_are_the_cycles(digits: Path, dataflow: str, mode: str) -> None:
 def test_default_mode_is_filled_in(digits: Path) -> None:
     """On the default machine a layer shows its loop nest, the rule of 4.1 with its numbers, and what binds it."""
     text = command("explain", digits, "--layer", "reduce").stdout
-    assert "for n in 32 by 16: for m in 64 by 64: for k-fold in 144 by 16: push, stream 64 of m" in text
+    assert (
+        "for n in 32 by 16: for m in 64 by 64: for k in 144 by 48: for k-fold in 48 by 16: push, stream 64 of m" in text
+    )
     assert "max(Mt=64, L=Kt=16, next k-fold not before R+2=18) (double buffered) = 64\n" in text
     assert "total = 18 tiles 1,152 + exposed push 16 + waits" in text
     assert "R+C=32" in text
+    assert "activations on chip already; weights loaded once; result stays on chip" in text
+    assert "least cycles x energy of 80 plans that fit the scratchpads (ws)" in text
     assert "bound by  the array" in text
 
 

@@ -43,7 +43,7 @@ def test_bad_array_shapes(digits: Path, shape: str, words: str) -> None:
         ("--acc-bits", "65", "less than or equal to 64, got 65"),
         ("--acc-bits", "12.5", "--acc-bits"),
         ("--acc-bits", "many", "--acc-bits"),
-        ("--dataflow", "foo", "'ws', 'os' or 'is', got 'foo'"),
+        ("--dataflow", "foo", "'ws', 'os', 'is' or 'best', got 'foo'"),
         ("--overflow", "foo", "'wrap' or 'saturate', got 'foo'"),
         ("--seed", "-1", "--seed"),
         ("--seed", "x", "--seed"),

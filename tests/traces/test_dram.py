@@ -20,11 +20,14 @@ from accelsim.traces.timeline import View, run_scene, set_scene
 from accelsim.tracing import write_trace
 from tests.traces.reader import read_accesses
 
+# Everything goes through DRAM here; what is kept on chip has a test of its own.
 MACHINES = (
-    accelsim.Arch(),
-    accelsim.Arch(array=(8, 8), dataflow="os"),
-    accelsim.Arch(array=(4, 16), dataflow="is", dram_burst=12, dram_bytes_per_cycle=5),
-    accelsim.Arch(array=(16, 8), dram_burst=32, dram_bytes_per_cycle=64, spm_act="8KiB", spm_weight="4KiB"),
+    accelsim.Arch(keep_activations=False),
+    accelsim.Arch(array=(8, 8), dataflow="os", keep_activations=False),
+    accelsim.Arch(array=(4, 16), dataflow="is", dram_burst=12, dram_bytes_per_cycle=5, keep_activations=False),
+    accelsim.Arch(
+        array=(16, 8), dram_burst=32, dram_bytes_per_cycle=64, spm_act="8KiB", spm_weight="4KiB", keep_activations=False
+    ),
 )
 
 
@@ -43,6 +46,20 @@ def region_of(addresses: AddressMap, address: int, burst: int) -> Region:
     """Return the region that a burst lies in; whole bursts may reach beyond the last byte."""
     (found,) = (r for r in addresses.regions if r.base <= address < r.base + -(-r.size // burst) * burst)
     return found
+
+
+@pytest.mark.parametrize("arch", [accelsim.Arch(), accelsim.Arch(dataflow="best", dram_row_bytes=2048)])
+def test_kept_tensors_are_not_accessed(digits: Path, arch: accelsim.Arch) -> None:
+    """Layers whose activations stay on chip access their weights only, as often as the timings count."""
+    program = program_of(digits, arch)
+    scene = set_scene("digits", program, arch, View())
+    silent = 0
+    for placed, found in zip(scene.layers, all_accesses(program, arch), strict=True):
+        read, written = (placed.timing.event(f"dram_{way}_bytes") for way in ("read", "write"))
+        assert int((~found.stores).sum()) * arch.dram_burst == read, placed.layer.name
+        assert int(found.stores.sum()) * arch.dram_burst == written, placed.layer.name
+        silent += written == 0
+    assert silent == len(scene.layers) - 1
 
 
 @pytest.mark.parametrize("arch", MACHINES)

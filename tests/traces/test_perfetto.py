@@ -18,7 +18,7 @@ from tests.traces.reader import PerfettoTrace, read_perfetto
 
 TRACKS = [name.upper() for name in ENGINES]
 CAPACITY = {"operand buffers in use": 2, "accumulator banks in use": 3, "output buffers in use": 2}
-ARCH = accelsim.Arch(array=(8, 8), acc_banks=3)
+ARCH = accelsim.Arch(array=(8, 8), acc_banks=3, keep_activations=False)
 
 
 def traced(digits: Path, folder: Path, arch: accelsim.Arch = ARCH, view: View | None = None) -> PerfettoTrace:
@@ -106,7 +106,7 @@ def test_dram_rates_integrate_to_the_bytes(trace: PerfettoTrace, counter: str, t
 @pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
 def test_flows_lead_from_load_to_compute_to_store(digits: Path, tmp_path: Path, dataflow: str) -> None:
     """Each flow passes existing slices of one layer in order of time; every load and every store is part of one."""
-    trace = traced(digits, tmp_path, accelsim.Arch(array=(8, 8), dataflow=dataflow))
+    trace = traced(digits, tmp_path, accelsim.Arch(array=(8, 8), dataflow=dataflow, keep_activations=False))
     flows = defaultdict(list)
     for part in trace.slices:
         for flow in (*part.outgoing, *part.terminating):

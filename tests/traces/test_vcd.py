@@ -59,7 +59,7 @@ def test_wires_are_high_when_engines_are_busy(digits: Path, tmp_path: Path, data
 
 def test_buffers_are_counted(digits: Path, tmp_path: Path) -> None:
     """Integers between none and the number of buffers, none at the end."""
-    found = waves(digits, tmp_path)
+    found = waves(digits, tmp_path, accelsim.Arch(keep_activations=False))
     for buffer in BUFFERS:
         values = [int(value) for _, value in found.signals[f"accelerator.buffers.{buffer}"]]
         assert (min(values), max(values), values[-1]) == (0, 2, 0), buffer

@@ -10,7 +10,7 @@ import pytest
 import accelsim
 from accelsim.explain import explain_model
 from accelsim.kernels.specs import LoopSpec
-from accelsim.kernels.transfers import block_store, first_operand_load, second_operand_load
+from accelsim.kernels.transfers import block_store, closed_rows, first_operand_load, second_operand_load
 from accelsim.tensors import TensorType
 from accelsim.work import StreamWork, describe_work
 from tests.qonnx_models import QonnxGraph
@@ -47,15 +47,19 @@ def loop(m: int, k: int, n: int, **bits: int) -> LoopSpec:
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_packed_operands_move_the_bytes_that_hold_them(bits: int) -> None:
     """Loads and stores of parts of rows of 1- to 8-bit codes, against a look at every element."""
-    rng = np.random.default_rng(bits)
+    rng, rows = np.random.default_rng(bits), closed_rows(0, 1)
     for _ in range(60):
         m, k, n = (int(size) for size in rng.integers(1, 40, 3))
         spec = loop(m, k, n, first_bits=bits, second_bits=bits, output_bits=bits)
         m0, k0, n0 = (int(rng.integers(0, size)) for size in (m, k, n))
         m1, k1, n1 = (int(rng.integers(low + 1, size + 1)) for low, size in ((m0, m), (k0, k), (n0, n)))
-        assert first_operand_load(spec, 0, 1, m0, m1, k0, k1, BURST) == naive_rows(range(m0, m1), k0, k1, k, bits)
-        assert second_operand_load(spec, 0, 1, n0, n1, k0, k1, BURST) == naive_rows(range(k0, k1), n0, n1, n, bits)
-        assert block_store(spec, 0, 1, m0, m1, n0, n1, BURST) == naive_rows(range(m0, m1), n0, n1, n, bits)
+        assert first_operand_load(spec, 0, 0, 1, m0, m1, k0, k1, BURST, rows) == naive_rows(
+            range(m0, m1), k0, k1, k, bits
+        )
+        assert second_operand_load(spec, 0, 0, 1, n0, n1, k0, k1, BURST, rows) == naive_rows(
+            range(k0, k1), n0, n1, n, bits
+        )
+        assert block_store(spec, 0, 0, 1, m0, m1, n0, n1, BURST, rows) == naive_rows(range(m0, m1), n0, n1, n, bits)
 
 
 def test_types_know_their_packed_size() -> None:
@@ -78,7 +82,8 @@ def _network(bits: int) -> bytes:
 
 def test_narrow_networks_move_and_cost_less() -> None:
     """Fewer bits, fewer bytes and less energy; time never rises, MACs stay, all of it exact."""
-    results = {bits: accelsim.run(accelsim.load(_network(bits))) for bits in (1, 2, 4, 8)}
+    arch = accelsim.Arch(keep_activations=False)
+    results = {bits: accelsim.run(accelsim.load(_network(bits)), arch) for bits in (1, 2, 4, 8)}
     for narrow, wide in ((1, 2), (2, 4), (4, 8)):
         few, many = results[narrow].layers[2], results[wide].layers[2]
         assert few.macs == many.macs
