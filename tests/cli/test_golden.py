@@ -325,7 +325,7 @@ def test_cycles_and_energy_that_changed(golden: Path, monkeypatch: pytest.Monkey
     outcome = command("verify", golden)
     assert outcome.code == 3
     assert "different: cycles" in outcome.stdout
-    assert re.search(r"total +14,986 -> 14,9", outcome.stdout)
+    assert re.search(r"total +14,986 -> 15,0", outcome.stdout)
     assert "stem" in outcome.stdout
     assert "most of it wait_" in outcome.stdout
     assert groups(command("verify", golden, "--json", "--cycles-tolerance", "0.01")) == {"cycles": "tolerated"}
