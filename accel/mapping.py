@@ -325,7 +325,8 @@ def _least_first(work: ContractionWork) -> int:
 def _needed_places(image: ImageLayout, axis: int, size: int, outputs: int) -> int:
     """Count the rows or columns of a feature map that some window reads; padding and inserted zeros aside."""
     window = image.geometry
-    step, places = window.insertion[axis], set()
+    step = window.insertion[axis]
+    places: set[int] = set()
     for tap in range(window.kernel[axis]):
         first = tap * window.dilations[axis] - window.pads[axis]
         places.update(range(first, first + outputs * window.strides[axis], window.strides[axis]))
