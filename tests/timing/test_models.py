@@ -170,7 +170,8 @@ def expected_counts(arch: Arch, work: ContractionWork, block_rows: int) -> dict[
     """Rows 1 to 6 of the table, for dense layers; block_rows: rows of the accumulators that a block uses."""
     m, k, n = work.m, work.k, work.n
     if arch.dataflow == "os":
-        row_tiles = contract.ceiling(m, arch.rows)
+        # Blocks of less than R rows are tiles of their own (contract 4.4), otherwise this is ceil(M / R).
+        row_tiles = sum(contract.ceiling(high - low, arch.rows) for low, high in contract.cut(m, block_rows))
         return {
             "macs": m * k * n,
             "activation_reads": m * k * contract.ceiling(n, arch.cols),
