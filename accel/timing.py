@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,9 +73,11 @@ def time_program(program: Program, arch: Arch) -> list[LayerTiming]:
     """Return the timing of every layer; each starts when the one before it has ended (contract, section 5.6)."""
     found, timings = NOTHING_FOUND, []
     for layer, around in zip(program.layers, surroundings(program, arch), strict=True):
-        timing = time_layer(layer.work, layer.plan, arch, around, found)
-        timings.append(timing)
-        found = timing.left if takes_time(layer) else found
+        if takes_time(layer):
+            timings.append(time_layer(layer.work, layer.plan, arch, around, found))
+        else:  # a view takes no cycles, and hands on what it finds
+            timings.append(replace(time_layer(layer.work, layer.plan, arch), left=found))
+        found = timings[-1].left
     return timings
 
 

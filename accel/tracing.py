@@ -135,7 +135,10 @@ def _refuse_early(kind: str, job: Job, budget: Budget) -> None:
     """Refuse before any work what certainly has too many events: every tile is one, and every burst."""
     whole = [placed for placed in job.scene.layers if job.scene.covers(placed)]
     if kind == "dram":
-        least = sum(placed.timing.dram_bytes for placed in whole) // job.arch.dram_burst
+        moved = [placed.timing.dram_bytes for placed in whole]
+        if job.arch.prefetch_weights:  # a layer's reads may be in the one before, which may not be shown
+            moved = [placed.timing.event("dram_write_bytes") for placed in whole]
+        least = sum(moved) // job.arch.dram_burst
     else:
         least = sum(placed.timing.event("tiles") for placed in whole)
     budget.take(least)

@@ -42,7 +42,7 @@ class _Request:
 
 
 def open_channels(
-    env: simpy.Environment, arch: Arch, recorder: Recorder, bases: Mapping[str, int], busy: int
+    env: simpy.Environment, arch: Arch, recorder: Recorder, bases: Mapping[str, int] | None, *, busy: int = 0
 ) -> tuple[Channel, Channel]:
     """Return the channels that loads and stores use: one for each direction, or the same one for both.
 
@@ -50,20 +50,27 @@ def open_channels(
         env: the simulation.
         arch: the machine.
         recorder: what the channels report to.
-        bases: first bytes of operands in DRAM, for the row model.
-        busy: cycles for which the channel of loads still works for the layer before.
+        bases: first byte in DRAM by name of an operand; None without a row model.
+        busy: cycles for which the channel of the loads still moves what the layer before asked for.
     """
-    loads = Channel(env, arch, recorder, OpenRows(arch, bases), busy)
-    if arch.dram_channel == "shared":
-        return loads, loads
-    return loads, Channel(env, arch, recorder, OpenRows(arch, bases), 0)
+    loads = Channel(env, arch, recorder, bases, busy=busy)
+    return loads, loads if arch.dram_channel == "shared" else Channel(env, arch, recorder, bases)
 
 
 class Channel:
-    """A channel that is busy for the beats of a command; its data is complete one DRAM latency later."""
+    """A channel that is busy for a command's beats and the rows it opens; data is complete one DRAM latency later."""
 
-    def __init__(self, env: simpy.Environment, arch: Arch, recorder: Recorder, rows: OpenRows, busy: int) -> None:
-        self._env, self._arch, self._recorder, self._rows = env, arch, recorder, rows
+    def __init__(
+        self,
+        env: simpy.Environment,
+        arch: Arch,
+        recorder: Recorder,
+        bases: Mapping[str, int] | None = None,
+        *,
+        busy: int = 0,
+    ) -> None:
+        self._env, self._arch, self._recorder = env, arch, recorder
+        self._rows = None if bases is None else OpenRows(arch, bases)
         self._shared = arch.dram_channel == "shared"
         self._queue: list[_Request] = []
         self._kick = env.event()
@@ -90,8 +97,9 @@ class Channel:
         yield request.free
 
     def _serve(self, busy: int) -> Process:
-        env = self._env
-        yield env.timeout(busy)
+        env, arch = self._env, self._arch
+        if busy:
+            yield env.timeout(busy)
         while True:
             while not self._queue:
                 self._kick = env.event()
@@ -99,19 +107,28 @@ class Channel:
             while self._shared and env.peek() == env.now:  # what else happens in this cycle may ask as well
                 yield env.timeout(0)
             request = heapq.heappop(self._queue)
-            start = int(env.now)
-            misses = self._rows.missed(request.moved)
-            self._recorder.events["dram_row_misses"] += misses
-            beats = -(-request.moved.burst_bytes // self._arch.dram_bytes_per_cycle)
-            yield env.timeout(beats + misses * self._arch.dram_row_miss)
-            self._record(request, start)
+            start, misses = int(env.now), 0
+            if self._rows is not None:
+                misses = self._rows.misses(request.moved.segments)
+            beats = -(-request.moved.burst_bytes // arch.dram_bytes_per_cycle)
+            yield env.timeout(beats + misses * arch.dram_row_miss)
+            self._record(request, start, misses)
             request.free.succeed()
             env.process(self._deliver(request.complete))
 
-    def _record(self, request: _Request, start: int) -> None:
+    def _record(self, request: _Request, start: int, misses: int) -> None:
         engine, command = ("load", "store")[request.kind], request.what
-        now, moved = int(self._env.now), request.moved
-        self._recorder.busy(engine, command.what, start, now, block=command.block, chunk=command.chunk, moved=moved)
+        self._recorder.events["dram_row_misses"] += misses
+        self._recorder.busy(
+            engine,
+            command.what,
+            start,
+            int(self._env.now),
+            block=command.block,
+            chunk=command.chunk,
+            moved=request.moved,
+            row_misses=misses,
+        )
 
     def _deliver(self, complete: simpy.Event) -> Process:
         yield self._env.timeout(self._arch.dram_latency)

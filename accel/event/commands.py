@@ -41,7 +41,10 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Block:
-    """One output block: its chunks, then rows and columns of the accumulator bank to requantise, then a store."""
+    """One output block: its chunks, then rows and columns of the accumulator bank to requantise, then a store.
+
+    store: moves nothing where the result stays on chip.
+    """
 
     packed: int
     chunks: tuple[Chunk, ...]
@@ -59,7 +62,7 @@ def _cut(extent: int, size: int) -> list[Range]:
 def contraction_blocks(
     work: ContractionWork, plan: ContractionPlan, arch: Arch, *, segments: bool = False
 ) -> Iterator[Block]:
-    """Yield the output blocks of a contraction in the order of contract section 4.4.
+    """Yield the output blocks of a contraction in the order of its plan (contract, sections 4.4 and 5.7).
 
     Args:
         work: the layer's work.
@@ -97,24 +100,17 @@ def contraction_blocks(
                             tuple(_tiles(work, arch, packed, rows, columns, depth)),
                         )
                     )
-                yield _block(arch, plan, tensors, group, packed, rows, columns, tuple(chunks))
+                stored = Moved() if plan.kept_output else tensors.output(group, packed, rows, columns)
+                yield _block(work, arch, packed, rows, columns, tuple(chunks), stored)
 
 
 def _block(
-    arch: Arch,
-    plan: ContractionPlan,
-    tensors: Tensors,
-    group: int,
-    packed: int,
-    rows: Range,
-    columns: Range,
-    chunks: tuple[Chunk, ...],
+    work: ContractionWork, arch: Arch, packed: int, rows: Range, columns: Range, chunks: tuple[Chunk, ...], store: Moved
 ) -> Block:
     """Close one output block; on IS the bank holds a row per n and a column per m."""
     height, features = rows[1] - rows[0], columns[1] - columns[0]
-    width = (features + tensors.work.row_sums) * packed
+    width = (features + work.row_sums) * packed
     bank = (width, height) if arch.dataflow == "is" else (height, width)
-    store = Moved() if plan.kept_output else tensors.output(group, packed, rows, columns)
     return Block(packed, chunks, *bank, height * features * packed, store)
 
 

@@ -7,12 +7,9 @@ from dataclasses import dataclass, field
 
 import simpy
 
-from accelsim.arch import Arch
-from accelsim.boundary import Boundary, Surroundings
-from accelsim.event.channel import LOAD, STORE, Command, Process, open_channels
+from accelsim.event.channel import LOAD, STORE, Command, Process
 from accelsim.event.commands import Block, Chunk, Tile
-from accelsim.event.prefetch import left_behind, prefetched
-from accelsim.event.recorder import Recorder
+from accelsim.event.layer import LayerModel, Setting
 from accelsim.event.traffic import Moved
 
 
@@ -47,100 +44,83 @@ class _BlockState:
     tiles: list[_TileState] = field(default_factory=list)
 
 
-def _bases(around: Surroundings) -> dict[str, int]:
-    """Return where the operands and the result of a contraction lie."""
-    if around.addresses is None:
-        return {}
-    return dict(zip(("first", "second", "output"), (*around.addresses.reads, *around.addresses.writes), strict=True))
+def _asked(chunk: Chunk, state: _ChunkState, received: simpy.Event | None) -> list[Moved]:
+    """Return what LOAD has to ask the channel for."""
+    pairs = ((chunk.first, state.first), (chunk.second, state.second))
+    return [moved for moved, complete in pairs if moved is not None and complete is not received]
 
 
-def _arrive(env: simpy.Environment, complete: simpy.Event, cycle: int) -> Process:
-    """Complete an operand that the layer before has requested."""
-    yield env.timeout(cycle)
-    complete.succeed(cycle)
-
-
-class ContractionModel:
+class ContractionModel(LayerModel):
     """The engines of one layer; times are cycles since its start."""
 
-    def __init__(
-        self, arch: Arch, blocks: Sequence[Block], recorder: Recorder, around: Surroundings, found: Boundary
-    ) -> None:
-        env = simpy.Environment()
-        self.env, self.arch, self.blocks, self.recorder = env, arch, blocks, recorder
-        self.fetch, self.found = around.prefetch, found
-        bases = _bases(around)
-        self.load_channel, self.store_channel = open_channels(env, arch, recorder, bases, found.busy)
-        self.fetched, self.fetch_left = env.event(), 0
+    def __init__(self, setting: Setting, blocks: Sequence[Block]) -> None:
+        where, bases = setting.around.addresses, None
+        if setting.arch.dram_row_bytes and where is not None:
+            bases = {"first": where.reads[0], "second": where.reads[1], "output": where.writes[0]}
+        super().__init__(setting, bases)
+        env, arch = self.env, self.arch
+        self.blocks = blocks
         self.tokens = simpy.Container(env, capacity=arch.operand_buffers, init=arch.operand_buffers)
         self.states = [_BlockState(env.event(), env.event(), env.event()) for _ in blocks]
         self.chunks = [
             [_ChunkState(number, env.event(), env.event(), env.event()) for number in range(len(block.chunks))]
             for block in blocks
         ]
-        self.early: simpy.Event | None = None
-        if found.weights_ready is not None:
-            self.early, opening = self.chunks[0][0].second, blocks[0].chunks[0].second
-            env.process(_arrive(env, self.early, found.weights_ready))
-            self._count_load("weights", opening or Moved())
         for chunk, chunk_state in self._chunks():
             for moved, complete in ((chunk.first, chunk_state.first), (chunk.second, chunk_state.second)):
-                if moved is None and complete is not self.early:  # an operand that is in its scratchpad already
+                if moved is None:  # an operand that is in its scratchpad already
                     complete.succeed(0)
         for state, block in zip(self.states, blocks, strict=True):
             count = sum(len(chunk.tiles) for chunk in block.chunks)
             state.tiles = [_TileState(number, env.event(), env.event()) for number in range(count)]
         self._opened = -1
 
-    def run(self) -> tuple[int, Boundary]:
-        """Run the layer to its end; returns its cycles, and what it leaves to the next layer."""
+    def run(self) -> int:
+        """Run the layer to its end; returns its cycles."""
         stationary = self.arch.dataflow != "os"
         processes = [self._load(), self._issue() if stationary else self._issue_output()]
         processes += [self._push()] if stationary else []
         for process in (*processes, self._requantise(), self._store()):
             self.env.process(process)
+        if self.found.weights_ready is not None:
+            self.env.process(self._receive(self.found.weights_ready))
         self.env.run(until=self.states[-1].stored)
         self._close()
-        end = int(self.env.now)
-        if self.fetch is None:
-            return end, Boundary()
-        complete = int(self.env.run(until=self.fetched))
-        return end, left_behind(end, self.fetch_left, complete)
+        return self._leave()
 
     # ------------------------------------------------------------------------------------------------------- loading
 
     def _load(self) -> Process:
-        """LOAD: the stationary operand of a chunk first; a chunk takes one set of operand buffers."""
-        yield self.env.timeout(self.found.busy)
-        remaining = sum(len(self._loads(*pair)) for pair in self._chunks())
+        """LOAD: the stationary operand of a chunk first; a chunk takes one set of operand buffers.
+
+        What the layer before has loaded counts here, but is no command.
+        """
+        weights_first = self.arch.dataflow != "is"
+        received = self.chunks[0][0].second if self.found.weights_ready is not None else None
+        ahead = self._load_ahead(self.chunks[-1][-1].issued)
+        remaining = sum(len(_asked(*pair, received)) for pair in self._chunks())
+        yield from self._end_command_before()
         if not remaining:
-            self.env.process(self._prefetch())
+            self.env.process(ahead)
         for number, (block, states) in enumerate(zip(self.blocks, self.chunks, strict=True)):
             for chunk, state in zip(block.chunks, states, strict=True):
                 yield self.tokens.get(1)
                 self.recorder.level("operand_buffers", int(self.env.now), 1)
-                for moved, complete, name in self._loads(chunk, state):
-                    self._count_load(name, moved)
-                    yield from self.load_channel.move(moved, LOAD, Command(name, number, state.number), complete)
-                    remaining -= 1
-                    if not remaining:
-                        self.env.process(self._prefetch())
+                loads = [(chunk.first, state.first, "activations"), (chunk.second, state.second, "weights")]
+                for moved, complete, name in reversed(loads) if weights_first else loads:
+                    if moved is not None:
+                        self._count_load(name, moved)
+                        command = Command(name, number, state.number)
+                        if complete is not received:
+                            yield from self.load_channel.move(moved, LOAD, command, complete)
+                            remaining -= 1
+                            if not remaining:  # later chunks find everything in their scratchpads
+                                self.env.process(ahead)
 
-    def _loads(self, chunk: Chunk, state: _ChunkState) -> list[tuple[Moved, simpy.Event, str]]:
-        """Return what LOAD moves for a chunk, the stationary operand first; not what the layer before has loaded."""
-        loads = [(chunk.first, state.first, "activations"), (chunk.second, state.second, "weights")]
-        wanted = [(moved, event, name) for moved, event, name in loads if moved is not None and event is not self.early]
-        return wanted if self.arch.dataflow == "is" else wanted[::-1]
-
-    def _prefetch(self) -> Process:
-        """LOAD, after its last load: the weights that a later layer starts with (contract, 5.6)."""
-        if self.fetch is None:
-            return
-        if self.fetch.waits:
-            yield self.chunks[-1][-1].issued
-        moved = prefetched(self.fetch, self.arch.dram_burst)
-        yield from self.load_channel.move(moved, LOAD, Command("prefetch", 0), self.fetched)
-        self.fetch_left = int(self.env.now)
+    def _receive(self, ready: int) -> Process:
+        """Complete the weights of the first chunk, which the layer before has asked for."""
+        yield self.env.timeout(ready)
+        self.chunks[0][0].second.succeed(ready)
 
     def _chunks(self) -> Iterator[tuple[Chunk, _ChunkState]]:
         """Yield all chunks with their events, in order."""

@@ -18,8 +18,9 @@ BUFFERS = ("operand_buffers", "acc_banks", "output_buffers")
 class Interval:
     """One engine busy with one thing, from a cycle to the cycle after its last one.
 
-    what: operand, tile, block, or class of cycles; block: number of the output block; chunk: number of its operand
-    load; tile: number of its tile; moved: what a DMA command moved.
+    what: operand, tile, block, or class of cycles, "prefetch" for what the next layer needs; block: number of the
+    output block; chunk: number of its operand load; tile: number of its tile; moved: what a DMA command moved, and
+    row_misses: how many rows of DRAM it opened.
     """
 
     engine: str
@@ -30,6 +31,7 @@ class Interval:
     chunk: int = 0
     tile: int = 0
     moved: Moved | None = None
+    row_misses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,11 @@ class Recorder:
         chunk: int = 0,
         tile: int = 0,
         moved: Moved | None = None,
+        row_misses: int = 0,
     ) -> None:
         """Record that an engine was busy; see Interval."""
         if self.keep and end > start:
-            self.intervals.append(Interval(engine, what, start, end, block, chunk, tile, moved))
+            self.intervals.append(Interval(engine, what, start, end, block, chunk, tile, moved, row_misses))
 
     def level(self, buffer: str, cycle: int, change: int) -> None:
         """Record that a buffer was taken or given back; see LevelChange."""

@@ -1,34 +1,41 @@
-"""The open rows of DRAM, bank by bank (contract, section 5.5)."""
+"""Rows of DRAM that one channel has open: a command waits for each one that it must open (contract, section 5.5)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from accelsim.arch import Arch
-from accelsim.event.traffic import Moved
+from accelsim.event.traffic import Segments
 
 
 class OpenRows:
-    """Which row of every bank is open on one channel; none at the start of a layer."""
+    """The banks of one channel, none of which has a row open at the start of a layer."""
 
     def __init__(self, arch: Arch, bases: Mapping[str, int]) -> None:
-        self._arch, self._bases = arch, bases
+        """Close all rows.
+
+        Args:
+            arch: the machine.
+            bases: first byte in DRAM of what segments count from, by the name of their operand.
+        """
+        self._row_bytes, self._banks, self._bases = arch.dram_row_bytes, arch.dram_banks, bases
         self._open: dict[int, int] = {}
 
-    def missed(self, moved: Moved) -> int:
-        """Open the rows that a command touches, in order; returns how many of them were not open."""
-        size = self._arch.dram_row_bytes
-        misses = 0
-        for part in moved.segments if size else ():
-            for number in range(part.count):
-                start = self._bases.get(part.operand, 0) + part.start + number * part.stride
-                misses += sum(self._opened(row) for row in range(start // size, (start + part.length - 1) // size + 1))
-        return misses
+    def misses(self, segments: Iterable[Segments]) -> int:
+        """Touch the rows of a command in order; returns how many had to be opened."""
+        missed = 0
+        for row in self._rows(segments):
+            bank = row % self._banks
+            if self._open.get(bank) != row:
+                self._open[bank] = row
+                missed += 1
+        return missed
 
-    def _opened(self, row: int) -> bool:
-        """Open a row; tells whether another one, or none, was open in its bank."""
-        bank = row % self._arch.dram_banks
-        if self._open.get(bank) == row:
-            return False
-        self._open[bank] = row
-        return True
+    def _rows(self, segments: Iterable[Segments]) -> Iterator[int]:
+        """Yield the rows of segments, segment by segment."""
+        size = self._row_bytes
+        for part in segments:
+            start = self._bases[part.operand] + part.start
+            for _ in range(part.count):
+                yield from range(start // size, (start + part.length - 1) // size + 1)
+                start += part.stride

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from accelsim.arch import Arch
-from accelsim.boundary import ALONE, NOTHING_FOUND, Boundary, Surroundings, surroundings, takes_time
+from accelsim.boundary import ALONE, Boundary, Surroundings, surroundings
 from accelsim.event.commands import contraction_blocks
 from accelsim.event.contraction import ContractionModel
+from accelsim.event.layer import Setting
 from accelsim.event.recorder import Interval, LevelChange, Recorder
 from accelsim.event.stream import StreamModel
 from accelsim.kernels.specs import CLASSES, EVENTS
@@ -18,12 +19,15 @@ from accelsim.program import Program
 from accelsim.timing import LayerTiming
 from accelsim.work import ContractionWork, StreamWork, Work
 
+_NOTHING = Boundary()
+
 
 @dataclass(frozen=True)
 class LayerTrace:
     """Timing of a layer and when each engine was busy, in cycles since its start.
 
-    phases: the classes over time; levels: buffers taken and given back.
+    phases: the classes over time; levels: buffers taken and given back. What the layer loads for the next one, the
+    interval "prefetch" of LOAD, may go on behind its last cycle.
     """
 
     timing: LayerTiming
@@ -37,7 +41,7 @@ def trace_layer(
     plan: Plan,
     arch: Arch,
     around: Surroundings = ALONE,
-    found: Boundary = NOTHING_FOUND,
+    found: Boundary = _NOTHING,
     *,
     keep: bool = True,
     segments: bool = False,
@@ -48,42 +52,52 @@ def trace_layer(
         work: the layer's work.
         plan: its blocking on this machine.
         arch: the machine.
-        around: what it loads for a later layer, and where its tensors lie.
-        found: what the layer before it has left.
+        around: what the layer loads for the next one, and where its bytes lie in DRAM.
+        found: what the layer before has left.
         keep: keep intervals, phases and levels.
         segments: keep, with the intervals of a contraction, where the bytes of each DMA command lie.
+
+    Raises:
+        ValueError: the machine has a row model, and nobody says where the layer's bytes lie.
     """
     recorder = Recorder(keep)
+    rows = arch.dram_row_bytes > 0
+    if rows and around.addresses is None:
+        raise ValueError("dram.row_bytes asks for the rows of a layer, and its surroundings have no addresses")
+    model: ContractionModel | StreamModel
     if isinstance(work, ContractionWork) and isinstance(plan, ContractionPlan):
         machine = arch.with_dataflow(plan.dataflow)
-        blocks = list(contraction_blocks(work, plan, machine, segments=segments or bool(arch.dram_row_bytes)))
-        cycles, left = ContractionModel(machine, blocks, recorder, around, found).run()
+        blocks = list(contraction_blocks(work, plan, machine, segments=segments or rows))
+        model = ContractionModel(Setting(machine, around, found, recorder), blocks)
+        cycles = model.run()
         events = _listed(EVENTS, recorder.events)
     elif isinstance(work, StreamWork) and isinstance(plan, StreamPlan):
-        model = StreamModel(arch, work, plan, recorder, around, found)
-        cycles, left = model.run()
+        model = StreamModel(Setting(arch, around, found, recorder), work, plan)
+        cycles = model.run()
         events = (*model.traffic(), *work.events)
     else:
         raise TypeError(f"{type(plan).__name__} does not plan {type(work).__name__}")
-    timing = LayerTiming(cycles, _listed(CLASSES, recorder.classes), events, left)
+    timing = LayerTiming(cycles, _listed(CLASSES, recorder.classes), events, model.left)
     return LayerTrace(timing, tuple(recorder.intervals), tuple(recorder.phases), tuple(recorder.levels))
 
 
 def time_program_by_events(
     program: Program, arch: Arch, progress: Callable[[str, int, int], None] | None = None
 ) -> list[LayerTiming]:
-    """Return the timing of every layer from the event model; each starts when the one before it has ended (5.6).
+    """Return the timing of every layer from the event model; each starts when the one before has ended (5.6).
 
     Args:
         program: the layers.
         arch: the machine.
         progress: called with (layer name, number of the layer, count of layers) after each layer.
     """
-    timings, found = [], NOTHING_FOUND
+    timings, found = [], Boundary()
     for number, (layer, around) in enumerate(zip(program.layers, surroundings(program, arch), strict=True)):
-        timing = trace_layer(layer.work, layer.plan, arch, around, found, keep=False).timing
-        timings.append(timing)
-        found = timing.left if takes_time(layer) else found
+        view = isinstance(layer.work, StreamWork) and layer.work.placement == "none"  # takes no cycles
+        before = Boundary() if view else found
+        timing = trace_layer(layer.work, layer.plan, arch, around, before, keep=False).timing
+        timings.append(replace(timing, left=found) if view else timing)
+        found = timings[-1].left
         if progress is not None:
             progress(layer.name, number + 1, len(program.layers))
     return timings

@@ -3,121 +3,121 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from dataclasses import dataclass
 
 import simpy
 
-from accelsim.arch import Arch
-from accelsim.boundary import Boundary, Surroundings
-from accelsim.event.channel import LOAD, STORE, Command, Process, open_channels
-from accelsim.event.prefetch import left_behind, prefetched
-from accelsim.event.recorder import Recorder
+from accelsim.event.channel import LOAD, STORE, Command, Process
+from accelsim.event.layer import LayerModel, Setting
 from accelsim.event.traffic import Moved, Segments
 from accelsim.plan import StreamPlan
 from accelsim.work import StreamWork
 
-Runs = tuple[tuple[int, int], ...]
-Entry = TypeVar("Entry")
+Entries = tuple[tuple[int, int], ...]
 
 
-def _split(entries: Sequence[Entry], kept: tuple[bool, ...]) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
-    """Return the entries that are moved, and those that are kept on chip."""
+@dataclass(frozen=True)
+class _Direction:
+    """Bytes that a layer moves in one direction, and those of entries that stay on chip.
+
+    extents: bytes of each entry in whole bursts; bases: their first bytes in DRAM, empty without a row model.
+    """
+
+    operand: str
+    extents: tuple[int, ...]
+    bases: tuple[int, ...]
+    useful: int
+    kept: int
+
+    @property
+    def total(self) -> int:
+        """Bytes in whole bursts."""
+        return sum(self.extents)
+
+    def part(self, low: int, high: int) -> Moved:
+        """Return bytes low..high-1 of all entries laid one after the other."""
+        found, begin = [], 0
+        for base, extent in zip(self.bases, self.extents, strict=False):
+            first, last = max(low, begin), min(high, begin + extent)
+            if first < last:
+                found.append(Segments(self.operand, base + first - begin, last - first, 1, 0))
+            begin += extent
+        return Moved(high - low, segments=tuple(found))
+
+
+def _direction(
+    operand: str, entries: Entries, kept: Sequence[bool], bases: Sequence[int] | None, burst: int
+) -> _Direction:
+    """Sort entries, whose segments each start on a burst, into moved and kept ones; no flags: all are moved."""
     flags = kept or (False,) * len(entries)
-    pairs = list(zip(entries, flags, strict=True))
-    return tuple(entry for entry, flag in pairs if not flag), tuple(entry for entry, flag in pairs if flag)
+    moved = [place for place, flag in enumerate(flags) if not flag]
+    sizes = [count * size for count, size in entries]
+    bursts = [count * -(-size // burst) * burst for count, size in entries]
+    useful = sum(sizes[place] for place in moved)
+    places = () if bases is None else tuple(bases[place] for place in moved)
+    return _Direction(operand, tuple(bursts[place] for place in moved), places, useful, sum(sizes) - useful)
 
 
-class StreamModel:
+class StreamModel(LayerModel):
     """The engines of one vector or DMA layer, whose work and bytes are spread evenly over its blocks."""
 
-    def __init__(
-        self,
-        arch: Arch,
-        work: StreamWork,
-        plan: StreamPlan,
-        recorder: Recorder,
-        around: Surroundings,
-        found: Boundary,
-    ) -> None:
-        env = simpy.Environment()
-        self.env, self.arch, self.work, self.recorder = env, arch, work, recorder
-        self.blocks, self.fetch, self.found = plan.blocks, around.prefetch, found
-        self.load_channel, self.store_channel = open_channels(env, arch, recorder, {}, found.busy)
-        self.fetched, self.fetch_left = env.event(), 0
-        self.reads, self.kept_reads = _split(work.reads, plan.kept_reads)
-        self.writes, self.kept_writes = _split(work.writes, plan.kept_writes)
-        self.read, self.written = self._bursts(self.reads), self._bursts(self.writes)
-        self.places: dict[str, list[tuple[int, int]]] = {"read": [], "write": []}
-        if around.addresses is not None:
-            for name, runs, starts, kept in (
-                ("read", self.reads, around.addresses.reads, plan.kept_reads),
-                ("write", self.writes, around.addresses.writes, plan.kept_writes),
-            ):
-                moved = _split(starts, kept)[0]
-                sizes = (self._bursts((run,)) for run in runs)
-                self.places[name] = list(zip(moved, sizes, strict=True))
+    def __init__(self, setting: Setting, work: StreamWork, plan: StreamPlan) -> None:
+        rows, where = setting.arch.dram_row_bytes > 0, setting.around.addresses
+        super().__init__(setting, {"read": 0, "written": 0} if rows else None)
+        env, arch, blocks = self.env, self.arch, plan.blocks
+        self.work, self.blocks = work, blocks
+        reads, writes = (where.reads, where.writes) if rows and where is not None else (None, None)
+        self.read = _direction("read", work.reads, plan.kept_reads, reads, arch.dram_burst)
+        self.written = _direction("written", work.writes, plan.kept_writes, writes, arch.dram_burst)
         self.tokens = simpy.Container(env, capacity=arch.operand_buffers, init=arch.operand_buffers)
-        self.loaded = [env.event() for _ in range(self.blocks)]
-        self.computed = [env.event() for _ in range(self.blocks)]
-        self.stored = [env.event() for _ in range(self.blocks)]
+        self.loaded = [env.event() for _ in range(blocks)]
+        self.computed = [env.event() for _ in range(blocks)]
+        self.stored = [env.event() for _ in range(blocks)]
 
-    def run(self) -> tuple[int, Boundary]:
-        """Run the layer to its end; returns its cycles, and what it leaves to the next layer."""
+    def run(self) -> int:
+        """Run the layer to its end; returns its cycles."""
         for process in (self._load(), self._compute(), self._store()):
             self.env.process(process)
         self.env.run(until=simpy.AllOf(self.env, self.stored))
-        end = int(self.env.now)
-        self.recorder.spend("store", int(self.computed[-1].value), end)
+        self.recorder.spend("store", int(self.computed[-1].value), int(self.env.now))
         for stored in self.stored:
             self.recorder.level("output_buffers", int(stored.value), -1)
-        if self.fetch is None:
-            return end, Boundary()
-        complete = int(self.env.run(until=self.fetched))
-        return end, left_behind(end, self.fetch_left, complete)
+        return self._leave()
 
     def traffic(self) -> tuple[tuple[str, int], ...]:
-        """Return the bytes moved, by name of the event."""
-        moved = [sum(count * size for count, size in part) for part in (self.reads, self.writes)]
-        names = ("dram_read_bytes", "dram_write_bytes", "useful_read_bytes", "useful_write_bytes")
-        kept = [sum(count * size for count, size in part) for part in (self.kept_reads, self.kept_writes)]
-        others = (
-            ("kept_read_bytes", kept[0]),
-            ("kept_write_bytes", kept[1]),
-            ("dram_row_misses", int(self.recorder.events["dram_row_misses"])),
+        """Return the bytes moved, those that stayed on chip and the rows opened, by name of the event."""
+        read, written = self.read, self.written
+        moved = (
+            ("dram_read_bytes", read.total),
+            ("dram_write_bytes", written.total),
+            ("useful_read_bytes", read.useful),
+            ("useful_write_bytes", written.useful),
         )
-        counted = zip(names, (self.read, self.written, *moved), strict=True)
-        return (*counted, *(pair for pair in others if pair[1]))
-
-    def _moved(self, direction: str, total: int, number: int) -> Moved:
-        """Return one block's share of the bytes of one direction, and where they lie."""
-        begin = sum(self._share(total, before) for before in range(number)) if self.places[direction] else 0
-        size, low, segments = self._share(total, number), 0, []
-        for start, extent in self.places[direction]:
-            first, last = max(begin, low), min(begin + size, low + extent)
-            if first < last:
-                segments.append(Segments("", start + first - low, last - first, 1, 0))
-            low += extent
-        return Moved(size, 0, tuple(segments))
-
-    def _bursts(self, segments: Runs) -> int:
-        """Bytes of segments that each start on a burst."""
-        return sum(count * -(-size // self.arch.dram_burst) * self.arch.dram_burst for count, size in segments)
+        rare = (
+            ("kept_read_bytes", read.kept),
+            ("kept_write_bytes", written.kept),
+            ("dram_row_misses", self.recorder.events["dram_row_misses"]),
+        )
+        return *moved, *((name, count) for name, count in rare if count)
 
     def _share(self, total: int, number: int) -> int:
         """Share of one block; the first ones take the remainder."""
         return total // self.blocks + (number < total % self.blocks)
 
+    def _moved(self, direction: _Direction, number: int) -> Moved:
+        """Return what a block moves in one direction."""
+        each, remainder = divmod(direction.total, self.blocks)
+        low = number * each + min(number, remainder)
+        return direction.part(low, low + self._share(direction.total, number))
+
     def _load(self) -> Process:
-        yield self.env.timeout(self.found.busy)
+        yield from self._end_command_before()
         for number in range(self.blocks):
             yield self.tokens.get(1)
             self.recorder.level("operand_buffers", int(self.env.now), 1)
-            moved = self._moved("read", self.read, number)
+            moved = self._moved(self.read, number)
             yield from self.load_channel.move(moved, LOAD, Command("operands", number), self.loaded[number])
-        if self.fetch is not None:
-            moved = prefetched(self.fetch, self.arch.dram_burst)
-            yield from self.load_channel.move(moved, LOAD, Command("prefetch", 0), self.fetched)
-            self.fetch_left = int(self.env.now)
+        yield from self._load_ahead(None)
 
     def _compute(self) -> Process:
         env, arch = self.env, self.arch
@@ -142,5 +142,5 @@ class StreamModel:
     def _store(self) -> Process:
         for number in range(self.blocks):
             yield self.computed[number]
-            moved = self._moved("write", self.written, number)
+            moved = self._moved(self.written, number)
             yield from self.store_channel.move(moved, STORE, Command("outputs", number), self.stored[number])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.plan import ContractionPlan
 from accelsim.weight_layout import PackedWeights, weight_tile_bytes
 from accelsim.work import ContractionWork, ImageLayout
 
@@ -17,7 +18,8 @@ Addresses = NDArray[np.int64]
 class Segments:
     """Equally long and equally spaced segments of one operand.
 
-    operand: "first", "second" or "output"; start: first byte, from the operand's own start; length: bytes of a segment;
+    operand: "first", "second" or "output", "prefetch" for the second operand of a later layer, "read" or "written" for
+    addresses of a layer without the array; start: first byte, from the operand's own start; length: bytes of a segment;
     count: segments; stride: bytes from one to the next.
     """
 
@@ -112,6 +114,19 @@ class Tensors:
             stride = int(starts[1] - starts[0]) if count > 1 else 0
             segments = (Segments(operand, int(starts[0]), length, count, stride),)
         return Moved(int(touched.sum()) * self.burst, count * length, segments)
+
+
+def first_weights(work: ContractionWork, plan: ContractionPlan, burst: int) -> Moved:
+    """Return what loading the constant second operand of a layer's first chunk moves.
+
+    Args:
+        work: the layer's work.
+        plan: its blocking.
+        burst: bytes of a burst.
+    """
+    width = min(plan.block_n, work.n) * min(plan.pack, work.groups)
+    size = weight_tile_bytes(work, width, 0, min(plan.chunk_k, work.k))
+    return Moved(-(-size // burst) * burst, size, (Segments("prefetch", 0, size, 1, 0),))
 
 
 def _image_parts(image: ImageLayout, low: int, high: int) -> list[tuple[int, int, int]]:

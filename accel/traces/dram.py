@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from accelsim.addresses import Addresses, AddressMap
 from accelsim.arch import Arch
+from accelsim.event.recorder import Interval
 from accelsim.event.run import LayerTrace
 from accelsim.event.traffic import Moved
 from accelsim.plan import StreamPlan
-from accelsim.traces.timeline import Placed, Scene
+from accelsim.traces.timeline import Placed, Scene, channel_cycles
 from accelsim.work import ContractionWork, StreamWork
-from accelsim.work_stream import moved_entries
 
 Numbers = NDArray[np.int64]
 
@@ -32,8 +32,9 @@ class Accesses:
 def accesses(scene: Scene, arch: Arch, addresses: AddressMap, placed: Placed, trace: LayerTrace) -> Accesses:
     """Return the bursts of the visible part of a layer.
 
-    A burst is dated with the cycle in which the channel begins to move it; of a load and a store in the same cycle the
-    load comes first.
+    A burst is dated with the cycle in which the channel begins to move it, as if the rows that its command opens took
+    their cycles evenly; of a load and a store in the same cycle the load comes first. What a command for the next layer
+    moves behind the end of this one belongs to the next one.
 
     Args:
         scene: the window.
@@ -42,17 +43,14 @@ def accesses(scene: Scene, arch: Arch, addresses: AddressMap, placed: Placed, tr
         placed: the layer.
         trace: what the event model recorded of it, with segments.
     """
-    where = addresses.layers[placed.number]
-    plan = placed.layer.plan
-    if isinstance(plan, StreamPlan):  # what is kept on chip has no command
-        kept = moved_entries(where.reads, plan.kept_reads), moved_entries(where.writes, plan.kept_writes)
-        where = Addresses(*kept)
+    operands = _operands(addresses, placed)
     cycles, bursts, stores = [], [], []
     for engine in ("load", "store"):
         parts = [part for part in trace.intervals if part.engine == engine]
-        commands = [part.moved or Moved() for part in parts]
-        for part, found in zip(parts, _bursts(engine, commands, placed, where, arch.dram_burst), strict=True):
+        for part, found in zip(parts, _bursts(engine, parts, placed, operands, arch.dram_burst), strict=True):
             beats = np.arange(len(found)) * arch.dram_burst // arch.dram_bytes_per_cycle
+            if part.row_misses:
+                beats = np.arange(len(found)) * channel_cycles(part, arch) // max(len(found), 1)
             cycles.append(np.minimum(part.start + beats, part.end - 1) + placed.start)
             bursts.append(found)
             stores.append(np.full(len(found), engine == "store"))
@@ -60,7 +58,8 @@ def accesses(scene: Scene, arch: Arch, addresses: AddressMap, placed: Placed, tr
         return Accesses(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.bool_))
     joined = Accesses(np.concatenate(cycles), np.concatenate(bursts), np.concatenate(stores))
     order = np.lexsort((joined.stores, joined.cycles))
-    shown = order[(joined.cycles[order] >= scene.first) & (joined.cycles[order] < scene.last)]
+    first, last = max(scene.first, placed.start), min(scene.last, placed.end)
+    shown = order[(joined.cycles[order] >= first) & (joined.cycles[order] < last)]
     return Accesses(joined.cycles[shown], joined.addresses[shown], joined.stores[shown])
 
 
@@ -70,20 +69,44 @@ def lines(found: Accesses) -> str:
     return "".join(f"{'ST' if store else 'LD'} 0x{address:x}\n" for store, address in pairs)
 
 
-def _bursts(engine: str, commands: list[Moved], placed: Placed, where: Addresses, burst: int) -> Iterator[Numbers]:
+@dataclass(frozen=True)
+class _Operands:
+    """First bytes: of the operands of a contraction and of what is loaded for the next layer, by name; of entries."""
+
+    named: dict[str, int]
+    entries: Addresses
+
+
+def _operands(addresses: AddressMap, placed: Placed) -> _Operands:
+    """Find what a layer moves."""
+    where, named = addresses.layers[placed.number], {}
+    if isinstance(placed.layer.work, ContractionWork):
+        named = dict(zip(("first", "second", "output"), (*where.reads, *where.writes), strict=True))
+    if placed.around.prefetch is not None and placed.later is not None:
+        named["prefetch"] = addresses.layers[placed.later].reads[1]
+    return _Operands(named, where)
+
+
+def _bursts(
+    engine: str, parts: Sequence[Interval], placed: Placed, operands: _Operands, burst: int
+) -> Iterator[Numbers]:
     """Yield the addresses of the bursts of each command."""
-    work = placed.layer.work
-    if isinstance(work, ContractionWork):
-        operands = dict(zip(("first", "second", "output"), (*where.reads, *where.writes), strict=True))
-        for moved in commands:
-            yield _contraction_bursts(moved, operands, burst)
-        return
-    plan = placed.layer.plan
-    if not isinstance(plan, StreamPlan):
-        raise TypeError(f"{type(plan).__name__} does not plan {type(work).__name__}")
-    reads, writes = work.moved_reads(plan.kept_reads), work.moved_writes(plan.kept_writes)
-    runs, bases = (reads, where.reads) if engine == "load" else (writes, where.writes)
-    yield from _stream_bursts(commands, _sequence(work, runs, bases, burst), burst)
+    work, plan = placed.layer.work, placed.layer.plan
+    dealt: Iterator[Numbers] = iter(())
+    if isinstance(work, StreamWork) and isinstance(plan, StreamPlan):
+        where = operands.entries
+        runs, bases, kept = (
+            (work.reads, where.reads, plan.kept_reads)
+            if engine == "load"
+            else (work.writes, where.writes, plan.kept_writes)
+        )
+        own = [part.moved or Moved() for part in parts if part.what != "prefetch"]
+        dealt = _stream_bursts(own, _sequence(runs, bases, kept, burst), burst)
+    for part in parts:
+        if isinstance(work, ContractionWork) or part.what == "prefetch":
+            yield _contraction_bursts(part.moved or Moved(), operands.named, burst)
+        else:
+            yield next(dealt)
 
 
 def _contraction_bursts(moved: Moved, operands: dict[str, int], burst: int) -> Numbers:
@@ -98,11 +121,12 @@ def _contraction_bursts(moved: Moved, operands: dict[str, int], burst: int) -> N
     return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
-def _sequence(work: StreamWork, runs: tuple[tuple[int, int], ...], bases: tuple[int, ...], burst: int) -> Numbers:
-    """Return the bursts of all entries of a layer without the array, entry by entry."""
+def _sequence(runs: tuple[tuple[int, int], ...], bases: tuple[int, ...], kept: tuple[bool, ...], burst: int) -> Numbers:
+    """Return the bursts of all entries of a layer without the array that do not stay on chip, entry by entry."""
     parts = [
         base + np.arange(count * -(-size // burst), dtype=np.int64) * burst
-        for (count, size), base in zip(runs, bases, strict=True)
+        for (count, size), base, stays in zip(runs, bases, kept or (False,) * len(runs), strict=True)
+        if not stays
     ]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 

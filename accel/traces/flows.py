@@ -10,18 +10,19 @@ from accelsim.event.recorder import Interval
 Chain = tuple[int, ...]
 
 
-def chains(intervals: Sequence[Interval], dataflow: str) -> Iterator[Chain]:
+def chains(intervals: Sequence[Interval], dataflow: str | None) -> Iterator[Chain]:
     """Yield chains of places in `intervals`, each in the order of time and at least two long.
 
     A load leads to the first slice that waits for it: weights to PUSH and activations to ARRAY on WS, the other way
     round on IS, both to ARRAY on OS, and anything to VECTOR in layers without the array. The last tile of a block leads
-    to its requantisation and its store. Slices outside of the window are left out of their chain.
+    to its requantisation and its store. Slices outside of the window are left out of their chain, and so
+    is what a layer loads for the next one.
 
     Args:
         intervals: of one layer, by time.
-        dataflow: of the machine.
+        dataflow: of the layer; None without the array.
     """
-    stationary = {"ws": "weights", "is": "activations"}.get(dataflow)
+    stationary = {"ws": "weights", "is": "activations"}.get(dataflow or "")
     users: dict[tuple[str, int, int], int] = {}
     ends: dict[int, dict[str, int]] = defaultdict(dict)
     for place, part in enumerate(intervals):
@@ -30,7 +31,7 @@ def chains(intervals: Sequence[Interval], dataflow: str) -> Iterator[Chain]:
         if part.engine in ("array", "requant", "vector", "store"):
             ends[part.block][part.engine] = place  # of several tiles the last one
     for place, part in enumerate(intervals):
-        if part.engine == "load":
+        if part.engine == "load" and part.what != "prefetch":
             engines = ("push", "array") if part.what == stationary else ("array", "vector")
             found = (users.get((engine, part.block, part.chunk)) for engine in engines)
             user = next((place for place in found if place is not None), None)

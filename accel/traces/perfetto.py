@@ -16,7 +16,6 @@ from perfetto.trace_builder.proto_builder import StreamingTraceProtoBuilder
 
 from accelsim.arch import Arch
 from accelsim.event.recorder import BUFFERS, ENGINES, Interval
-from accelsim.plan import ContractionPlan, Plan
 from accelsim.traces.clock import Clock
 from accelsim.traces.flows import chains
 from accelsim.traces.timeline import Activity, Budget, Scene, rates
@@ -74,7 +73,7 @@ class PerfettoWriter:
         )
         for phase in activity.phases:
             self._slice(ISSUE, phase.what, phase, known | {"cycles": phase.end - phase.start})
-        outgoing, terminating = self._flow_ids(placed.layer.plan, activity.intervals)
+        outgoing, terminating = self._flow_ids(activity)
         for place, part in enumerate(activity.intervals):
             name, details = _described(part)
             flows = outgoing.get(place, ()), terminating.get(place, ())
@@ -195,11 +194,11 @@ class PerfettoWriter:
                 entry.name = text
         return known[text]
 
-    def _flow_ids(self, plan: Plan, intervals: Sequence[Interval]) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+    def _flow_ids(self, activity: Activity) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
         """Number the chains of a layer; returns the flows that begin or pass, and those that end, by slice."""
         outgoing: dict[int, list[int]] = defaultdict(list)
         terminating: dict[int, list[int]] = defaultdict(list)
-        for chain in chains(intervals, plan.dataflow if isinstance(plan, ContractionPlan) else self._arch.dataflow):
+        for chain in chains(activity.intervals, activity.placed.dataflow):
             self._flows += 1
             for place in chain[:-1]:
                 outgoing[place].append(self._flows)
@@ -216,4 +215,6 @@ def _described(part: Interval) -> tuple[str, dict[str, str | int | float]]:
         details |= {"chunk": part.chunk, "dram_bytes": part.moved.burst_bytes}
         if part.moved.useful_bytes:
             details["useful_bytes"] = part.moved.useful_bytes
+        if part.row_misses:
+            details["row_misses"] = part.row_misses
     return f"{part.what} {part.block}", details

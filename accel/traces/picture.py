@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Colours of Okabe and Ito, which people with any kind of colour vision can tell apart, and greys for what is no work.
 _ENGINE_COLOURS = {
-    "load": {"weights": "#0072B2", "activations": "#56B4E9", "operands": "#56B4E9", "prefetch": "#999999"},
+    "load": {"weights": "#0072B2", "activations": "#56B4E9", "operands": "#56B4E9", "prefetch": "#004C77"},
     "push": {"tile": "#CC79A7"},
     "array": {"tile": "#009E73"},
     "requant": {"block": "#E69F00"},
@@ -78,7 +78,7 @@ def _figure(activities: Sequence[Activity], scene: Scene, arch: Arch, title: str
     figure = Figure(figsize=(_WIDTH_INCHES, 0.42 * sum(heights) + 0.6))
     axes = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights, "hspace": 0.14})
     _draw_engines(axes[0], activities, engines, scene)
-    lines = _draw_legend(axes[0], activities, arch)
+    lines = _draw_legend(axes[0], activities)
     axes[0].set_title(_plain(title), loc="left", pad=13 * lines + 8, fontsize=11, fontweight="bold", color=_INK)
     for axis, buffer in zip(axes[1:-1], BUFFERS, strict=True):
         _draw_buffer(axis, activities, scene, buffer)
@@ -120,15 +120,17 @@ def _draw_bars(axis: Axes, parts: Sequence[Interval], row: int, colour: str, sce
         axis.broken_barh(spans, (row - 0.36, 0.72), facecolors=colour, edgecolors=edge[0], linewidth=edge[1])
 
 
-def _draw_legend(axis: Axes, activities: Sequence[Activity], arch: Arch) -> int:
+def _draw_legend(axis: Axes, activities: Sequence[Activity]) -> int:
     """Explain the colours above the chart; returns the number of lines that takes."""
     from matplotlib.patches import Patch
 
     present = {part.what for activity in activities for part in activity.phases}
-    names = _CLASS_NAMES | _OPERAND_NAMES.get(arch.dataflow, {})
+    dataflows = {activity.placed.dataflow for activity in activities} - {None}
+    names = _CLASS_NAMES | (_OPERAND_NAMES.get(dataflows.pop() or "", {}) if len(dataflows) == 1 else {})
     named = [(_CLASS_COLOURS[name], names[name]) for name in _CLASS_COLOURS if name in present]
     operands = {part.what for activity in activities for part in activity.intervals if part.engine == "load"}
-    named += [(_ENGINE_COLOURS["load"][name], f"LOAD: {name}") for name in sorted(operands)]
+    spelled = {"prefetch": "prefetch (weights of the next layer)"}
+    named += [(_ENGINE_COLOURS["load"][name], f"LOAD: {spelled.get(name, name)}") for name in sorted(operands)]
     columns = min(len(named), 6)
     axis.legend(
         handles=[Patch(color=colour, label=label) for colour, label in named], loc="lower left",

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from accelsim.arch import Arch
-from accelsim.boundary import NOTHING_FOUND, Boundary, Surroundings, surroundings, takes_time
+from accelsim.boundary import ALONE, Boundary, Surroundings, surroundings
 from accelsim.errors import ResourceLimitError, UsageError, printable
 from accelsim.event.recorder import BUFFERS, Interval, LevelChange
 from accelsim.event.run import LayerTrace, trace_layer
+from accelsim.plan import ContractionPlan
 from accelsim.program import Layer, Program
 from accelsim.timing import LayerTiming, time_program
+from accelsim.work import StreamWork
 
 Progress = Callable[[str, int, int], None]
 
@@ -29,9 +31,9 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """A layer of the run with its cycles start..end-1 and its timing.
+    """A layer of the run with its cycles start..end-1 and its timing; number: its place in the program.
 
-    number: its place in the program; around, found: see event.run.trace_layer.
+    around: its surroundings; before, later: the layers around it that take cycles, later as a number in the program.
     """
 
     number: int
@@ -39,8 +41,19 @@ class Placed:
     start: int
     end: int
     timing: LayerTiming
-    around: Surroundings
-    found: Boundary
+    around: Surroundings = ALONE
+    before: Placed | None = None
+    later: int | None = None
+
+    @property
+    def found(self) -> Boundary:
+        """What the layer finds at its cycle 0."""
+        return Boundary() if self.before is None else self.before.timing.left
+
+    @property
+    def dataflow(self) -> str | None:
+        """The dataflow that the layer's plan has chosen; None without the array."""
+        return self.layer.plan.dataflow if isinstance(self.layer.plan, ContractionPlan) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +97,8 @@ class Activity:
 def set_scene(model_name: str, program: Program, arch: Arch, view: View) -> Scene:
     """Choose the layers that a view shows.
 
-    Layers follow each other without overlap (contract, 5.6), so the recurrence, which equals the event model, says
-    where each of them starts without running those that are not shown.
+    A layer starts when the one before has ended (contract, 5.6), so the recurrence, which equals the event model, says
+    where each of them starts, and what it finds there, without running those that are not shown.
 
     Args:
         model_name: for messages.
@@ -96,17 +109,10 @@ def set_scene(model_name: str, program: Program, arch: Arch, view: View) -> Scen
     Raises:
         UsageError: no layer has the text in its name, or the window is empty or outside of the run.
     """
-    timings, arounds, founds = time_program(program, arch), surroundings(program, arch), [NOTHING_FOUND]
-    for layer, timing in zip(program.layers, timings, strict=True):
-        founds.append(timing.left if takes_time(layer) else founds[-1])
-    ends = list(accumulate(timing.cycles for timing in timings))
-    total = ends[-1] if ends else 0
+    timings = time_program(program, arch)
+    placed = _place(program, arch, timings)
+    total = sum(timing.cycles for timing in timings)
     first, last = _window(view, total)
-    parts = zip(program.layers, timings, ends, arounds, founds, strict=False)
-    placed = [
-        Placed(number, layer, end - timing.cycles, end, timing, around, found)
-        for number, (layer, timing, end, around, found) in enumerate(parts)
-    ]
     named = [part for part in placed if view.layer is None or view.layer in part.layer.name]
     if not named:
         wanted = printable(str(view.layer))
@@ -121,6 +127,26 @@ def set_scene(model_name: str, program: Program, arch: Arch, view: View) -> Scen
     if view.layer is not None:
         first, last = max(first, shown[0].start), min(last, shown[-1].end)
     return Scene(tuple(shown), first, last, total)
+
+
+def _place(program: Program, arch: Arch, timings: Sequence[LayerTiming]) -> list[Placed]:
+    """Give every layer its cycles and its neighbours; what is only another shape for the same bytes is nobody's one."""
+    placed: list[Placed] = []
+    before: Placed | None = None
+    parts = zip(program.layers, timings, accumulate(timing.cycles for timing in timings), strict=True)
+    around = surroundings(program, arch)
+    timed = [
+        number
+        for number, layer in enumerate(program.layers)
+        if not (isinstance(layer.work, StreamWork) and layer.work.placement == "none")
+    ]
+    following = dict(pairwise(timed))
+    for number, (layer, timing, end) in enumerate(parts):
+        later = following.get(number)
+        placed.append(Placed(number, layer, end - timing.cycles, end, timing, around[number], before, later))
+        if number in following:
+            before = placed[-1]
+    return placed
 
 
 def _window(view: View, total: int) -> tuple[int, int]:
@@ -140,17 +166,43 @@ def run_scene(
 ) -> Iterator[tuple[Placed, LayerTrace]]:
     """Yield the layers of a scene with what the event model recorded of them, one at a time.
 
+    A load for the next layer that goes on behind the end of its own is recorded in both: as "prefetch" of the one,
+    as "weights" of the other, from a cycle before its first one on.
+
     Args:
         scene: the layers to run.
         arch: the machine.
         segments: also record where the bytes of each DMA command lie.
         progress: called with (layer name, number of the layer, count of layers) after each layer.
     """
+    carried: tuple[int, tuple[Interval, ...]] = (-1, ())
     for number, placed in enumerate(scene.layers):
-        layer = placed.layer
-        yield placed, trace_layer(layer.work, layer.plan, arch, placed.around, placed.found, segments=segments)
+        before = placed.before
+        if before is not None and placed.found.busy and carried[0] != before.number:  # a layer that is not shown
+            carried = before.number, _carried(_run(before, arch, segments=segments))
+        trace = _run(placed, arch, segments=segments)
+        arriving = carried[1] if before is not None and carried[0] == before.number else ()
+        carried = placed.number, _carried(trace)
+        yield placed, replace(trace, intervals=(*arriving, *trace.intervals))
         if progress is not None:
-            progress(layer.name, number + 1, len(scene.layers))
+            progress(placed.layer.name, number + 1, len(scene.layers))
+
+
+def _run(placed: Placed, arch: Arch, *, segments: bool) -> LayerTrace:
+    """Run a layer between its neighbours."""
+    layer = placed.layer
+    return trace_layer(layer.work, layer.plan, arch, placed.around, placed.found, segments=segments)
+
+
+def _carried(trace: LayerTrace) -> tuple[Interval, ...]:
+    """Return what goes on behind the end of a layer, as the next one sees it: its own weights."""
+    cycles, found = trace.timing.cycles, []
+    for part in trace.intervals:
+        if part.end > cycles and part.moved is not None:
+            own = tuple(replace(segment, operand="second") for segment in part.moved.segments)
+            moved = replace(part.moved, segments=own)
+            found.append(replace(part, what="weights", start=part.start - cycles, end=part.end - cycles, moved=moved))
+    return tuple(found)
 
 
 def visible(scene: Scene, arch: Arch, placed: Placed, trace: LayerTrace) -> Activity:
@@ -206,10 +258,21 @@ def _samples(buffer: str, arch: Arch, levels: Sequence[LevelChange], offset: int
     return Samples(buffer, int(getattr(arch, buffer)), tuple(points))
 
 
+def channel_cycles(part: Interval, arch: Arch) -> int:
+    """Return the cycles for which a DMA command keeps its channel busy, wherever its interval is cut.
+
+    Args:
+        part: the command.
+        arch: the machine.
+    """
+    beats = -(-part.moved.burst_bytes // arch.dram_bytes_per_cycle) if part.moved is not None else 0
+    return beats + part.row_misses * arch.dram_row_miss
+
+
 def rates(activity: Activity, arch: Arch, engine: str) -> tuple[tuple[int, float], ...]:
     """Return DRAM bytes per cycle of one direction: (cycle, bytes per cycle) wherever that changes.
 
-    A command moves its bytes evenly over the cycles in which it keeps the channel busy.
+    A command moves its bytes evenly over the cycles in which it keeps the channel busy, opened rows included.
 
     Args:
         activity: what happened in a layer.
@@ -221,7 +284,7 @@ def rates(activity: Activity, arch: Arch, engine: str) -> tuple[tuple[int, float
         if part.engine != engine or part.moved is None:
             continue
         moved = part.moved.burst_bytes
-        rate = moved / -(-moved // arch.dram_bytes_per_cycle)  # the interval itself may be cut at the window's edge
+        rate = moved / channel_cycles(part, arch)  # the interval itself may be cut at the window's edge
         if points and points[-1][0] == part.start:
             points.pop()
         if not points or points[-1][1] != rate:

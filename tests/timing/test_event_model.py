@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +15,22 @@ import accelsim
 from accelsim.addresses import Addresses
 from accelsim.boundary import Boundary, Prefetch, Surroundings
 from accelsim.event.recorder import Interval
-from accelsim.event.run import time_program_by_events, trace_layer
+from accelsim.event.run import LayerTrace, time_program_by_events, trace_layer
 from accelsim.event.traffic import needed_span
 from accelsim.geometry import ConvolutionGeometry
 from accelsim.graph.lower import lower
 from accelsim.graph.shapes import pooled_size
 from accelsim.kernels.timeline import image_span
-from accelsim.plan import ContractionPlan, StreamPlan
+from accelsim.plan import ContractionPlan, Plan, StreamPlan
 from accelsim.timing import LayerTiming, loop_spec, time_layer, time_program
-from accelsim.work import ContractionWork, ImageLayout, PackedBits, StreamWork
+from accelsim.work import ContractionWork, ImageLayout, PackedBits, StreamWork, Work
 
 DATAFLOWS = ("ws", "os", "is")
 
+CHANNELS = ("shared", "private")
 
-@dataclass(frozen=True)
-class Neighbourhood:
-    """What a layer has to do with its neighbours."""
-
-    around: Surroundings
-    found: Boundary
+Case = tuple[accelsim.Arch, ContractionWork, ContractionPlan]
+Surrounded = tuple[accelsim.Arch, Work, Plan, Surroundings, Boundary]
 
 
 def checked(examples: int) -> Any:
@@ -48,6 +44,9 @@ def checked(examples: int) -> Any:
 def machines(draw: st.DrawFn, dataflow: str) -> accelsim.Arch:
     """Draw a small machine with any mix of options."""
     flag, few = st.booleans(), st.integers(1, 3)
+    burst = draw(st.sampled_from((1, 4, 12, 64)))
+    channel = draw(st.sampled_from(("shared", "private")))
+    row_bytes = burst * draw(st.sampled_from((0, 0, 1, 2, 7)))
     return accelsim.Arch(
         array=(draw(st.integers(1, 8)), draw(st.integers(1, 8))),
         dataflow=dataflow,
@@ -65,11 +64,11 @@ def machines(draw: st.DrawFn, dataflow: str) -> accelsim.Arch:
         vector_latency=draw(st.integers(0, 6)),
         dram_bytes_per_cycle=draw(st.sampled_from((1, 3, 16, 64))),
         dram_latency=draw(st.sampled_from((0, 1, 7, 60))),
-        dram_burst=(burst := draw(st.sampled_from((1, 4, 12, 64)))),
-        dram_channel=draw(st.sampled_from(("shared", "shared", "private"))),
-        dram_row_bytes=burst * draw(st.sampled_from((0, 0, 1, 3, 8))),
-        dram_row_miss=draw(st.sampled_from((0, 1, 9))),
-        dram_banks=draw(few),
+        dram_burst=burst,
+        dram_channel=channel,
+        dram_row_bytes=row_bytes,
+        dram_row_miss=draw(st.integers(0, 9)) if row_bytes else 30,
+        dram_banks=draw(st.integers(1, 4)) if row_bytes else 8,
     )
 
 
@@ -97,11 +96,20 @@ def images(draw: st.DrawFn) -> tuple[ImageLayout, int]:
 
 
 @st.composite
-def contractions(draw: st.DrawFn, dataflow: str) -> tuple[accelsim.Arch, ContractionWork, ContractionPlan]:
+def contractions(draw: st.DrawFn, dataflow: str) -> Case:
     """Draw a machine, a product or convolution, and any blocking that the contract allows."""
     arch = draw(machines(dataflow))
+    return arch, *draw(products(arch))
+
+
+@st.composite
+def products(
+    draw: st.DrawFn, arch: accelsim.Arch, *, constant: bool = False
+) -> tuple[ContractionWork, ContractionPlan]:
+    """Draw a product or convolution, and any blocking of it; constant: its second operand is."""
+    dataflow = arch.dataflow
     image, m = draw(images()) if draw(st.booleans()) else (None, draw(st.integers(1, 24)))
-    dynamic = image is None and draw(st.booleans())
+    dynamic = not constant and image is None and draw(st.booleans())
     groups = draw(st.integers(1, 4)) if image is not None or dynamic else 1
     taps = image.geometry.kernel[0] * image.geometry.kernel[1] if image is not None else 1
     k, n = taps * draw(st.integers(1, 3 if image is not None else 20)), draw(st.integers(1, 14 if groups == 1 else 4))
@@ -119,42 +127,57 @@ def contractions(draw: st.DrawFn, dataflow: str) -> tuple[accelsim.Arch, Contrac
     else:
         high = min(m, arch.rows) if dataflow == "os" and chunk < k else m
         block_m, block_n = draw(st.integers(1, high)), min(arch.cols - work.row_sums, n)
-    preload = dataflow == "is" and draw(st.booleans())
+    outer = draw(st.sampled_from(("n", "m")))
+    preload = outer == "m" and draw(st.booleans())
+    kept = (draw(st.booleans()), draw(st.booleans()))
     pack = draw(st.integers(1, most)) if chunk == k else 1
-    outer = draw(st.sampled_from("mn"))
-    kept = draw(st.sampled_from(((False, False), (False, False), (True, False), (False, True), (True, True))))
-    return (
-        arch,
-        work,
-        ContractionPlan(block_m, block_n, chunk, pack, draw(st.booleans()), preload, dataflow, outer, *kept),
-    )
+    plan = ContractionPlan(block_m, block_n, chunk, pack, draw(st.booleans()), preload, dataflow, outer, *kept)
+    return work, plan
 
 
 @st.composite
-def neighbourhoods(draw: st.DrawFn, arch: accelsim.Arch, reads: int, writes: int, *, weights: bool) -> Neighbourhood:
-    """Draw what a layer finds, what it loads for a later one, and where its tensors lie."""
-    busy = draw(st.sampled_from((0, 0, 3, 40)))
-    ready = draw(st.one_of(st.none(), st.integers(busy, busy + 70))) if weights else None
+def surrounded_contractions(draw: st.DrawFn, dataflow: str) -> Surrounded:
+    """Draw a contraction and where it stands among other layers."""
+    arch, work, plan = draw(contractions(dataflow))
+    around = draw(places(arch, 2, 1, waits=True))
+    busy = draw(st.sampled_from((0, 1, 30, 200)))
+    ready = None if work.dynamic_second or draw(st.booleans()) else busy + draw(st.integers(0, 60))
+    return arch, work, plan, around, Boundary(busy, ready)
+
+
+@st.composite
+def surrounded_streams(draw: st.DrawFn) -> Surrounded:
+    """Draw a layer without the array, and where it stands among other layers."""
+    arch = draw(machines("ws"))
+    entry = st.tuples(st.integers(1, 3), st.one_of(st.just(0), st.integers(1, 300)))
+    reads, writes = (tuple(draw(st.lists(entry, max_size=3))) for _ in range(2))
+    work = StreamWork("vector", reads, writes, draw(st.one_of(st.just(0), st.integers(1, 300))), (), 100)
+    blocks = draw(st.integers(1, 12))
+    kept = [draw(st.one_of(st.just(()), st.tuples(*[st.booleans()] * len(entries)))) for entries in (reads, writes)]
+    around = draw(places(arch, len(reads), len(writes), waits=False))
+    return arch, work, StreamPlan(blocks, *kept), around, Boundary(draw(st.sampled_from((0, 1, 30, 200))))
+
+
+@st.composite
+def places(draw: st.DrawFn, arch: accelsim.Arch, reads: int, writes: int, *, waits: bool) -> Surroundings:
+    """Draw what a layer loads for another one, and where everything lies: in any order, tensors may overlap."""
     address = st.integers(0, 60).map(lambda number: number * arch.dram_burst)
-    places = None
+    where = None
     if arch.dram_row_bytes:
-        places = Addresses(*(tuple(draw(address) for _ in range(count)) for count in (reads, writes)))
+        where = Addresses(*(tuple(draw(address) for _ in range(count)) for count in (reads, writes)))
     fetch = None
     if draw(st.booleans()):
-        k, n = draw(st.integers(1, 40)), draw(st.integers(1, 8))
-        later = ContractionWork(4, k, n, 1, None, False, 1, draw(st.sampled_from((4, 12))), 1, 4)
-        fetch = Prefetch(
-            later, ContractionPlan(4, n, draw(st.integers(1, k)), 1, False), draw(st.booleans()), draw(address)
-        )
-    return Neighbourhood(Surroundings(fetch, places), Boundary(busy, ready))
+        later = arch.with_dataflow(draw(st.sampled_from(DATAFLOWS)))
+        fetch = Prefetch(*draw(products(later, constant=True)), waits and draw(st.booleans()), draw(address))
+    return Surroundings(fetch, where)
 
 
 def assert_equal(found: LayerTiming, expected: LayerTiming) -> None:
     """Compare cycles, classes and counts."""
     assert found.cycles == expected.cycles
-    assert found.left == expected.left
     assert dict(found.classes) == dict(expected.classes)
     assert dict(found.events) == dict(expected.events)
+    assert found.left == expected.left
     assert sum(dict(found.classes).values()) == found.cycles
 
 
@@ -168,35 +191,34 @@ def assert_busy_once(intervals: tuple[Interval, ...]) -> None:
         assert all(a.end <= b.start for a, b in itertools.pairwise(ordered)), engine
 
 
-def assert_channel_once(arch: accelsim.Arch, intervals: tuple[Interval, ...]) -> None:
-    """A shared channel moves one command at a time."""
-    if arch.dram_channel == "shared":
-        assert_busy_once(
-            tuple(Interval("channel", i.what, i.start, i.end) for i in intervals if i.engine in ("load", "store"))
-        )
-
-
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
 def test_random_contractions_take_equal_cycles(dataflow: str) -> None:
     """Two executions of the contract, neither of which calls the other, agree to the cycle."""
 
-    @checked(700)
-    @given(contractions(dataflow), st.data())
-    def compare(case: tuple[accelsim.Arch, ContractionWork, ContractionPlan], data: st.DataObject) -> None:
-        arch, work, plan = case
-        near = data.draw(neighbourhoods(arch, 2, 1, weights=not work.dynamic_second))
-        trace = trace_layer(work, plan, arch, near.around, near.found)
-        assert_equal(trace.timing, time_layer(work, plan, arch, near.around, near.found))
-        assert_busy_once(trace.intervals)
-        assert_channel_once(arch, trace.intervals)
+    @checked(500)
+    @given(surrounded_contractions(dataflow))
+    def compare(case: Surrounded) -> None:
+        assert_equal(run(case).timing, by_recurrence(case))
 
     compare()
 
 
+def run(case: Surrounded, **options: bool) -> LayerTrace:
+    """Run a layer on the event model."""
+    arch, work, plan, around, found = case
+    return trace_layer(work, plan, arch, around, found, **options)
+
+
+def by_recurrence(case: Surrounded) -> LayerTiming:
+    """Time a layer by the recurrence."""
+    arch, work, plan, *place = case
+    return time_layer(work, plan, arch, *place)
+
+
 @checked(300)
 @given(st.sampled_from(DATAFLOWS).flatmap(contractions))
-def test_a_shared_channel_is_never_faster(case: tuple[accelsim.Arch, ContractionWork, ContractionPlan]) -> None:
-    """With one channel for both directions the bytes are the same, and nothing is gained."""
+def test_a_shared_channel_never_gains(case: Case) -> None:
+    """With one channel for both directions the bytes are the same and nothing is gained."""
     arch, work, plan = case
     arch = arch.evolve(dram_row_bytes=0)
     private, shared = (trace_layer(work, plan, arch.evolve(dram_channel=name)) for name in ("private", "shared"))
@@ -207,22 +229,10 @@ def test_a_shared_channel_is_never_faster(case: tuple[accelsim.Arch, Contraction
 
 
 @checked(400)
-@given(machines("ws"), st.data())
-def test_random_streams_take_equal_cycles(arch: accelsim.Arch, data: st.DataObject) -> None:
+@given(surrounded_streams())
+def test_random_streams_take_equal_cycles(case: Surrounded) -> None:
     """Layers without the array as well."""
-    amount = st.one_of(st.just(0), st.integers(1, 300))
-    runs = st.lists(st.tuples(st.integers(1, 3), amount), min_size=1, max_size=3)
-    reads, writes = (tuple(data.draw(runs)) for _ in range(2))
-    work = StreamWork("vector", reads, writes, data.draw(amount), (), 100)
-    flags = [
-        tuple(data.draw(st.booleans()) for _ in part) if data.draw(st.booleans()) else () for part in (reads, writes)
-    ]
-    plan = StreamPlan(data.draw(st.integers(1, 12)), *flags)
-    near = data.draw(neighbourhoods(arch, len(reads), len(writes), weights=False))
-    trace = trace_layer(work, plan, arch, near.around, near.found)
-    assert_equal(trace.timing, time_layer(work, plan, arch, near.around, near.found))
-    assert_busy_once(trace.intervals)
-    assert_channel_once(arch, trace.intervals)
+    assert_equal(run(case).timing, by_recurrence(case))
 
 
 @checked(500)
@@ -238,11 +248,19 @@ def test_spans_are_those_of_the_recurrence(case: tuple[ImageLayout, int], data: 
     assert needed_span(image, first, last) == tuple(int(edge) for edge in image_span(loop, first, last))
 
 
+@pytest.mark.parametrize("channel", CHANNELS)
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
 @pytest.mark.parametrize("side", [8, 16, 32])
-def test_the_digits_network_takes_equal_cycles(digits: Path, dataflow: str, side: int) -> None:
+def test_the_digits_network_takes_equal_cycles(digits: Path, dataflow: str, side: int, channel: str) -> None:
     """Every layer of our own network, finite buffers."""
-    arch = accelsim.Arch(array=(side, side), dataflow=dataflow)
+    compare_network(digits, accelsim.Arch(array=(side, side), dataflow=dataflow, dram_channel=channel))
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+def test_boundaries_and_rows_of_the_digits_network(digits: Path, dataflow: str, channel: str) -> None:
+    """The same with what layers have to do with each other."""
+    arch = accelsim.Arch(dataflow=dataflow, dram_channel=channel, prefetch_weights=True, dram_row_bytes=1024)
     compare_network(digits, arch)
 
 

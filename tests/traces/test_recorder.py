@@ -12,18 +12,20 @@ from hypothesis import strategies as st
 import accelsim
 from accelsim.event.recorder import BUFFERS
 from accelsim.event.run import LayerTrace, trace_layer
-from accelsim.plan import ContractionPlan, StreamPlan
+from accelsim.plan import ContractionPlan
 from accelsim.timing import LayerTiming
 from accelsim.weight_layout import pack_weights
-from accelsim.work import ContractionWork, StreamWork
+from accelsim.work import ContractionWork
 from tests.timing.test_event_model import (
     DATAFLOWS,
-    Neighbourhood,
+    Surrounded,
     checked,
-    contractions,
-    machines,
-    neighbourhoods,
+    run,
+    surrounded_contractions,
+    surrounded_streams,
 )
+
+OPERANDS = {"activations": "first", "weights": "second", "outputs": "output", "prefetch": "prefetch"}
 
 
 def assert_phases_partition(trace: LayerTrace) -> None:
@@ -54,50 +56,44 @@ def assert_buffers_suffice(trace: LayerTrace, arch: accelsim.Arch) -> None:
 
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
 def test_phases_and_buffers_of_random_contractions(dataflow: str) -> None:
-    """Whatever the neighbours leave and want; what is recorded changes no result."""
+    """Also with one channel for both directions, and among other layers; what is kept changes no result."""
 
-    @checked(200)
-    @given(contractions(dataflow), st.data())
-    def compare(case: tuple[accelsim.Arch, ContractionWork, ContractionPlan], data: st.DataObject) -> None:
-        arch, work, plan = case
-        near = data.draw(neighbourhoods(arch, 2, 1, weights=not work.dynamic_second))
-        trace = trace_layer(work, plan, arch, near.around, near.found)
+    @checked(300)
+    @given(surrounded_contractions(dataflow))
+    def compare(case: Surrounded) -> None:
+        trace = run(case)
         assert_phases_partition(trace)
-        assert_buffers_suffice(trace, arch)
-        assert_equal_without_keeping(work, plan, arch, near, trace.timing)
+        assert_buffers_suffice(trace, case[0])
+        assert_equal_without_keeping(case, trace.timing)
 
     compare()
 
 
-def assert_equal_without_keeping(
-    work: ContractionWork, plan: ContractionPlan, arch: accelsim.Arch, near: Neighbourhood, timing: LayerTiming
-) -> None:
+def assert_equal_without_keeping(case: Surrounded, timing: LayerTiming) -> None:
     """Without intervals, and with segments, the result is the same."""
-    bare = trace_layer(work, plan, arch, near.around, near.found, keep=False)
+    bare = run(case, keep=False)
     assert (bare.intervals, bare.phases, bare.levels) == ((), (), ())
     assert bare.timing == timing
-    assert trace_layer(work, plan, arch, near.around, near.found, segments=True).timing == timing
-
-
-@checked(200)
-@given(machines("ws"), st.data())
-def test_phases_and_buffers_of_random_streams(arch: accelsim.Arch, data: st.DataObject) -> None:
-    """Layers without the array as well, also where they move or compute nothing."""
-    amount = st.one_of(st.just(0), st.integers(1, 300))
-    reads, writes = (((1, data.draw(amount)),) for _ in range(2))
-    work = StreamWork("vector", reads, writes, data.draw(amount), (), 100)
-    near = data.draw(neighbourhoods(arch, 1, 1, weights=False))
-    trace = trace_layer(work, StreamPlan(data.draw(st.integers(1, 12))), arch, near.around, near.found)
-    assert_phases_partition(trace)
-    assert_buffers_suffice(trace, arch)
+    assert run(case, segments=True).timing == timing
 
 
 @checked(300)
-@given(st.sampled_from(DATAFLOWS).flatmap(contractions))
-def test_segments_are_the_bytes_of_their_command(case: tuple[accelsim.Arch, ContractionWork, ContractionPlan]) -> None:
+@given(surrounded_streams())
+def test_phases_and_buffers_of_random_streams(case: Surrounded) -> None:
+    """Layers without the array as well, also where they move or compute nothing."""
+    trace = run(case)
+    assert_phases_partition(trace)
+    assert_buffers_suffice(trace, case[0])
+
+
+@checked(300)
+@given(st.sampled_from(DATAFLOWS).flatmap(lambda dataflow: surrounded_contractions(dataflow)))
+def test_segments_are_the_bytes_of_their_command(case: Surrounded) -> None:
     """Segment by segment the bursts add up to what the command moves; weights' tiles do not overlap."""
-    arch, work, plan = case
-    trace, burst = trace_layer(work, plan, arch, segments=True), arch.dram_burst
+    arch, work, plan, *_ = case
+    assert isinstance(work, ContractionWork)
+    assert isinstance(plan, ContractionPlan)
+    trace, burst = run(case, segments=True), arch.dram_burst
     weights: dict[int, int] = {}
     for part in trace.intervals:
         if part.engine not in ("load", "store"):
@@ -109,7 +105,7 @@ def test_segments_are_the_bytes_of_their_command(case: tuple[accelsim.Arch, Cont
                 start = segment.start + number * segment.stride
                 bursts += (start + segment.length - 1) // burst - start // burst + 1
             useful += segment.count * segment.length
-            assert segment.operand == {"activations": "first", "weights": "second", "outputs": "output"}[part.what]
+            assert segment.operand == OPERANDS[part.what]
             if part.what == "weights" and not work.dynamic_second:
                 assert weights.setdefault(segment.start, segment.length) == segment.length
         assert (bursts * burst, useful) == (part.moved.burst_bytes, part.moved.useful_bytes)
