@@ -61,7 +61,7 @@ def test_some_load_crosses_a_boundary(digits: Path) -> None:
 
 @pytest.mark.parametrize("arch", MACHINES)
 def test_loads_stay_within_the_layers_and_never_overlap(digits: Path, arch: accelsim.Arch) -> None:
-    """Layers add up to the run; a load across a boundary is cut there and goes on at the first cycle of the next one."""
+    """Layers add up to the run; a load across a boundary is cut there and goes on in the first cycle of the next."""
     program = program_of(digits, arch)
     scene = set_scene("digits", program, arch, View())
     shown = activities(scene, arch)
