@@ -84,7 +84,7 @@ def assemble(
         arch.clock_ghz,
         arch.rows * arch.cols,
         layers,
-        EnergyInfo(table.name, table.source, units, scaling_energy(program.layers, timings, arch, table), behind),
+        EnergyInfo(table.name, table.described, units, scaling_energy(program.layers, timings, arch, table), behind),
         evaluation.verdict,
         versions(),
         dict(evaluation.outputs),

@@ -76,3 +76,50 @@ class EnergyDetail:
             "baselines": [baseline.to_dict() for baseline in self.baselines],
             "baseline_assumptions": self.assumptions,
         }
+
+
+@dataclass(frozen=True)
+class GateCount:
+    """Size of one processing element after synthesis, in generic gates.
+
+    relative: over the one whose accumulator has 32 bits and wraps.
+    """
+
+    accumulator_bits: int
+    overflow: str
+    cells: int
+    flip_flops: int
+    relative: float
+
+
+@dataclass(frozen=True)
+class TableDescription:
+    """What `accel-sim energy` shows.
+
+    table, source, file: which table; machine: what it is for, in words; operations: unit energies of arithmetic that
+    designs ask for; units: those of the machine's memories and array; area: see GateCount; area_source: its evidence.
+    """
+
+    table: str
+    source: str
+    file: str
+    machine: str
+    detail: EnergyDetail
+    operations: tuple[Mapping[str, Any], ...]
+    units: tuple[Mapping[str, Any], ...]
+    area: tuple[GateCount, ...] = ()
+    area_source: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the description as plain data."""
+        behind = self.detail.to_dict()
+        return {
+            "table": self.table,
+            "source": self.source,
+            "file": self.file,
+            "machine": self.machine,
+            "operations": [dict(unit) for unit in self.operations],
+            "units": [dict(unit) for unit in self.units],
+            **{key: behind[key] for key in ("rows", "laws", "scaling", "notes")},
+            "relative_area": {"source": self.area_source, "rows": [vars(row).copy() for row in self.area]},
+        }

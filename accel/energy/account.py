@@ -28,6 +28,11 @@ def unit_dict(unit: UnitEnergy) -> dict[str, Any]:
     return vars(unit) | {"rows": list(unit.rows)}
 
 
+def scaling_dict(table: EnergyTable) -> dict[str, Any] | None:
+    """Return the scaling of a table as plain data, None for its own technology."""
+    return None if table.scaling is None else vars(table.scaling) | {"source": SOURCE}
+
+
 def lines(charges: Iterable[Charge]) -> tuple[ChargeLine, ...]:
     """Return charges as lines that name their units."""
     return tuple(ChargeLine(charge.component, charge.action, charge.count, charge.unit.name) for charge in charges)
@@ -89,11 +94,10 @@ def detail(
     baselines = tuple(_baseline(form.name, format_bills, total) for form, format_bills in priced)
     named = {name for unit in units_used(bills) for name in unit.rows}
     named |= {name for _, others in priced for unit in units_used(others) for name in unit.rows}
-    scaling = None if table.scaling is None else vars(table.scaling) | {"source": SOURCE}
     return EnergyDetail(
         tuple(row.to_dict() for row in table.rows_named(named)),
         tuple(law.to_dict() for law in table.laws),
-        scaling,
+        scaling_dict(table),
         notes(table, arch, zero_gating=zero_gating),
         baselines,
         ASSUMPTIONS,

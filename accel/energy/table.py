@@ -36,8 +36,8 @@ def _remembered(
 class UnitEnergy:
     """Energy of one event in pJ, and where it comes from.
 
-    basis: measured, interpolated, extrapolated, assumed (taken as something else), scaled (to another technology),
-    imported (from an energy reference table) or given (by the user); law: how the value follows from the rows, ""
+    basis: measured, interpolated, extrapolated, each with ", scaled" where it was moved to another technology, assumed
+    (taken as something else), imported (from an energy reference table) or given (by the user); law: how the value follows from the rows, ""
     where it is a row; rows: names of the table's rows that it rests on.
     """
 
@@ -78,6 +78,16 @@ class EnergyTable:
     scaling: Scaling | None = None
     imported: tuple[Imported, ...] = field(default=())
     unused: tuple[str, ...] = ()
+
+    @property
+    def described(self) -> str:
+        """Return the source with what was done to it."""
+        parts = [self.source]
+        if self.scaling is not None:
+            parts.append(f"scaled to {self.scaling.to_nm:g} nm, {self.scaling.to_v:g} V, except DRAM")
+        if self.imported:
+            parts.append("some energies imported")
+        return "; ".join(parts)
 
     def points(self, component: str, operation: str) -> list[Point]:
         """Return the rows of one kind as points of a law, in rising order: of width, significand or capacity."""
@@ -123,9 +133,8 @@ class EnergyTable:
         unit = UnitEnergy(name, fitted.value_pj, fitted.basis, "; ".join(sources), law or fitted.law, fitted.rows)
         if self.scaling is None:
             return unit
-        before = f"{unit.basis}{': ' if unit.law else ''}{unit.law}"
-        text = f"{before}; {unit.value_pj:.9g} pJ {self.scaling.text}"
-        return replace(unit, value_pj=unit.value_pj * self.scaling.factor, basis="scaled", law=text)
+        text = f"{unit.law}{'; ' if unit.law else ''}{unit.value_pj:.9g} pJ {self.scaling.text}"
+        return replace(unit, value_pj=unit.value_pj * self.scaling.factor, basis=f"{unit.basis}, scaled", law=text)
 
     @_remembered
     def operation(self, name: str) -> UnitEnergy:
