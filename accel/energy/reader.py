@@ -27,6 +27,8 @@ from accelsim.errors import UsageError, nearest, printable
 
 _LARGEST_FILE = 1 << 20
 _MOST_ROWS = 10_000
+_STEEPEST = 2
+_ROUNDING = 1e-9  # equal energies per bit need not divide to equal floats
 _LARGEST_TEXT = 300
 _TOP = ("name", "source", "dram_point", "row", "law")
 _COMMON = ("component", "operation", "value", "unit", "node_nm", "voltage", "source", "basis")
@@ -244,9 +246,10 @@ def _check_rows(rows: Sequence[Row], file: str, point: object) -> None:
             f"dram_point is {printable(repr(point))}, and the rows of dram are "
             f"{', '.join(given) or 'none'}: add that row, or choose another point",
         )
-    technology = {(row.node_nm, row.voltage): row for row in rows if row.component not in ("dram", "static")}
+    chip = [row for row in rows if row.component not in ("dram", "static")]
+    technology = {(row.node_nm, row.voltage): row for row in reversed(chip)}
     if len(technology) > 1:
-        first, second, *_ = technology.values()
+        first, second, *_ = sorted(technology.values(), key=lambda row: row.number)
         _refuse(
             file,
             f"{_label(second)} is of {second.node_nm:g} nm at {second.voltage:g} V, {_label(first)} of "
@@ -273,12 +276,18 @@ def _check_rising(rows: Sequence[Row], file: str) -> None:
     for low, high in pairwise(ordered):
         if place(low) == place(high):
             _refuse(file, f"{_label(high)} has the capacity of {_label(low)}: give one word width per capacity")
-        if cost(high) < cost(low):
+        if cost(high) < cost(low) * (1 - _ROUNDING):
             per = " per bit" if cost(high) != high.value_pj else ""
             _refuse(
                 file,
                 f"{_label(high)} costs {cost(high):g} pJ{per}, less than {_label(low)} with {cost(low):g} pJ{per}: "
                 "correct one of them, energies have to rise with width and capacity",
+            )
+        if high.component == "memory" and cost(high) / cost(low) > (place(high) / place(low)) ** _STEEPEST:
+            _refuse(
+                file,
+                f"{_label(high)} costs {cost(high):g} pJ per bit, {_label(low)} {cost(low):g} pJ per bit: energy rises "
+                "faster than the square of the capacity: correct one of them",
             )
 
 

@@ -37,8 +37,8 @@ class UnitEnergy:
     """Energy of one event in pJ, and where it comes from.
 
     basis: measured, interpolated, extrapolated, each with ", scaled" where it was moved to another technology, assumed
-    (taken as something else), imported (from an energy reference table) or given (by the user); law: how the value follows from the rows, ""
-    where it is a row; rows: names of the table's rows that it rests on.
+    (taken as something else), imported (from an energy reference table) or given (by the user); law: how the value
+    follows from the rows, "" where it is a row; rows: names of the table's rows that it rests on.
     """
 
     name: str
