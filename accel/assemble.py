@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from accelsim.arch import Arch
 from accelsim.contraction import AccumulatorUse
-from accelsim.energy import COMPONENTS, EnergyTable, LayerEnergy, units_used
+from accelsim.energy import COMPONENTS, EnergyTable, LayerEnergy, gathered, units_used
 from accelsim.energy.account import detail, lines, unit_dict
+from accelsim.energy.bills import billed_macs
 from accelsim.fixed_point import scaling
 from accelsim.model import Model
 from accelsim.operators import HostOperator
@@ -93,9 +94,7 @@ def assemble(
 
 def _gated(row: LayerResult, layer: Layer, timing: LayerTiming, busy: int | None) -> LayerResult:
     """Say how many multiply-accumulates were gated, of those that the bill would have."""
-    if busy is None or not isinstance(layer.work, ContractionWork):
-        return row
-    return replace(row, gated_macs=timing.event("macs") - layer.work.inserted_zero_macs - busy)
+    return row if busy is None else replace(row, gated_macs=billed_macs(layer, timing) - busy)
 
 
 def versions() -> dict[str, str]:
@@ -142,6 +141,6 @@ def _layer_result(
         arithmetic=contraction.arithmetic if contraction else None,
         computed_by="onnxruntime" if isinstance(layer.operator, HostOperator) else "machine",
         off_array_macs=0 if isinstance(work, ContractionWork) else work.off_array_macs,
-        charges=lines(bill.charges),
+        charges=lines(gathered((bill,))),
         requantiser=scaling(layer.operator, () if isinstance(work, ContractionWork) else work.events),
     )

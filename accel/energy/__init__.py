@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from accelsim.energy.bills import price_layer
-    from accelsim.energy.charges import COMPONENTS, Charge, LayerEnergy, components, units_used
+    from accelsim.energy.charges import COMPONENTS, Charge, LayerEnergy, components, gathered, units_used
     from accelsim.energy.table import EnergyTable, UnitEnergy, load_table
     from accelsim.energy.units import Units, requantisation_events
 
@@ -20,6 +20,7 @@ _HOMES = {
     "Charge": "charges",
     "LayerEnergy": "charges",
     "components": "charges",
+    "gathered": "charges",
     "units_used": "charges",
     "EnergyTable": "table",
     "UnitEnergy": "table",
@@ -36,6 +37,7 @@ __all__ = [
     "UnitEnergy",
     "Units",
     "components",
+    "gathered",
     "load_table",
     "price_layer",
     "requantisation_events",

@@ -197,12 +197,19 @@ def _component(table: object, place: str) -> Iterator[_Entry]:
     for action in actions[: _MOST_ACTIONS + 1]:
         if not isinstance(action, dict) or not isinstance(action.get("name"), str):
             refuse("every action has a name, arguments and an energy")
-        label, energy = printable(action["name"], 30), action.get("energy")
+        label, energy = printable(action["name"], 30), _number(action.get("energy"))
         if isinstance(energy, bool) or not isinstance(energy, int | float):
             refuse(f"the energy of '{label}' must be a number in pJ, got {printable(repr(energy), 40)}")
         if not (math.isfinite(energy) and 0 <= energy <= 1e9):
             refuse(f"the energy of '{label}' must be from 0 to 1e9 pJ, got {energy:g}")
         yield _Entry(name, action["name"], float(energy))
+
+
+def _number(value: object) -> object:
+    """Return what YAML 1.2 takes for a number, such as 1e-05, as one; anything else as it is."""
+    if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]{1,3}", value):
+        return float(value)
+    return value
 
 
 def action_counts(layers: Sequence[Sequence[ChargeLine]], root: str = "accel_sim") -> str:

@@ -5,7 +5,8 @@ as many elements, so their capacity grows with the width; operands, multipliers 
 format; bytes of tensors of codes, on chip and in DRAM, grow with it (other tensors keep theirs). Floats accumulate in
 float32 and convert each output with one addition; they need no quantisation, so layers that only quantise or dequantise
 are left out. Integers keep the requantiser, take activations one bit wider for their zero point, and accumulators as
-much wider as their products. Arithmetic of the vector unit and layers that are float already stay as they are.
+much wider as their products. Products that are float already take the format too; arithmetic of the vector unit and
+operators of the host stay as they are.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from functools import partial
 from accelsim import operators as ops
 from accelsim.arch import Arch
 from accelsim.energy.bills import (
+    billed_macs,
     float_conversion,
     leakage,
-    price_layer,
     register_writes,
     requantisation,
     vector_arithmetic,
@@ -102,14 +103,12 @@ def price_formats(
     """
     machines = [(form, _Machine.of(form, arch, table)) for form in FORMATS]
     pairs = list(zip(layers, timings, strict=True))
-    return [(form, [_price(*pair, machine, arch, table) for pair in pairs]) for form, machine in machines]
+    return [(form, [_price(*pair, machine) for pair in pairs]) for form, machine in machines]
 
 
-def _price(layer: Layer, timing: LayerTiming, machine: _Machine, arch: Arch, table: EnergyTable) -> LayerEnergy:
+def _price(layer: Layer, timing: LayerTiming, machine: _Machine) -> LayerEnergy:
     """Return the bill of one layer in one format."""
     work = layer.work
-    if isinstance(work, ContractionWork) and work.arithmetic != "integer":
-        return price_layer(layer, timing, arch, table)
     if machine.form.is_float and isinstance(layer.operator, _CONVERSIONS):
         return LayerEnergy(())
     if isinstance(work, ContractionWork):
@@ -133,9 +132,10 @@ def _grown(count: int, before: int, after: int) -> int:
 def _array(layer: Layer, timing: LayerTiming, work: ContractionWork, machine: _Machine) -> list[Charge]:
     """Array, memories, requantiser and DRAM with other widths."""
     event, units, form = timing.event, machine.units, machine.form
-    macs, elements = event("macs") - work.inserted_zero_macs, event("requant_elements")
+    macs, elements = billed_macs(layer, timing), event("requant_elements")
     weight_bits = work.second_bits if work.dynamic_second else work.weight_bits
-    output_bits = _element_bits(layer.output_types[0], form)
+    integer = work.arithmetic == "integer"
+    output_bits = _element_bits(layer.output_types[0], form) if integer else form.bits
     written = -(-elements * output_bits // 8)
     activations = _grown(event("activation_fill_bytes"), work.first_bits, form.bits)
     weights = _grown(event("weight_fill_bytes"), weight_bits, form.bits)

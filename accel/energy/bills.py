@@ -127,12 +127,24 @@ def _row_sums(units: Units, layer: Layer, work: ContractionWork, elements: int) 
     ]
 
 
+def billed_macs(layer: Layer, timing: LayerTiming) -> int:
+    """Return the multiply-accumulates of a layer that cost energy: all but those with zeros inserted between pixels.
+
+    Row sums meet the same zeros as every output feature does.
+    """
+    work, plan = layer.work, layer.plan
+    if not isinstance(work, ContractionWork) or not isinstance(plan, ContractionPlan):
+        return 0
+    sums = work.row_sums * -(-work.n // plan.block_n)
+    return timing.event("macs") - work.inserted_zero_macs // max(work.n, 1) * (work.n + sums)
+
+
 def _array(
     timing: LayerTiming, units: Units, layer: Layer, work: ContractionWork, busy_macs: int | None
 ) -> list[Charge]:
     """Array, its memories and the requantiser (contract, section 6)."""
     event, arch = timing.event, units.arch
-    macs = event("macs") - work.inserted_zero_macs if busy_macs is None else busy_macs
+    macs = billed_macs(layer, timing) if busy_macs is None else busy_macs
     activation_bits = 8 * work.input_bytes
     weight_bits = work.second_bits if work.dynamic_second else work.weight_bits
     operand_bits = weight_operand_bits(layer.operator, work, arch)

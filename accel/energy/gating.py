@@ -8,6 +8,7 @@ point with `subtract`; weights less theirs, or raw codes and ones where row sums
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,7 +74,8 @@ def _image_counts(operator: ops.Convolution, codes: Array, out_shape: tuple[int,
     zero = operator.input.zero_point
     mask: Mask = (codes != (0 if fold else zero)).astype(np.int16)
     height, width = (1, out_shape[-1]) if codes.ndim == 3 else out_shape[-2:]
-    total: Counts | int = 0
+    channels = codes.shape[1] * (1 if operator.depth is None else operator.depth.kernel)
+    total = np.zeros((channels, math.prod(shape.kernel)), np.int64)
     for image in padded_images(mask, operator, out_shape, int(fold and zero != 0)):
         for axis, (step, start) in enumerate(zip(shape.insertion, shape.pads[:2], strict=True), 1):
             if step > 1:
@@ -83,9 +85,8 @@ def _image_counts(operator: ops.Convolution, codes: Array, out_shape: tuple[int,
             for i in range(shape.kernel[0])
             for j in range(shape.kernel[1])
         ]
-        total = total + np.stack([tap.sum(axis=(1, 2), dtype=np.int64) for tap in taps], axis=1)
-    counts: Counts = np.asarray(total, np.int64).reshape(operator.groups, -1)
-    return counts
+        total += np.stack([tap.sum(axis=(1, 2), dtype=np.int64) for tap in taps], axis=1)
+    return total.reshape(operator.groups, -1)
 
 
 def _pixels(image: Mask, axis: int, start: int, step: int, end: int) -> Mask:
@@ -101,7 +102,7 @@ def _window(
 ) -> Mask:
     """Return what one tap of the kernel meets at every output pixel."""
     rows, columns = (
-        slice(place * dilation, place * dilation + (size - 1) * stride + 1, stride)
+        slice(place * dilation, place * dilation + size * stride, stride)
         for place, size, stride, dilation in zip(tap, sizes, strides, dilations, strict=True)
     )
     return image[:, rows, columns]
