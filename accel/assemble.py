@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from accelsim.arch import Arch
 from accelsim.contraction import AccumulatorUse
 from accelsim.energy import COMPONENTS, EnergyTable, LayerEnergy, gathered, units_used
-from accelsim.energy.account import detail, lines, unit_dict
+from accelsim.energy.account import detail, lines
 from accelsim.energy.bills import billed_macs
+from accelsim.energy.notes import unit_dict
 from accelsim.fixed_point import scaling
 from accelsim.model import Model
 from accelsim.operators import HostOperator

@@ -29,7 +29,7 @@ def host_lines(result: Result) -> list[Text]:
         total = max(result.cycles, 1)
         for (operator, placement), cycles in ranked[:_NAMED]:
             times = f" x{len(cycles)}" if len(cycles) > 1 else ""
-            priced = _PRICED.get(placement, "only its DMA traffic is priced")
+            priced = _PRICED.get(placement, "timed as DMA traffic, arithmetic in energy only")
             name = printable(operator, 30)
             lines.append(f"{name}{times}: {sum(cycles) / total:.1%} of the cycles, {priced}")
         rest = ranked[_NAMED:]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accelsim.arch import Arch
-from accelsim.energy.account import notes, scaling_dict, unit_dict
+from accelsim.energy.notes import notes, scaling_dict, unit_dict
 from accelsim.energy.table import EnergyTable, UnitEnergy
 from accelsim.energy.units import Units
 from accelsim.energy_result import EnergyDetail, GateCount, TableDescription

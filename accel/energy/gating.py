@@ -60,8 +60,8 @@ def busy_macs(layer: Layer, inputs: Sequence[Array], arch: Arch) -> int | None:
 def _busy_columns(weights: ops.Weights, groups: int, row_sums: int) -> Counts:
     """Return for each group and k how many columns have a weight other than zero."""
     values = weights.values
-    zero = -weights.zero_points[:, None].astype(values.dtype) if row_sums else 0  # the raw code is w + z_w
-    busy: Counts = (values != zero).reshape(groups, -1, values.shape[1]).sum(axis=1, dtype=np.int64)
+    zeros = np.negative(weights.zero_points if row_sums else np.zeros(1, np.int32))  # the raw code is w + z_w
+    busy: Counts = (values != zeros[:, None]).reshape(groups, -1, values.shape[1]).sum(axis=1, dtype=np.int64)
     return busy
 
 

@@ -22,7 +22,7 @@ from accelsim.energy.rows import (
     Law,
     Row,
 )
-from accelsim.energy.table import EnergyTable
+from accelsim.energy.table import EnergyTable, place
 from accelsim.errors import UsageError, nearest, printable
 
 _LARGEST_FILE = 1 << 20
@@ -264,9 +264,6 @@ def _check_rising(rows: Sequence[Row], file: str) -> None:
 
     Memories are compared per bit of their words, floats by their significands.
     """
-
-    def place(row: Row) -> float:
-        return float(SIGNIFICANDS[row.variant] if row.component == "float" else row.capacity_bytes or row.width)
 
     def cost(row: Row) -> float:
         per_bit = row.component == "memory" or (row.component, row.operation) == ("integer", "multiply")

@@ -23,7 +23,7 @@ def _remembered(
     """Evaluate a law once per table and arguments: bills ask for the same few units thousands of times."""
 
     @wraps(method)
-    def remembered(self: EnergyTable, *args: Arguments.args, **kwargs: Arguments.kwargs) -> UnitEnergy:
+    def remembered(self: EnergyTable, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> UnitEnergy:
         key = (method.__name__, *args, *kwargs.values())
         if key not in self._known:
             self._known[key] = method(self, *args, **kwargs)
@@ -60,6 +60,13 @@ class Imported:
     source: str
 
 
+def place(row: Row) -> float:
+    """Return where a law sees a row: at its significand, its capacity in bytes, or its width in bits."""
+    if row.component == "float":
+        return float(SIGNIFICANDS[row.variant])
+    return float(row.capacity_bytes or row.width)
+
+
 @dataclass(frozen=True)
 class EnergyTable:
     """Unit energies of one technology; see data/energy/horowitz45.toml and docs/energy.md.
@@ -92,9 +99,7 @@ class EnergyTable:
     def points(self, component: str, operation: str) -> list[Point]:
         """Return the rows of one kind as points of a law, in rising order: of width, significand or capacity."""
         kind = [row for row in self.rows if (row.component, row.operation) == (component, operation)]
-        places = {"float": lambda row: SIGNIFICANDS[row.variant], "memory": lambda row: row.capacity_bytes}
-        place = places.get(component, lambda row: row.width)
-        made = [Point(float(place(row)), row.value_pj, row.name, row.basis) for row in kind]
+        made = [Point(place(row), row.value_pj, row.name, row.basis) for row in kind]
         return sorted(made, key=lambda point: point.x)
 
     @cached_property

@@ -16,6 +16,8 @@ from accelsim import Arch
 from accelsim.energy import COMPONENTS, EnergyTable, load_table, price_layer
 from accelsim.graph.lower import lower
 from accelsim.timing import time_program
+from tests.cli.test_host_lines import mixed_case
+from tests.strategies import Builder, Draw, Quantisation
 
 MODELS = (
     "resnet8_cifar10_int8", "resnet8_cifar10_qdq_u8s8", "resnet8_cifar10_qoperator_u8s8", "resnet8_cifar10_w4a8_qdq",
@@ -156,3 +158,32 @@ def test_digits_by_hand(digits: Path) -> None:
         assert sum(layer.energy_pj.values()) == pytest.approx(energy, rel=1e-12), layer.name
         total += energy
     assert result.energy_pj == pytest.approx(total, rel=1e-12)
+
+
+def test_host_operators_are_not_free() -> None:
+    """A float product off the array costs its multiply-accumulates in float32, beside its bytes."""
+    case = mixed_case()
+    result = accelsim.run(accelsim.load(case.model), None, case.inputs)
+    (layer,) = (layer for layer in result.layers if layer.placement == "host")
+    assert layer.off_array_macs == 6 * 48 * 4
+    assert layer.energy_pj["host"] == pytest.approx(6 * 48 * 4 * (3.7 + 0.9))
+    assert layer.energy_pj["dram"] == pytest.approx(layer.dram_bytes * 243.75)
+    assert recomputed(json.loads(result.to_json())) == pytest.approx(result.energy_pj, rel=1e-12)
+
+
+def test_host_operators_of_unknown_arithmetic_cost_something() -> None:
+    """Where nothing says how much is computed, each element that is produced costs one assumed float addition."""
+    build = Builder(Draw((91_002,), ties=False))
+    source = Quantisation(np.dtype(np.uint8), np.float32(0.02), 7)
+    real = build.activation((3, 10), source)
+    (values, _indices) = build.nodes_of("TopK", [real, build.constant(np.array([4]), np.int64)], 2)
+    case = build.finish(values, source)
+    result = accelsim.run(accelsim.load(case.model), None, case.inputs, values=False)
+    hosts = [layer for layer in result.layers if layer.placement == "host"]
+    assert hosts
+    units = {unit["name"]: unit for unit in result.energy.units}
+    assert (units["host_element"]["basis"], units["host_element"]["value_pj"]) == ("assumed", 0.9)
+    for layer in hosts:
+        (line,) = (line for line in layer.charges if line.component == "host")
+        assert line.count == 3 * 4 * 2
+        assert layer.energy_pj["host"] == pytest.approx(line.count * 0.9)
