@@ -16,8 +16,8 @@ _PRICED = {"vector": "priced on the vector unit", "array": "priced as float mult
 def host_lines(result: Result) -> list[Text]:
     """Return host operators with their counts and shares of the cycles, and the share of the MACs on the array.
 
-    An operator is a host operator when onnxruntime computes its values, whether the vector unit prices it or its bytes
-    only cross the DMA engine.
+    An operator is a host operator when onnxruntime computes its values, whether the vector unit prices it or only its
+    bytes take time, as DMA.
     """
     groups: dict[tuple[str, str], list[int]] = {}
     for layer in result.layers:
