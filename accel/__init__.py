@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from accelsim.arch import Arch, load_arch
     from accelsim.comparison import Comparison
     from accelsim.dump import Dump
+    from accelsim.energy.options import EnergyOptions
     from accelsim.errors import (
         AccelSimError,
         InvalidFileError,
@@ -43,6 +44,7 @@ _HOMES = {
     "Dump": "dump",
     "record": "golden",
     "verify": "golden",
+    "EnergyOptions": "energy.options",
     "AccelSimError": "errors",
     "InvalidFileError": "errors",
     "InvalidModelError": "errors",
@@ -62,6 +64,7 @@ __all__ = [
     "Arch",
     "Comparison",
     "Dump",
+    "EnergyOptions",
     "GemmTiming",
     "InvalidFileError",
     "InvalidModelError",

@@ -15,6 +15,7 @@ from accelsim.errors import ExitCode, printable
 if TYPE_CHECKING:
     from accelsim.arch import Arch
     from accelsim.dump import Dump
+    from accelsim.energy.options import EnergyOptions
     from accelsim.inputs import Array
     from accelsim.model import Model
     from accelsim.result import Result
@@ -120,13 +121,16 @@ def simulate_model(
     quiet: bool,
     dump: Dump | None,
     engine: str = "recurrence",
+    energy: EnergyOptions | None = None,
 ) -> Result:
     """Run a model, with progress on stderr when that is a terminal."""
     from accelsim.progress import layer_progress
     from accelsim.simulate import run as simulate
 
     with layer_progress(loaded.name, quiet=quiet) as progress:
-        return simulate(loaded, machine, arrays, seed=seed, check=check, progress=progress, dump=dump, engine=engine)
+        return simulate(
+            loaded, machine, arrays, seed=seed, check=check, progress=progress, dump=dump, engine=engine, energy=energy
+        )
 
 
 def exit_by_verdict(result: Result) -> None:

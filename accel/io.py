@@ -79,7 +79,7 @@ def written_atomically(path: Path) -> Iterator[IO[bytes]]:
         UsageError: the target is a folder, or its folder does not exist or cannot be written.
         ResourceLimitError: the file cannot be written; an older one is left as it was.
     """
-    _check_target(path)
+    check_target(path)
     temporary = path.parent / f"{path.name}.tmp-{os.getpid()}"
     try:
         temporary.unlink(missing_ok=True)
@@ -95,8 +95,16 @@ def written_atomically(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def _check_target(path: Path) -> None:
-    """Refuse a file that cannot be created, before any work is done."""
+def check_target(path: Path, option: str = "-o") -> None:
+    """Refuse a file that cannot be created, before any work is done.
+
+    Args:
+        path: the file.
+        option: which option named it.
+
+    Raises:
+        UsageError: names the file and the reason.
+    """
     folder = path.parent
     try:
         if "\0" in str(path):
@@ -111,7 +119,7 @@ def _check_target(path: Path) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise UsageError(f"cannot write {printable(str(path))}: {reason}: choose another file with -o") from None
+        raise UsageError(f"cannot write {printable(str(path))}: {reason}: choose another file with {option}") from None
 
 
 def write_through(path: Path, data: bytes) -> None:

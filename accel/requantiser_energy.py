@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 
 from accelsim.arch import Arch
-from accelsim.energy import EnergyTable, Units
+from accelsim.energy import EnergyTable, Units, requantisation_events
 from accelsim.fixed_point import FixedAdd, FixedMultiply
 from accelsim.operators import ElementwiseAdd, ElementwiseMultiply, GlobalAveragePool, Requantise
 from accelsim.program import Layer
-from accelsim.requantiser_table import requantisation_events
 from accelsim.timing import LayerTiming
 from accelsim.work_stream import vector_costs
 

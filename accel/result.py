@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.energy_result import ChargeLine, EnergyDetail
+
 SCHEMA_VERSION = 1
 
 
@@ -93,7 +95,8 @@ class LayerResult:
     computed_by: "machine", or "onnxruntime" for a host operator, whose values are the reference's own; off_array_macs:
     multiply-accumulates that such an operator does, which `macs` does not count; requantiser: the arithmetic that
     scales its outputs (f32, q31), None if nothing does; dataflow: of a layer on the array; kept_input, kept_output: all
-    that it reads, or writes, of activations stays in the scratchpad.
+    that it reads, or writes, of activations stays in the scratchpad; charges: the bill behind energy_pj; gated_macs:
+    multiply-accumulates with a zero operand, None where they were not counted.
     """
 
     name: str
@@ -119,6 +122,8 @@ class LayerResult:
     dataflow: str | None = None
     kept_input: bool = False
     kept_output: bool = False
+    charges: tuple[ChargeLine, ...] = ()
+    gated_macs: int | None = None
 
     @property
     def largest_stall(self) -> tuple[str, int] | None:
@@ -136,6 +141,7 @@ class LayerResult:
         row |= {"dataflow": self.dataflow, "kept_input": self.kept_input, "kept_output": self.kept_output}
         row |= {"cycle_classes": dict(self.cycle_classes), "utilisation": self.utilisation}
         row |= {"energy_pj": dict(self.energy_pj), "dram_bytes": self.dram_bytes, "arithmetic": self.arithmetic}
+        row |= {"charges": [line.to_dict() for line in self.charges], "gated_macs": self.gated_macs}
         row["acc"] = None if self.acc is None else vars(self.acc).copy()
         check = self.check
         row["check"] = None if check is None else vars(check) | {"verdict": check.verdict, "share": check.share}
@@ -270,13 +276,15 @@ class CheckResult:
 class EnergyInfo:
     """Where the picojoules come from: name of the table, its source, and every unit energy used.
 
-    scaling_pj: by mode of the requantiser, what all arithmetic costs that depends on the mode.
+    scaling_pj: by mode of the requantiser, what all arithmetic costs that depends on the mode; detail: rows, laws,
+    notes and baselines.
     """
 
     table: str
     source: str
     units: tuple[Mapping[str, Any], ...]
     scaling_pj: Mapping[str, float] = field(default_factory=dict)
+    detail: EnergyDetail = field(default_factory=EnergyDetail)
 
 
 @dataclass(frozen=True, eq=False)
@@ -355,6 +363,7 @@ class Result:
                 "source": self.energy.source,
                 "sources": [dict(unit) for unit in self.energy.units],
                 "scaling_pj": dict(self.energy.scaling_pj),
+                **self.energy.detail.to_dict(),
             },
             "check": self.check.to_dict(),
             "versions": dict(self.versions),

@@ -16,8 +16,8 @@ _PRICED = {"vector": "priced on the vector unit", "array": "priced as float mult
 def host_lines(result: Result) -> list[Text]:
     """Return host operators with their counts and shares of the cycles, and the share of the MACs on the array.
 
-    An operator is a host operator when onnxruntime computes its values, whether the vector unit prices it or its bytes
-    only cross the DMA engine.
+    An operator is a host operator when onnxruntime computes its values, whether the vector unit prices it or only its
+    bytes take time, as DMA.
     """
     groups: dict[tuple[str, str], list[int]] = {}
     for layer in result.layers:
@@ -29,7 +29,7 @@ def host_lines(result: Result) -> list[Text]:
         total = max(result.cycles, 1)
         for (operator, placement), cycles in ranked[:_NAMED]:
             times = f" x{len(cycles)}" if len(cycles) > 1 else ""
-            priced = _PRICED.get(placement, "only its DMA traffic is priced")
+            priced = _PRICED.get(placement, "timed as DMA traffic, arithmetic in energy only")
             name = printable(operator, 30)
             lines.append(f"{name}{times}: {sum(cycles) / total:.1%} of the cycles, {priced}")
         rest = ranked[_NAMED:]
