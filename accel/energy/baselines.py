@@ -137,6 +137,7 @@ def _array(layer: Layer, timing: LayerTiming, work: ContractionWork, machine: _M
     integer = work.arithmetic == "integer"
     output_bits = _element_bits(layer.output_types[0], form) if integer else form.bits
     written = -(-elements * output_bits // 8)
+    stored = written if event("dram_write_bytes") else 0  # as on the machine itself
     activations = _grown(event("activation_fill_bytes"), work.first_bits, form.bits)
     weights = _grown(event("weight_fill_bytes"), weight_bits, form.bits)
     filled = event("activation_fill_bytes") + event("weight_fill_bytes")
@@ -145,7 +146,7 @@ def _array(layer: Layer, timing: LayerTiming, work: ContractionWork, machine: _M
         Charge("mac", macs, machine.multiplier, "multiply"),
         Charge("mac", macs, machine.adder, "add"),
         Charge("activation_sram", event("activation_reads"), units.activation(form.bits), "read"),
-        *words_moved("activation_sram", partial(units.activation, 8), written, activations + written),
+        *words_moved("activation_sram", partial(units.activation, 8), stored, activations + written),
         Charge("weight_sram", event("weight_reads"), units.weight(form.bits), "read"),
         *words_moved("weight_sram", partial(units.weight, 8), 4 * event("bias_reads"), weights),
         *words_moved("accumulator_sram", units.accumulator, event("acc_reads") + elements, event("acc_writes")),
@@ -165,10 +166,12 @@ def _stream(layer: Layer, timing: LayerTiming, machine: _Machine) -> list[Charge
         after = sum(kind.elements * _element_bits(kind, form) for kind in kinds)
         return _grown(timing.event(name), before, after)
 
-    moved = grown("useful_read_bytes", layer.input_types) + grown("useful_write_bytes", layer.output_types)
+    loaded, stored = grown("useful_read_bytes", layer.input_types), grown("useful_write_bytes", layer.output_types)
+    read = loaded + grown("kept_read_bytes", layer.input_types)
+    written = stored + grown("kept_write_bytes", layer.output_types)
     reads, writes = grown("dram_read_bytes", layer.input_types), grown("dram_write_bytes", layer.output_types)
     return [
-        *words_moved("activation_sram", partial(units.activation, 8), moved, moved),
+        *words_moved("activation_sram", partial(units.activation, 8), read + stored, written + loaded),
         *vector_arithmetic(timing, units, layer, form.name if form.is_float else None),
         *words_moved("dram", units.dram, reads, writes),
     ]
