@@ -377,7 +377,7 @@ def _vector(timing: LayerTiming, units: Units, layer: Layer) -> list[Charge]:
     for name, count in timing.events:
         if name == "requantisation":
             charges += _requantisation(count, units, layer)
-        elif not name.endswith("_bytes"):
+        elif not name.endswith(("_bytes", "_misses")):
             charges.append(Charge("vector", count, units.arithmetic(name)))
     return charges
 
