@@ -59,7 +59,7 @@ def time_layer(
         work: the layer's work.
         plan: its blocking on this machine.
         arch: the machine.
-        around: what it loads for a later layer, and where its tensors lie.
+        around: what it loads for a later layer, and where its tensors lie; without addresses there is no row model.
         found: what the layer before it has left.
     """
     if isinstance(work, ContractionWork) and isinstance(plan, ContractionPlan):
@@ -136,7 +136,9 @@ def _time_contraction(
     machine = array_spec(arch.with_dataflow(plan.dataflow))
     classes, events, left = _counters()
     boundary, offsets = _boundary(arch, around, found), _NO_OFFSETS
-    if around.addresses is not None:
+    if around.addresses is None:
+        machine = machine._replace(row_bytes=0)
+    else:
         first, second = around.addresses.reads
         bases = {"first_base": first, "second_base": second, "output_base": around.addresses.writes[0]}
         boundary = boundary._replace(**bases)
@@ -194,7 +196,7 @@ def _time_stream(work: StreamWork, plan: StreamPlan, arch: Arch, around: Surroun
         arch.dram_bytes_per_cycle,
         arch.dram_latency,
         int(arch.dram_channel == "shared"),
-        arch.dram_row_bytes,
+        arch.dram_row_bytes if around.addresses is not None else 0,
         arch.dram_row_miss,
         arch.dram_banks,
     )

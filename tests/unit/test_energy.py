@@ -267,3 +267,10 @@ def test_every_event_has_a_price(program: Program, table: EnergyTable) -> None:
                 continue
             events = (*timing.events[:index], (name, 2 * count), *timing.events[index + 1 :])
             assert price_layer(layer, replace(timing, events=events), arch, table).total_pj > total, (layer.name, name)
+
+
+def test_row_misses_take_time_not_energy(digits: Path) -> None:
+    """The row model changes cycles; its misses are inside of the range of DRAM energies, and no operation."""
+    plain, rows = (accelsim.run(digits, Arch(dram_row_bytes=size), values=False) for size in (0, 2048))
+    assert rows.cycles > plain.cycles
+    assert rows.energy_pj == plain.energy_pj
