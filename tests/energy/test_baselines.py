@@ -48,7 +48,7 @@ def product_layer(arch: Arch) -> tuple[Layer, LayerTiming]:
     layer = planned(operator, [np.zeros((M, K), np.uint8)], (M, N), arch)
     target = TensorType.of("uint8", (M, N))
     work = describe_work(operator, layer.input_types, (target,))
-    layer = replace(layer, output_types=(target,), work=work, plan=choose_plan("layer", work, arch))
+    layer = replace(layer, output_types=(target,), work=work, plan=choose_plan("layer", work, arch).plan)
     return layer, time_layer(layer.work, layer.plan, arch)
 
 

@@ -69,7 +69,7 @@ def planned(operator: ops.Operator, sources: list[Array], out_shape: tuple[int, 
     target = (TensorType.of("int32", out_shape),)
     work = machine_work(describe_work(operator, inputs, target), operator, arch)
     names = tuple(f"x{index}" for index in range(len(sources)))
-    return Layer("layer", "Conv", operator, names, ("y",), inputs, target, work, choose_plan("layer", work, arch))
+    return Layer("layer", "Conv", operator, names, ("y",), inputs, target, work, choose_plan("layer", work, arch).plan)
 
 
 def assert_counted(layer: Layer, inputs: tuple[Array, ...], arch: Arch) -> tuple[int, int]:
