@@ -120,8 +120,8 @@ VECTOR = {
 def test_digits_by_hand(digits: Path) -> None:
     """The energy of the digits network from shapes, the contract's counts and Horowitz' numbers, all written out.
 
-    One image on 16x16 WS with 512 accumulator rows of 32 bits, every activation through DRAM. For products (M, K, N, groups) section 6 gives the words
-    read and written; DRAM and the bytes that it fills are taken from the run.
+    One image on 16x16 WS with 512 accumulator rows of 32 bits, every activation through DRAM. For products (M, K, N,
+    groups) section 6 gives the words read and written; DRAM and the bytes that it fills are taken from the run.
     """
     result = accelsim.run(digits, Arch(keep_activations=False), values=False)
     a = (3.1 - 4 * 0.2) / (32 * 32 - 4 * 8 * 8)  # E = a w1 w2 + b (w1 + w2) / 2 through 0.2 pJ and 3.1 pJ
