@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.arch import Arch
+from accelsim.compulsory import compulsory_bytes
 from accelsim.contraction import AccumulatorUse
 from accelsim.energy import COMPONENTS, LayerEnergy, load_table, units_used
 from accelsim.fixed_point import scaling
@@ -27,6 +28,7 @@ from accelsim.result import (
     ModelInfo,
     Result,
 )
+from accelsim.timeline import Timeline
 from accelsim.timing import LayerTiming
 from accelsim.version import __version__
 from accelsim.work import ContractionWork
@@ -55,6 +57,7 @@ def assemble(
     timings: Sequence[LayerTiming],
     bills: Sequence[LayerEnergy],
     evaluation: Evaluation,
+    timeline: Timeline | None = None,
 ) -> Result:
     """Build the result from what each stage produced, all sequences in layer order."""
     parts = zip(program.layers, timings, bills, evaluation.uses, evaluation.checks, strict=True)
@@ -75,6 +78,7 @@ def assemble(
         evaluation.verdict,
         versions(),
         dict(evaluation.outputs),
+        timeline,
     )
 
 
@@ -123,4 +127,10 @@ def _layer_result(
         computed_by="onnxruntime" if isinstance(layer.operator, HostOperator) else "machine",
         off_array_macs=0 if isinstance(work, ContractionWork) else work.off_array_macs,
         requantiser=scaling(layer.operator, () if isinstance(work, ContractionWork) else work.events),
+        inputs=layer.inputs,
+        outputs=layer.outputs,
+        dram_read_bytes=timing.event("dram_read_bytes"),
+        dram_write_bytes=timing.event("dram_write_bytes"),
+        compulsory_dram_bytes=sum(compulsory_bytes(layer)),
+        lane_operations=0 if isinstance(work, ContractionWork) else work.lane_operations,
     )

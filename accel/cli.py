@@ -33,6 +33,7 @@ from accelsim.cli_options import (
     Seed,
     Settings,
     ShapesFile,
+    TimelineLayer,
     Verbose,
     dump_into,
     exit_by_verdict,
@@ -102,18 +103,31 @@ def run(
     dump: DumpFolder = None,
     dump_tensor: DumpTensor = None,
     timing: cli_gemm.ModelTiming = "native",
+    timeline: TimelineLayer = None,
     debug: Debug = False,
 ) -> None:
     """Run a model: outputs, cycles, energy, and the verdict against onnxruntime."""
     from accelsim.engines import check_engine
     from accelsim.io import check_folder, write_result
+    from accelsim.record_timeline import TimelineRequest
 
     machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
     folder = None if output is None else check_folder(output)
     dumping = dump_into(dump, dump_tensor)
     engine = check_engine(engine)
     loaded, arrays = load_inputs(model, input_file, external_data, reference)
-    result = simulate_model(loaded, arrays, machine, seed, check=not no_check, quiet=quiet, dump=dumping, engine=engine)
+    wanted = TimelineRequest(timeline) if timeline is not None or folder is not None else None
+    result = simulate_model(
+        loaded,
+        arrays,
+        machine,
+        seed,
+        check=not no_check,
+        quiet=quiet,
+        dump=dumping,
+        engine=engine,
+        timeline=wanted,
+    )
     if folder is not None:
         write_result(result, folder)
     with printing():

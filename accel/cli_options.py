@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from accelsim.dump import Dump
     from accelsim.inputs import Array
     from accelsim.model import Model
+    from accelsim.record_timeline import TimelineRequest
     from accelsim.result import Result
 
 EXIT_CODES = (
@@ -55,6 +56,12 @@ Engine = Annotated[
 DumpFolder = Annotated[str | None, typer.Option("--dump", metavar="DIR", help="Write both sides of every tensor.")]
 DumpTensor = Annotated[
     str | None, typer.Option("--dump-tensor", metavar="TEXT", help="Only tensors whose name contains this text.")
+]
+TimelineLayer = Annotated[
+    str | None,
+    typer.Option(
+        "--timeline", metavar="LAYER", help="Keep the timeline of this layer in the result; with -o, of the slowest."
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -118,13 +125,24 @@ def simulate_model(
     quiet: bool,
     dump: Dump | None,
     engine: str = "recurrence",
+    timeline: TimelineRequest | None = None,
 ) -> Result:
     """Run a model, with progress on stderr when that is a terminal."""
     from accelsim.progress import layer_progress
     from accelsim.simulate import run as simulate
 
     with layer_progress(loaded.name, quiet=quiet) as progress:
-        return simulate(loaded, machine, arrays, seed=seed, check=check, progress=progress, dump=dump, engine=engine)
+        return simulate(
+            loaded,
+            machine,
+            arrays,
+            seed=seed,
+            check=check,
+            progress=progress,
+            dump=dump,
+            engine=engine,
+            timeline=timeline,
+        )
 
 
 def exit_by_verdict(result: Result) -> None:

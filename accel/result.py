@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.timeline import Timeline
+
 SCHEMA_VERSION = 1
 
 
@@ -92,7 +94,10 @@ class LayerResult:
 
     computed_by: "machine", or "onnxruntime" for a host operator, whose values are the reference's own; off_array_macs:
     multiply-accumulates that such an operator does, which `macs` does not count; requantiser: the arithmetic that
-    scales its outputs (f32, q31), None if nothing does.
+    scales its outputs (f32, q31), None if nothing does; inputs, outputs: tensor names, which are the edges of the graph;
+    dram_read_bytes, dram_write_bytes: the two directions of `dram_bytes`; compulsory_dram_bytes: every needed operand
+    once, every result once; lane_operations: of the vector unit. The last six are None in results of versions that did
+    not write them.
     """
 
     name: str
@@ -115,6 +120,12 @@ class LayerResult:
     computed_by: str = "machine"
     off_array_macs: int = 0
     requantiser: str | None = None
+    inputs: tuple[str, ...] | None = None
+    outputs: tuple[str, ...] | None = None
+    dram_read_bytes: int | None = None
+    dram_write_bytes: int | None = None
+    compulsory_dram_bytes: int | None = None
+    lane_operations: int | None = None
 
     @property
     def largest_stall(self) -> tuple[str, int] | None:
@@ -131,6 +142,10 @@ class LayerResult:
         row |= {"computed_by": self.computed_by, "off_array_macs": self.off_array_macs}
         row |= {"cycle_classes": dict(self.cycle_classes), "utilisation": self.utilisation}
         row |= {"energy_pj": dict(self.energy_pj), "dram_bytes": self.dram_bytes, "arithmetic": self.arithmetic}
+        for name in ("dram_read_bytes", "dram_write_bytes", "compulsory_dram_bytes", "lane_operations"):
+            row[name] = getattr(self, name)
+        row["inputs"] = None if self.inputs is None else list(self.inputs)
+        row["outputs"] = None if self.outputs is None else list(self.outputs)
         row["acc"] = None if self.acc is None else vars(self.acc).copy()
         check = self.check
         row["check"] = None if check is None else vars(check) | {"verdict": check.verdict, "share": check.share}
@@ -287,6 +302,7 @@ class Result:
     check: CheckResult
     versions: Mapping[str, str]
     outputs: Mapping[str, NDArray[np.generic]] = field(repr=False)
+    timeline: Timeline | None = None
 
     @property
     def cycles(self) -> int:
@@ -353,6 +369,7 @@ class Result:
             },
             "check": self.check.to_dict(),
             "versions": dict(self.versions),
+            "timeline": None if self.timeline is None else self.timeline.to_dict(),
         }
 
     def to_json(self) -> str:

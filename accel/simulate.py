@@ -22,6 +22,7 @@ from accelsim.inputs import check_inputs, draw_inputs
 from accelsim.model import Model, load
 from accelsim.packed import widened
 from accelsim.program import Program
+from accelsim.record_timeline import TimelineRequest, check_request, record_timeline
 from accelsim.result import Result
 
 Array = NDArray[np.generic]
@@ -41,6 +42,7 @@ def run(
     progress: Progress | None = None,
     dump: Dump | None = None,
     observe: Observer | None = None,
+    timeline: TimelineRequest | None = None,
 ) -> Result:
     """Run a model on a machine: exact integer outputs, cycles, energy and the verdict against onnxruntime.
 
@@ -56,6 +58,7 @@ def run(
             after each layer's time where that takes long.
         dump: takes both sides of every compared tensor.
         observe: called with the values of each layer of the free run, after they were compared.
+        timeline: also keep what the engines did during one layer, as the event model sees it.
 
     Raises:
         AccelSimError: anything the user can do something about; see accelsim.errors.
@@ -69,6 +72,8 @@ def run(
     given = None if inputs is None else check_inputs(inputs, model.inputs())
     bound = model.bind(None if given is None else {name: array.shape for name, array in given.items()})
     program = lower(bound.graph, arch)
+    if timeline is not None:
+        check_request(timeline, program, model.name)
     timings = time_with(engine, program, arch, progress)
     table = load_table()
     bills = [price_layer(layer, timing, arch, table) for layer, timing in zip(program.layers, timings, strict=True)]
@@ -84,7 +89,8 @@ def run(
         evaluation = _evaluate(program, feeds, accumulator, checker, _watching(program, progress, observe))
         if dump is not None:
             dump.finish(model.name, evaluation.verdict.reference)
-    return assemble(model, arch, program, timings, bills, evaluation)
+    bars = None if timeline is None else record_timeline(timeline, program, timings, arch)
+    return assemble(model, arch, program, timings, bills, evaluation, bars)
 
 
 def _watching(
