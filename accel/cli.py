@@ -134,12 +134,10 @@ def run(
         if json_output:
             sys.stdout.write(result.to_json())
         elif not quiet:
-            from accelsim.reports.terminal import make_console, print_run, print_verbose
+            from accelsim.reports.summary import print_run
+            from accelsim.reports.terminal import make_console
 
-            console = make_console()
-            print_run(result, console)
-            if verbose:
-                print_verbose(result, console)
+            print_run(result, make_console(), verbose=verbose)
     exit_by_verdict(result)
 
 

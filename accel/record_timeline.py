@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
 
 from accelsim.arch import Arch
 from accelsim.errors import UsageError, printable
 from accelsim.event.recorder import Interval
-from accelsim.event.run import LayerTrace, trace_layer
 from accelsim.plan import ContractionPlan
 from accelsim.program import Layer, Program
 from accelsim.timeline import Bar, Timeline
 from accelsim.timing import LayerTiming
+from accelsim.traces.timeline import View, run_scene, set_scene, visible
 
 # The event model takes about 0.1 ms per tile; a layer with more tiles is not run for a picture's sake.
 LARGEST_TILES = 20_000
@@ -71,7 +70,14 @@ def record_timeline(
         )
         return Timeline(layer.name, ranked[0], timings[ranked[0]].cycles, 0, (), note)
     passed = "" if number == ranked[0] else f"layers with more cycles have more than {LARGEST_TILES:,} tiles"
-    return _timeline(layer, number, trace_layer(layer.work, layer.plan, arch), passed)
+    start = sum(timing.cycles for timing in timings[:number])
+    cycles = timings[number].cycles
+    scene = set_scene(layer.name, program, arch, View(None, start, start + cycles))
+    parts: list[Interval] = []
+    for placed, trace in run_scene(scene, arch):
+        activity = visible(scene, arch, placed, trace)
+        parts += [*activity.phases, *activity.intervals]
+    return _timeline(Timeline(layer.name, number, cycles, cycles, (), passed), parts, start)
 
 
 def _tiles(layer: Layer, timing: LayerTiming) -> int:
@@ -79,25 +85,26 @@ def _tiles(layer: Layer, timing: LayerTiming) -> int:
     return timing.event("tiles") if isinstance(layer.plan, ContractionPlan) else layer.plan.blocks
 
 
-def _timeline(layer: Layer, number: int, trace: LayerTrace, passed: str) -> Timeline:
-    """Keep the first bars, cut at the cycle from which not all are kept."""
-    parts = sorted(chain(_joined(trace.phases), trace.intervals), key=lambda part: (part.start, part.engine, part.end))
-    cycles, until = trace.timing.cycles, trace.timing.cycles
-    note = passed
-    if len(parts) > LARGEST_BARS:
-        until = max(parts[LARGEST_BARS].start, 1)
-        cut = f"the first {until:,} of {cycles:,} cycles, at most {LARGEST_BARS:,} bars; accel-sim trace shows the rest"
-        note = f"{passed}; {cut}" if passed else cut
-    kept = [part for part in parts[:LARGEST_BARS] if part.start < until]
-    bars = tuple(Bar(part.engine, part.what, part.start, min(part.end, until)) for part in kept)
-    return Timeline(layer.name, number, cycles, until, bars, note)
+def _timeline(whole: Timeline, parts: Sequence[Interval], start: int) -> Timeline:
+    """Keep the first bars, cut at the cycle from which not all are kept.
 
-
-def _joined(phases: Sequence[Interval]) -> list[Interval]:
-    """Join phases of the same class that follow each other."""
-    joined: list[Interval] = []
-    for phase in sorted(phases, key=lambda part: part.start):
-        if joined and joined[-1].what == phase.what and joined[-1].end == phase.start:
-            phase = Interval(phase.engine, phase.what, joined.pop().start, phase.end)
-        joined.append(phase)
-    return joined
+    Args:
+        whole: the timeline without bars.
+        parts: what happened, in cycles of the run.
+        start: cycle of the run in which the layer starts.
+    """
+    ordered = sorted(parts, key=lambda part: (part.start, part.engine, part.end, part.what))
+    until, note = whole.cycles, whole.note
+    if len(ordered) > LARGEST_BARS:
+        until = max(ordered[LARGEST_BARS].start - start, 1)
+        cut = (
+            f"the first {until:,} of {whole.cycles:,} cycles, at most {LARGEST_BARS:,} bars; "
+            "accel-sim trace shows the rest"
+        )
+        note = f"{note}; {cut}" if note else cut
+    bars = tuple(
+        Bar(part.engine, part.what, part.start - start, min(part.end - start, until))
+        for part in ordered[:LARGEST_BARS]
+        if part.start - start < until
+    )
+    return replace(whole, until=until, bars=bars, note=note)

@@ -127,11 +127,7 @@ def _machine(part: schema.ResultPart, label: str) -> tuple[int, float]:
 def _rows(sources: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
     """Keep the scalars of the table's rows, whatever columns it has."""
     return tuple(
-        {
-            key: value
-            for key, value in row.items()
-            if isinstance(value, str | int | float) and len(str(value)) < 1 << 14
-        }
+        {key: value for key, value in row.items() if isinstance(value, str | int | float) and len(str(value)) < 1 << 14}
         for row in sources
     )
 

@@ -10,7 +10,8 @@ import numpy as np
 from rich.console import Console
 
 import accelsim
-from accelsim.reports.terminal import WIDTH, print_run
+from accelsim.reports.summary import print_run
+from accelsim.reports.terminal import WIDTH
 from accelsim.traces.timeline import View
 from accelsim.tracing import write_trace
 
