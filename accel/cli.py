@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from accelsim import cli_gemm, cli_golden, cli_trace
+from accelsim import cli_gemm, cli_golden, cli_report, cli_trace
 from accelsim.cli_options import (
     EXIT_CODES,
     AccBits,
@@ -217,6 +217,8 @@ def ops(
 app.command(epilog=EXIT_CODES)(cli_gemm.gemm)
 app.command(epilog=EXIT_CODES)(cli_golden.record)
 app.command(epilog=EXIT_CODES)(cli_golden.verify)
+app.command(epilog=EXIT_CODES)(cli_report.report)
+app.command(epilog=EXIT_CODES)(cli_report.compare)
 app.command(epilog=EXIT_CODES)(cli_trace.trace)
 
 

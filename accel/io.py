@@ -79,7 +79,7 @@ def written_atomically(path: Path) -> Iterator[IO[bytes]]:
         UsageError: the target is a folder, or its folder does not exist or cannot be written.
         ResourceLimitError: the file cannot be written; an older one is left as it was.
     """
-    _check_target(path)
+    check_target(path)
     temporary = path.parent / f"{path.name}.tmp-{os.getpid()}"
     try:
         temporary.unlink(missing_ok=True)
@@ -95,8 +95,12 @@ def written_atomically(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def _check_target(path: Path) -> None:
-    """Refuse a file that cannot be created, before any work is done."""
+def check_target(path: Path) -> None:
+    """Refuse a file that cannot be created, before any work is done.
+
+    Raises:
+        UsageError: names the file and the reason.
+    """
     folder = path.parent
     try:
         if "\0" in str(path):

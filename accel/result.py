@@ -94,10 +94,10 @@ class LayerResult:
 
     computed_by: "machine", or "onnxruntime" for a host operator, whose values are the reference's own; off_array_macs:
     multiply-accumulates that such an operator does, which `macs` does not count; requantiser: the arithmetic that
-    scales its outputs (f32, q31), None if nothing does; inputs, outputs: tensor names, which are the edges of the graph;
-    dram_read_bytes, dram_write_bytes: the two directions of `dram_bytes`; compulsory_dram_bytes: every needed operand
-    once, every result once; lane_operations: of the vector unit. The last six are None in results of versions that did
-    not write them.
+    scales its outputs (f32, q31), None if nothing does; inputs, outputs: tensor names, which are the edges of the
+    graph; dram_read_bytes, dram_write_bytes: the two directions of `dram_bytes`; compulsory_dram_bytes: every needed
+    operand once, every result once; lane_operations: of the vector unit. The last six are None in results of versions
+    that did not write them.
     """
 
     name: str

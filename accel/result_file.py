@@ -119,7 +119,7 @@ def _machine(part: schema.ResultPart, label: str) -> tuple[int, float]:
     whole = [value for value in (rows, cols) if type(value) is int and 0 < value < 1 << 20]
     if len(whole) != 2 or type(clock) not in (int, float) or not isinstance(clock, int | float) or clock <= 0:
         raise InvalidFileError(
-            f"{label} is not a valid result: arch lacks array.rows, array.cols or clock.ghz: it is damaged or was altered"
+            f"{label} is not a valid result: arch lacks array.rows, array.cols or clock.ghz: it is damaged or altered"
         )
     return whole[0] * whole[1], float(clock)
 

@@ -1,4 +1,4 @@
-"""What result.json holds, checked on the way in: types, ranges and sizes of every key that is read; others are let pass.
+"""What result.json holds, checked on the way in: types, ranges and sizes of every key that is read; others may follow.
 
 Files of earlier versions lack keys that were added since; their values are then None, and what shows them says so.
 """

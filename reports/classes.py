@@ -1,7 +1,7 @@
-"""Classes of cycles, components of energy and engines as people see them: names, colours, and what a class waits for.
+"""Classes of cycles and components of energy as people see them: names, colours, and what a class waits for.
 
-The colours are those of Okabe and Ito, which people with any kind of colour vision can tell apart, and darker or lighter
-neighbours of them for classes of the same cause.
+The colours are those of Okabe and Ito, which people with any kind of colour vision can tell apart, and darker or
+lighter neighbours of them for classes of the same cause.
 """
 
 from __future__ import annotations
