@@ -36,7 +36,7 @@ def layers_table(view: View) -> Table:
             (
                 *_name(row),
                 *text_cells(printable(layer.op, 40), printable(layer.placement, 20), shape, f"{layer.macs:,}"),
-                *text_cells(f"{layer.cycles:,}", used, row.bound.verdict if layer.cycles else "-"),
+                *text_cells(f"{layer.cycles:,}", used, row.bound.key or "-"),
                 *text_cells(unit.text(row.energy_pj), f"{layer.dram_bytes:,}"),
                 Cell(verdict, _TONES.get(verdict, "")),
             )
@@ -47,7 +47,7 @@ def layers_table(view: View) -> Table:
         unit.text(result.energy_pj), f"{result.dram_bytes:,}", result.check.verdict,
     )  # fmt: skip
     heads = columns(
-        "##", "layer", "operator", "where", "M x K x N", "#MACs", "#cycles", "#utilisation [%]", "mostly",
+        "##", "layer", "operator", "where", "M x K x N", "#MACs", "#cycles", "#utilisation [%]", "bound by",
         f"#energy [{unit.name}]", "#DRAM [B]", "verdict",
     )  # fmt: skip
     return Table("layers", heads, tuple(rows), totals)
@@ -96,14 +96,14 @@ def roofline_table(view: View) -> Table:
     """Return the points of the roofline, and the layers that have no place on it."""
     heads = columns(
         "##", "layer", "where", "#operations", "#bytes", "#operations per byte", "#reached [per cycle]",
-        "#possible [per cycle]", "#reached [%]", "roof", "cycles are mostly",
+        "#possible [per cycle]", "#reached [%]", "roof", "bound by",
     )  # fmt: skip
     rows = [
         (
             *_name(point.row),
             *text_cells(printable(point.row.layer.placement, 20), f"{point.operations:,}", f"{point.bytes:,}"),
             *text_cells(f"{point.intensity:,.2f}", f"{point.rate:,.2f}", f"{point.limit:,.2f}"),
-            *text_cells(share_text(point.rate, point.limit), point.roof, point.row.bound.verdict),
+            *text_cells(share_text(point.rate, point.limit), point.roof, point.row.bound.key),
         )
         for point in points(view)
     ]
@@ -111,7 +111,7 @@ def roofline_table(view: View) -> Table:
         (
             *_name(row),
             *text_cells(printable(row.layer.placement, 20), "0" if row.number else "", f"{row.layer.dram_bytes:,}"),
-            *text_cells("", "", "", "", "only moves bytes" if row.number else "", row.bound.verdict),
+            *text_cells("", "", "", "", "only moves bytes" if row.number else "", row.bound.key),
         )
         for row in left_out(view)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -25,14 +26,17 @@ if TYPE_CHECKING:
 
 LARGEST_RESULTS = 8
 _DIFFERING = 3
+# What is higher than this is not shrunk to one sheet of paper.
+_SHEET_PX = 1400
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure as the template reads it."""
+    """A figure as the template reads it; long: its chart is for several sheets of paper."""
 
     figure: Figure
     svg: str
+    long: bool
 
 
 def views_of(results: Sequence[Result]) -> list[View]:
@@ -99,7 +103,8 @@ def _drawn(section: Section) -> list[Shown]:
     for figure in section.figures:
         chart = figure.chart
         svg = "" if chart is None or chart.draw is None else inline_svg(chart.draw, chart.key, chart.alt)
-        shown.append(Shown(figure, svg))
+        height = re.search(r'height="(\d+)', svg)
+        shown.append(Shown(figure, svg, height is not None and int(height.group(1)) > _SHEET_PX))
     return shown
 
 

@@ -157,7 +157,12 @@ def _layers(view: View, width: float) -> Figure:
 
 
 QUESTIONS = (
-    Question("layers", "Layers", "One row per layer; a click on a head sorts.", _layers),
+    Question(
+        "layers",
+        "Layers",
+        "One row per layer, 'bound by' names what most of its cycles go to; a click on a head sorts.",
+        _layers,
+    ),
     Question(
         "cycles",
         "Where do the cycles go?",

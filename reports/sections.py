@@ -23,7 +23,7 @@ from accelsim.reports.parts import QUESTIONS, Figure, Question
 from accelsim.reports.terminal import check_lines
 from accelsim.reports.view import View
 
-WIDE, NARROW = 1000.0, 580.0
+WIDE, NARROW = 1000.0, 520.0
 
 
 @dataclass(frozen=True)

@@ -140,12 +140,13 @@ def row_axes(rows: Rows, scale: Scale, width: float, legend: float) -> tuple[Dra
     count = len(rows.labels)
     left = max((text_width(plain(label, 60)) for label in rows.labels), default=0.0) + 10
     right = max((text_width(end, SMALL_PX) for end in rows.ends), default=0.0) + 16
-    drawing = blank(width, legend + 24 + ROW_PX * count + 40)
-    axes = place(drawing, left, legend + 22, max(right, 24), 38)
+    drawing = blank(width, legend + 40 + ROW_PX * count + 22)
+    axes = place(drawing, left, legend + 38, max(right, 24), 20)
     axes.set_ylim(count - 0.4, -0.6)
     row_names(axes, rows.labels, left)
     axes.tick_params(axis="x", labeltop=True, labelbottom=True, labelsize=SMALL_PX)
-    axes.set_xlabel(scale.title)
+    axes.xaxis.set_label_position("top")
+    axes.set_xlabel(scale.title, labelpad=5)
     spread_ticks(axes, width - left - right)
     grid(axes)
     return drawing, axes
@@ -155,7 +156,7 @@ def spread_ticks(axes: Axes, room: float) -> None:
     """Write ticks of values with thousands separators, so few that they do not touch."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=max(int(room // 110), 2), min_n_ticks=2))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=max(int(room // 85), 2), min_n_ticks=2))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number_text(value)))
 
 

@@ -76,7 +76,7 @@ def lay_out(rows: Sequence[LayerView]) -> tuple[list[Box], list[Edge]]:
 def shade(share: float) -> tuple[str, str]:
     """Return the colour of a box for a share of the cycles, and that of the text on it."""
     step = sum(share >= limit for limit in _LIMITS)
-    return _SHADES[step], "#FFFFFF" if step >= 5 else "#000000"
+    return _SHADES[step], "#FFFFFF" if step >= 5 else "#111111"
 
 
 def draw_graph(view: View, width: float) -> Drawing:

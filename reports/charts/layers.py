@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from accelsim.reports.charts.bars import Rows, Scale, Series, draw_ends, draw_legend, legend_height, row_axes, stacked
-from accelsim.reports.charts.style import RED, Drawing, bar
+from accelsim.reports.charts.style import FAINT, INK, RED, Drawing, bar
 from accelsim.reports.classes import component_colours, component_name, cycle_class
 from accelsim.reports.tables import energy_unit
 from accelsim.reports.view import LayerView, View
 
-_READ, _WRITE, _LEAST = "#0072B2", "#D55E00", "#E69F00"
-_FREE, _USED = "#BBBBBB", "#009E73"
+_READ, _WRITE, _LEAST = "#56B4E9", "#D55E00", INK
+_FREE, _USED = FAINT, "#009E73"
 
 
 def draw_cycles(view: View, width: float) -> Drawing:
