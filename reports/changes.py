@@ -123,8 +123,8 @@ def _flat(arch: Mapping[str, Mapping[str, object]]) -> dict[str, str]:
     """Return parameters by section and key, as text."""
     return {
         printable(f"{section}.{key}", 80): value_text(value)
-        for section, values in arch.items()
-        for key, value in values.items()
+        for section, values in sorted(arch.items())
+        for key, value in sorted(values.items())
     }
 
 
@@ -139,7 +139,7 @@ def value_text(value: object) -> str:
 
 def _differing(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Pair, ...]:
     """Return the entries that differ, or that one side lacks."""
-    names = [*old, *(name for name in new if name not in old)]
+    names = sorted({*old, *new})
     pairs = [Pair(printable(name, 80), _shown(old.get(name)), _shown(new.get(name))) for name in names]
     return tuple(pair for pair in pairs if pair.differs)
 

@@ -24,7 +24,7 @@ _LARGEST_DISTANCES = 500
 def machine_table(views: Sequence[View]) -> Table:
     """Return the parameters of each machine; those in which they differ stand out."""
     machines = [flat_machine(view.result) for view in views]
-    names = list(dict.fromkeys(name for machine in machines for name in machine))
+    names = sorted({name for machine in machines for name in machine})
     rows = []
     for name in names:
         values = [machine.get(name, "") for machine in machines]
@@ -41,7 +41,7 @@ def _value_head(view: View, views: Sequence[View]) -> Column:
 
 def versions_table(views: Sequence[View]) -> Table:
     """Return the versions that decided each result, and what was run."""
-    names = list(dict.fromkeys(name for view in views for name in view.result.versions))
+    names = sorted({name for view in views for name in view.result.versions})
     rows = [
         (Cell(printable(name, 60)), *(Cell(printable(view.result.versions.get(name, ""), 60)) for view in views))
         for name in names

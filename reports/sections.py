@@ -127,7 +127,7 @@ def _verdict(views: Sequence[View]) -> Section:
     figures, lines = [], []
     for view in views:
         title = view.title if len(views) > 1 else ""
-        lines.append((title, tuple(line.plain[9:] for line in check_lines(view.result.check))))
+        lines.append((title, tuple(printable(line.plain[9:], 300) for line in check_lines(view.result.check))))
         distances = distances_table(view)
         if distances is not None:
             figures.append(Figure(title, None, distances))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as Xml
@@ -211,7 +211,7 @@ def _clean(root: Xml.Element, key: str, tips: Sequence[str]) -> None:
             ):
                 parent.remove(child)
     used = _used_ids(root)
-    for element in root.iter():
+    for element in list(root.iter()):
         style = element.attrib.pop("style", "")
         for name, value in _declarations(style):
             element.set(name, value)
@@ -249,7 +249,7 @@ def _shorten(element: Xml.Element, key: str) -> None:
         if name == f"{{{_XLINK}}}href":
             element.set(name, f"#{key}-{value[1:]}")
         elif name in ("d", "x", "y", "points", "transform"):
-            element.set(name, re.sub(r"-?\d+\.\d+", _rounded, value).strip())
+            element.set(name, " ".join(re.sub(r"-?\d+\.\d+", _rounded, value).split()))
 
 
 def _rounded(match: re.Match[str]) -> str:
@@ -285,21 +285,31 @@ def _theme(element: Xml.Element) -> None:
 
 
 def _unwrap(root: Xml.Element) -> None:
-    """Replace groups without attributes by what is in them."""
-    for parent in list(root.iter()):
-        position = 0
-        while position < len(parent):
-            child = parent[position]
-            if child.tag == f"{{{_SVG}}}g" and not child.attrib:
-                inner = list(child)
-                if len(inner) == 2 and inner[0].tag == f"{{{_SVG}}}title":
-                    inner[1].insert(0, inner.pop(0))
-                elif inner and inner[0].tag == f"{{{_SVG}}}title":
-                    position += 1
-                    continue
-                parent[position : position + 1] = inner
-            else:
-                child.tail = None
-                position += 1
-        if parent.tag != f"{{{_SVG}}}text" and parent.tag != f"{{{_SVG}}}title" and len(parent):
+    """Replace groups without attributes by what is in them; the text of a group of one mark moves into the mark."""
+    waiting = [root]
+    while waiting:
+        parent = waiting.pop()
+        kept: list[Xml.Element] = []
+        for child in _unwrapped(parent):
+            child.tail = None
+            kept.append(child)
+        parent[:] = kept
+        waiting += kept
+        if len(kept) and parent.tag not in (f"{{{_SVG}}}text", f"{{{_SVG}}}title"):
             parent.text = None
+
+
+def _unwrapped(parent: Xml.Element) -> Iterator[Xml.Element]:
+    """Yield the children of an element, in place of groups without attributes their own."""
+    for child in parent:
+        if child.tag != f"{{{_SVG}}}g" or child.attrib:
+            yield child
+            continue
+        titled = len(child) > 1 and child[0].tag == f"{{{_SVG}}}title"
+        if titled and len(child) > 2:
+            yield child
+            continue
+        if titled:
+            child[1].insert(0, child[0])
+            del child[0]
+        yield from _unwrapped(child)

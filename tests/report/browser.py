@@ -1,4 +1,4 @@
-"""Headless Chromium over the pipe of its DevTools protocol: no port, no driver, no package; everything it says is kept."""
+"""Headless Chromium over the pipe of its DevTools protocol: no port, no driver; what it says is kept."""
 
 from __future__ import annotations
 
