@@ -229,6 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: what follows the name of the command; None takes those of the process.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ["MPLBACKEND"] = "agg"  # pictures are drawn without a display, whatever the caller's backend is
     _prepare_streams()
     code: Any = ExitCode.OK
     try:
