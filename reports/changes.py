@@ -160,5 +160,5 @@ def _match(old: Result, new: Result) -> tuple[LayerChange, ...]:
         pairs.append((candidates.pop(0) if candidates else None, layer))
     left = {id(layer) for layers in waiting.values() for layer in layers}
     pairs += [(layer, None) for layer in old.layers if id(layer) in left]
-    labels = short_names([(second or first).name for first, second in pairs if first or second], 30)
+    labels = short_names([side.name for pair in pairs if (side := pair[1] or pair[0]) is not None], 30)
     return tuple(LayerChange(label, *pair) for label, pair in zip(labels, pairs, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -148,14 +148,22 @@ def _together(layers: Sequence[LayerResult]) -> LayerResult:
             classes[name] = classes.get(name, 0) + cycles
         for name, pj in layer.energy_pj.items():
             energy[name] = energy.get(name, 0.0) + pj
-    known = {
-        key: None
-        if any(getattr(layer, key) is None for layer in layers)
-        else sum(getattr(layer, key) for layer in layers)
-        for key in ("dram_read_bytes", "dram_write_bytes", "compulsory_dram_bytes", "lane_operations")
-    }
     return LayerResult(
         f"({len(layers):,} other layers)", "", "", None, None, None, None, sum(layer.tiles for layer in layers),
         sum(layer.macs for layer in layers), sum(layer.cycles for layer in layers), classes, None, energy,
-        sum(layer.dram_bytes for layer in layers), None, None, **known,
+        sum(layer.dram_bytes for layer in layers), None, None,
+        dram_read_bytes=_sum(layer.dram_read_bytes for layer in layers),
+        dram_write_bytes=_sum(layer.dram_write_bytes for layer in layers),
+        compulsory_dram_bytes=_sum(layer.compulsory_dram_bytes for layer in layers),
+        lane_operations=_sum(layer.lane_operations for layer in layers),
     )  # fmt: skip
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    """Add numbers up; one that is not known makes the sum unknown."""
+    total = 0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total

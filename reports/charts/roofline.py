@@ -163,7 +163,12 @@ def _draw_labels(drawing: Drawing, placed: list[Point]) -> None:
     (axes,) = drawing.figure.axes
     marks = [tuple(axes.transData.transform((point.intensity, point.rate))) for point in placed]
     boxes = [(x - 5, y - 5, x + 5, y + 5) for x, y in marks]
-    boxes += [(x - 2, y - 3, x + 2, y + 3) for line in axes.lines if len(line.get_xdata()) > 1 for x, y in _along(line)]
+    boxes += [
+        (x - 2, y - 3, x + 2, y + 3)
+        for line in axes.lines
+        if not line.get_marker() or line.get_marker() == "None"
+        for x, y in _along(line)
+    ]
     inside = axes.get_window_extent().bounds
     right = inside[0] + inside[2]
     ranked = sorted(range(len(placed)), key=lambda index: -placed[index].row.layer.cycles)[:_LABELLED]

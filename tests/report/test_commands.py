@@ -126,7 +126,7 @@ def test_compare_with_itself(before: Path, tmp_path: Path) -> None:
 
 
 def test_compare_sees_verdicts_and_overflows(before: Path, tmp_path: Path) -> None:
-    """A narrower accumulator: equal cycles, other verdicts, overflow events; some layers differ by their verdict only."""
+    """A narrower accumulator: equal cycles, other verdicts, overflow events; some layers differ by verdict only."""
     outcome = command("compare", before, saved(tmp_path, "narrow", digits_result("ws", 12)))
     assert "exact > mismatch!" in outcome.stdout
     assert "exact > drifted" in outcome.stdout
