@@ -32,23 +32,17 @@ def layers_table(view: View) -> Table:
         shape += f" x{layer.groups}" if layer.groups and layer.groups > 1 else ""
         verdict = "-" if layer.check is None else layer.check.verdict
         used = "" if layer.utilisation is None else f"{100 * layer.utilisation:.1f}"
-        rows.append(
-            (
-                *_name(row),
-                *text_cells(printable(layer.op, 40), printable(layer.placement, 20), shape, f"{layer.macs:,}"),
-                *text_cells(f"{layer.cycles:,}", used, row.bound.key or "-"),
-                *text_cells(unit.text(row.energy_pj), f"{layer.dram_bytes:,}"),
-                Cell(verdict, _TONES.get(verdict, "")),
-            )
-        )
+        numbers = (f"{layer.cycles:,}", row.bound.key or "-", used, unit.text(row.energy_pj), f"{layer.dram_bytes:,}")
+        rest = (f"{layer.macs:,}", shape, printable(layer.op, 40), printable(layer.placement, 20))
+        rows.append((*_name(row), *text_cells(*numbers), Cell(verdict, _TONES.get(verdict, "")), *text_cells(*rest)))
     result = view.result
     totals = text_cells(
-        "", "total", "", "", "", f"{result.model.macs:,}", f"{result.cycles:,}", f"{100 * result.utilisation:.1f}", "",
-        unit.text(result.energy_pj), f"{result.dram_bytes:,}", result.check.verdict,
+        "", "total", f"{result.cycles:,}", "", f"{100 * result.utilisation:.1f}", unit.text(result.energy_pj),
+        f"{result.dram_bytes:,}", result.check.verdict, f"{result.model.macs:,}", "", "", "",
     )  # fmt: skip
     heads = columns(
-        "##", "layer", "operator", "where", "M x K x N", "#MACs", "#cycles", "#utilisation [%]", "bound by",
-        f"#energy [{unit.name}]", "#DRAM [B]", "verdict",
+        "##", "layer", "#cycles", "bound by", "#utilisation [%]", f"#energy [{unit.name}]", "#DRAM [B]", "verdict",
+        "#MACs", "M x K x N", "operator", "where",
     )  # fmt: skip
     return Table("layers", heads, tuple(rows), totals)
 

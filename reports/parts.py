@@ -28,7 +28,7 @@ from accelsim.reports.layer_tables import (
     traffic_table,
 )
 from accelsim.reports.tables import Table
-from accelsim.reports.view import View
+from accelsim.reports.view import LARGEST_LAYERS, View
 
 _OLDER = "this result lacks the data: the accel-sim that wrote it did not keep it; run the model again"
 _SLOWEST = 5
@@ -145,7 +145,7 @@ def _timeline(view: View, width: float) -> Figure:
 def _graph(view: View, width: float) -> Figure:
     """Where in the graph is the cost."""
     if not has_graph(view):
-        missing = "the graph is drawn for models of up to 200 layers" if view.folded else _OLDER
+        missing = f"the graph is drawn for models of up to {LARGEST_LAYERS} layers" if view.folded else _OLDER
         return Figure("", Chart("graph", "", None, missing), None)
     chart = Chart("graph", f"Graph of {view.title}, coloured by cycles", lambda: draw_graph(view, width))
     return Figure("", chart, graph_table(view))

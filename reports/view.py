@@ -13,7 +13,7 @@ from accelsim.reports.terminal import short_names
 from accelsim.result import LayerResult, Result
 
 # Layers that charts and tables show one by one; of larger models, those with most cycles, and the rest together.
-LARGEST_LAYERS = 200
+LARGEST_LAYERS = 300
 _LABEL = 30
 
 

@@ -220,14 +220,14 @@ def test_large_models_are_folded() -> None:
     """The layers with most cycles have rows of their own, the others one together; nothing is lost."""
     result = many(1000)
     view = view_of(result)
-    assert (len(view.layers), view.folded) == (200, 801)
+    assert (len(view.layers), view.folded) == (300, 701)
     assert sum(row.layer.cycles for row in view.layers) == result.cycles
     assert sum(row.energy_pj for row in view.layers) == pytest.approx(result.energy_pj)
     assert sum(row.layer.dram_bytes for row in view.layers) == result.dram_bytes
     html = report_html([result])
     assert len(html.encode()) < 4_000_000
-    assert "the other 801 are added up" in html
-    assert "the graph is drawn for models of up to 200 layers" in html
+    assert "the other 701 are added up" in html
+    assert "the graph is drawn for models of up to 300 layers" in html
 
 
 def test_older_results_say_what_they_lack() -> None:
