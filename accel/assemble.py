@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from accelsim.arch import Arch
 from accelsim.compulsory import compulsory_bytes
 from accelsim.contraction import AccumulatorUse
-from accelsim.energy import COMPONENTS, LayerEnergy, load_table, units_used
+from accelsim.energy import COMPONENTS, EnergyTable, LayerEnergy, units_used
+from accelsim.energy.account import detail, lines, unit_dict
 from accelsim.fixed_point import scaling
 from accelsim.model import Model
 from accelsim.operators import HostOperator
@@ -57,16 +58,28 @@ def assemble(
     timings: Sequence[LayerTiming],
     bills: Sequence[LayerEnergy],
     evaluation: Evaluation,
+    table: EnergyTable,
+    busy: Sequence[int | None] | None = None,
     timeline: Timeline | None = None,
 ) -> Result:
-    """Build the result from what each stage produced, all sequences in layer order."""
+    """Build the result from what each stage produced, all sequences in layer order.
+
+    Args:
+        model: what was run.
+        arch: the machine.
+        program: the lowered model.
+        timings: cycles and events.
+        bills: energy.
+        evaluation: values and verdict.
+        table: unit energies of the bills.
+        busy: multiply-accumulates without a zero operand, where zero operands are gated.
+    """
     parts = zip(program.layers, timings, bills, evaluation.uses, evaluation.checks, strict=True)
     layers = tuple(_layer_result(*part, arch) for part in parts)
-    table = load_table()
-    units = tuple(
-        {"name": unit.name, "value_pj": unit.value_pj, "basis": unit.basis, "source": unit.source}
-        for unit in units_used(bills)
-    )
+    if busy is not None:
+        layers = tuple(_gated(*part) for part in zip(layers, program.layers, timings, busy, strict=True))
+    units = tuple(unit_dict(unit) for unit in units_used(bills))
+    behind = detail(program.layers, timings, bills, arch, table, zero_gating=busy is not None)
     macs = sum(layer.macs for layer in layers)
     return Result(
         ModelInfo(model.name, model.checked.sha256, macs, model.checked.parameters_bytes),
@@ -74,12 +87,19 @@ def assemble(
         arch.clock_ghz,
         arch.rows * arch.cols,
         layers,
-        EnergyInfo(table.name, table.source, units, scaling_energy(program.layers, timings, arch, table)),
+        EnergyInfo(table.name, table.described, units, scaling_energy(program.layers, timings, arch, table), behind),
         evaluation.verdict,
         versions(),
         dict(evaluation.outputs),
         timeline,
     )
+
+
+def _gated(row: LayerResult, layer: Layer, timing: LayerTiming, busy: int | None) -> LayerResult:
+    """Say how many multiply-accumulates were gated, of those that the bill would have."""
+    if busy is None or not isinstance(layer.work, ContractionWork):
+        return row
+    return replace(row, gated_macs=timing.event("macs") - layer.work.inserted_zero_macs - busy)
 
 
 def versions() -> dict[str, str]:
@@ -126,6 +146,7 @@ def _layer_result(
         arithmetic=contraction.arithmetic if contraction else None,
         computed_by="onnxruntime" if isinstance(layer.operator, HostOperator) else "machine",
         off_array_macs=0 if isinstance(work, ContractionWork) else work.off_array_macs,
+        charges=lines(bill.charges),
         requantiser=scaling(layer.operator, () if isinstance(work, ContractionWork) else work.events),
         inputs=layer.inputs,
         outputs=layer.outputs,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from accelsim import cli_gemm, cli_golden, cli_report, cli_trace
+from accelsim import cli_energy, cli_gemm, cli_golden, cli_report, cli_trace
 from accelsim.cli_options import (
     EXIT_CODES,
     AccBits,
@@ -103,6 +103,14 @@ def run(
     dump: DumpFolder = None,
     dump_tensor: DumpTensor = None,
     timing: cli_gemm.ModelTiming = "native",
+    energy_table: cli_energy.TableFile = None,
+    node: cli_energy.Node = None,
+    vdd: cli_energy.Supply = None,
+    static: cli_energy.Static = None,
+    ert: cli_energy.ErtFile = None,
+    ert_map: cli_energy.ErtMap = None,
+    zero_gating: cli_energy.ZeroGating = False,
+    action_counts: cli_energy.ActionCounts = None,
     timeline: TimelineLayer = None,
     debug: Debug = False,
 ) -> None:
@@ -112,7 +120,10 @@ def run(
     from accelsim.record_timeline import TimelineRequest
 
     machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
+    energy = cli_energy.energy_options(energy_table, node, vdd, static, ert, ert_map, zero_gating)
+    energy.load()  # what is wrong with it is said before any work is done
     folder = None if output is None else check_folder(output)
+    cli_energy.check_action_counts(action_counts)
     dumping = dump_into(dump, dump_tensor)
     engine = check_engine(engine)
     loaded, arrays = load_inputs(model, input_file, external_data, reference)
@@ -126,8 +137,11 @@ def run(
         quiet=quiet,
         dump=dumping,
         engine=engine,
+        energy=energy,
         timeline=wanted,
     )
+    if action_counts is not None:
+        cli_energy.write_action_counts(result, action_counts)
     if folder is not None:
         write_result(result, folder)
     with printing():
@@ -214,6 +228,7 @@ def ops(
     typer.echo(operators_markdown() if markdown else operators_text())
 
 
+app.command(epilog=EXIT_CODES)(cli_energy.energy)
 app.command(epilog=EXIT_CODES)(cli_gemm.gemm)
 app.command(epilog=EXIT_CODES)(cli_golden.record)
 app.command(epilog=EXIT_CODES)(cli_golden.verify)

@@ -15,6 +15,7 @@ from accelsim.errors import ExitCode, printable
 if TYPE_CHECKING:
     from accelsim.arch import Arch
     from accelsim.dump import Dump
+    from accelsim.energy.options import EnergyOptions
     from accelsim.inputs import Array
     from accelsim.model import Model
     from accelsim.record_timeline import TimelineRequest
@@ -125,6 +126,7 @@ def simulate_model(
     quiet: bool,
     dump: Dump | None,
     engine: str = "recurrence",
+    energy: EnergyOptions | None = None,
     timeline: TimelineRequest | None = None,
 ) -> Result:
     """Run a model, with progress on stderr when that is a terminal."""
@@ -141,6 +143,7 @@ def simulate_model(
             progress=progress,
             dump=dump,
             engine=engine,
+            energy=energy,
             timeline=timeline,
         )
 

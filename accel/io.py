@@ -95,8 +95,12 @@ def written_atomically(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def check_target(path: Path) -> None:
+def check_target(path: Path, option: str = "-o") -> None:
     """Refuse a file that cannot be created, before any work is done.
+
+    Args:
+        path: the file.
+        option: which option named it.
 
     Raises:
         UsageError: names the file and the reason.
@@ -115,7 +119,7 @@ def check_target(path: Path) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise UsageError(f"cannot write {printable(str(path))}: {reason}: choose another file with -o") from None
+        raise UsageError(f"cannot write {printable(str(path))}: {reason}: choose another file with {option}") from None
 
 
 def write_through(path: Path, data: bytes) -> None:

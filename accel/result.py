@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.energy_result import ChargeLine, EnergyDetail
 from accelsim.timeline import Timeline
 
 SCHEMA_VERSION = 1
@@ -94,10 +95,11 @@ class LayerResult:
 
     computed_by: "machine", or "onnxruntime" for a host operator, whose values are the reference's own; off_array_macs:
     multiply-accumulates that such an operator does, which `macs` does not count; requantiser: the arithmetic that
-    scales its outputs (f32, q31), None if nothing does; inputs, outputs: tensor names, which are the edges of the
-    graph; dram_read_bytes, dram_write_bytes: the two directions of `dram_bytes`; compulsory_dram_bytes: every needed
-    operand once, every result once; lane_operations: of the vector unit. The last six are None in results of versions
-    that did not write them.
+    scales its outputs (f32, q31), None if nothing does; charges: the bill behind energy_pj; gated_macs:
+    multiply-accumulates with a zero operand, None where they were not counted; inputs, outputs: tensor names, which are
+    the edges of the graph; dram_read_bytes, dram_write_bytes: the two directions of `dram_bytes`;
+    compulsory_dram_bytes: every needed operand once, every result once; lane_operations: of the vector unit. The last
+    six are None in results of versions that did not write them.
     """
 
     name: str
@@ -120,6 +122,8 @@ class LayerResult:
     computed_by: str = "machine"
     off_array_macs: int = 0
     requantiser: str | None = None
+    charges: tuple[ChargeLine, ...] = ()
+    gated_macs: int | None = None
     inputs: tuple[str, ...] | None = None
     outputs: tuple[str, ...] | None = None
     dram_read_bytes: int | None = None
@@ -142,6 +146,7 @@ class LayerResult:
         row |= {"computed_by": self.computed_by, "off_array_macs": self.off_array_macs}
         row |= {"cycle_classes": dict(self.cycle_classes), "utilisation": self.utilisation}
         row |= {"energy_pj": dict(self.energy_pj), "dram_bytes": self.dram_bytes, "arithmetic": self.arithmetic}
+        row |= {"charges": [line.to_dict() for line in self.charges], "gated_macs": self.gated_macs}
         for name in ("dram_read_bytes", "dram_write_bytes", "compulsory_dram_bytes", "lane_operations"):
             row[name] = getattr(self, name)
         row["inputs"] = None if self.inputs is None else list(self.inputs)
@@ -280,13 +285,15 @@ class CheckResult:
 class EnergyInfo:
     """Where the picojoules come from: name of the table, its source, and every unit energy used.
 
-    scaling_pj: by mode of the requantiser, what all arithmetic costs that depends on the mode.
+    scaling_pj: by mode of the requantiser, what all arithmetic costs that depends on the mode; detail: rows, laws,
+    notes and baselines.
     """
 
     table: str
     source: str
     units: tuple[Mapping[str, Any], ...]
     scaling_pj: Mapping[str, float] = field(default_factory=dict)
+    detail: EnergyDetail = field(default_factory=EnergyDetail)
 
 
 @dataclass(frozen=True, eq=False)
@@ -366,6 +373,7 @@ class Result:
                 "source": self.energy.source,
                 "sources": [dict(unit) for unit in self.energy.units],
                 "scaling_pj": dict(self.energy.scaling_pj),
+                **self.energy.detail.to_dict(),
             },
             "check": self.check.to_dict(),
             "versions": dict(self.versions),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,9 @@ from accelsim.check import Checker
 from accelsim.contraction import AccumulatorFormat
 from accelsim.datapath import LayerValues, run_program
 from accelsim.dump import Dump
-from accelsim.energy import load_table, price_layer
+from accelsim.energy import price_layer
+from accelsim.energy.gating import busy_macs
+from accelsim.energy.options import EnergyOptions
 from accelsim.engines import check_engine, time_with
 from accelsim.errors import UsageError
 from accelsim.graph.lower import lower
@@ -42,6 +44,7 @@ def run(
     progress: Progress | None = None,
     dump: Dump | None = None,
     observe: Observer | None = None,
+    energy: EnergyOptions | None = None,
     timeline: TimelineRequest | None = None,
 ) -> Result:
     """Run a model on a machine: exact integer outputs, cycles, energy and the verdict against onnxruntime.
@@ -58,6 +61,7 @@ def run(
             after each layer's time where that takes long.
         dump: takes both sides of every compared tensor.
         observe: called with the values of each layer of the free run, after they were compared.
+        energy: table, technology, leakage and gating; None takes the packaged table as it is.
         timeline: also keep what the engines did during one layer, as the event model sees it.
 
     Raises:
@@ -69,14 +73,17 @@ def run(
         raise UsageError(f"the seed must not be negative, got {seed}")
     if dump is not None and not (check and values):
         raise UsageError("a dump writes what is compared with onnxruntime: leave --no-check out")
+    energy = energy or EnergyOptions()
+    table = energy.load()
+    busy: list[int | None] | None = [] if energy.zero_gating else None
+    if busy is not None and not values:
+        raise UsageError("zero gating counts the zeros of a run: it needs values, compute them or leave it out")
     given = None if inputs is None else check_inputs(inputs, model.inputs())
     bound = model.bind(None if given is None else {name: array.shape for name, array in given.items()})
     program = lower(bound.graph, arch)
     if timeline is not None:
         check_request(timeline, program, model.name)
     timings = time_with(engine, program, arch, progress)
-    table = load_table()
-    bills = [price_layer(layer, timing, arch, table) for layer, timing in zip(program.layers, timings, strict=True)]
     evaluation = Evaluation.skipped(program)
     if values:
         feeds = draw_inputs(program.inputs, seed) if given is None else given
@@ -86,20 +93,26 @@ def run(
         checker = Checker(bound.normalised, feeds, accumulator, weights, decodings, dump) if check else None
         if dump is not None:
             dump.begin(program)
-        evaluation = _evaluate(program, feeds, accumulator, checker, _watching(program, progress, observe))
+        observers = [] if observe is None else [observe]
+        if busy is not None:
+            observers.append(lambda step: busy.append(busy_macs(step.layer, step.inputs, arch)))
+        evaluation = _evaluate(program, feeds, accumulator, checker, _watching(program, progress, observers))
         if dump is not None:
             dump.finish(model.name, evaluation.verdict.reference)
+    counted = [None] * len(timings) if busy is None else busy
+    layers = zip(program.layers, timings, counted, strict=True)
+    bills = [price_layer(layer, timing, arch, table, awake) for layer, timing, awake in layers]
     bars = None if timeline is None else record_timeline(timeline, program, timings, arch)
-    return assemble(model, arch, program, timings, bills, evaluation, bars)
+    return assemble(model, arch, program, timings, bills, evaluation, table, busy, bars)
 
 
 def _watching(
-    program: Program, progress: Progress | None, observe: Observer | None
+    program: Program, progress: Progress | None, observers: Sequence[Observer]
 ) -> Callable[[int, LayerValues], None]:
     """Return one function that tells everybody who wants to know that a layer is done."""
 
     def watch(index: int, step: LayerValues) -> None:
-        if observe is not None:
+        for observe in observers:
             observe(step)
         if progress is not None:
             progress(step.layer.name, index + 1, len(program.layers))

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from accelsim.errors import printable
 from accelsim.reports.diagnosis import diagnosis_lines
+from accelsim.reports.energy import baseline_lines, gating_lines, note_lines
 from accelsim.reports.requantiser import distance_lines, distance_table, energy_line
 from accelsim.result import CheckResult, LayerResult, Result
 
@@ -345,6 +346,10 @@ def print_verbose(result: Result, console: Console) -> None:
     for name, value in sorted(result.energy_components_pj.items(), key=lambda item: -item[1]):
         console.print(f"  {name.replace('_', ' '):18} {energy_text(value):>10} {value / total:6.1%}")
     console.print(energy_line(result))
+    for line in [*gating_lines(result), *baseline_lines(result)]:
+        console.print(line)
     console.print("\nunit energies")
     for unit in result.energy.units:
         console.print(f"  {unit['name']:24} {unit['value_pj']:9.4f} pJ  {unit['basis']}")
+    for line in note_lines(result.energy.detail.notes):
+        console.print(line)

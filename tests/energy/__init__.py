@@ -1,0 +1,1 @@
+"""Energy: tables, laws, technologies, gating, formats, exchange, area."""
