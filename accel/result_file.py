@@ -34,6 +34,7 @@ LARGEST_FILE_BYTES = 128 << 20
 _WHAT = "a result"
 # What the totals of a file may differ from the sums of its layers, which are added up in another order.
 _TOLERANCE = 1e-6
+_LONGEST_LIST = 100
 
 
 def read_result(path: str | Path) -> Result:
@@ -125,11 +126,15 @@ def _machine(part: schema.ResultPart, label: str) -> tuple[int, float]:
 
 
 def _rows(sources: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-    """Keep the scalars of the table's rows, whatever columns it has."""
-    return tuple(
-        {key: value for key, value in row.items() if isinstance(value, str | int | float) and len(str(value)) < 1 << 14}
-        for row in sources
-    )
+    """Keep the values and plain lists of the table's rows, whatever columns it has."""
+    return tuple({key: value for key, value in row.items() if _is_plain(value)} for row in sources)
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether a value is a number or a text of bounded size, or a list of such."""
+    if isinstance(value, list):
+        return len(value) <= _LONGEST_LIST and not any(isinstance(part, list) or not _is_plain(part) for part in value)
+    return isinstance(value, int | float | str) and (not isinstance(value, int | str) or len(str(value)) < 1 << 14)
 
 
 def _layer(part: schema.LayerPart) -> LayerResult:

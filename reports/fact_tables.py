@@ -72,6 +72,8 @@ def sources_table(view: View) -> Table:
 
 def _source_text(value: object) -> str:
     """Return a cell of a row of the energy table."""
+    if isinstance(value, list | tuple):
+        return ", ".join(_source_text(part) for part in value)
     if isinstance(value, float):
         return f"{value:,.4f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else printable(str(value), 600)

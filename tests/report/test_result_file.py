@@ -144,9 +144,12 @@ def test_keys_of_later_versions_are_passed_over() -> None:
     data["baselines"] = [1]
     for part in (data["model"], data["layers"][0], data["check"], data["energy"], data["totals"], data["timeline"]):
         part["later"] = {"anything": [1, 2]}
-    data["energy"]["sources"][0]["node_nm"] = 45
-    text = report_html([result_from_dict(data, "later.json")])
+    data["energy"]["sources"][0] |= {"node_nm": 45, "rows": ["one", "two"], "deep": {"a": [[1]]}}
+    result = result_from_dict(data, "later.json")
+    assert result.energy.units[0]["rows"] == ["one", "two"]
+    text = report_html([result])
     assert "node nm" in text
+    assert "one, two" in text
 
 
 def places(part: object, here: Path_ = ()) -> list[Path_]:
