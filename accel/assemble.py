@@ -73,6 +73,7 @@ def assemble(
         evaluation: values and verdict.
         table: unit energies of the bills.
         busy: multiply-accumulates without a zero operand, where zero operands are gated.
+        timeline: what the engines did during one layer, if that was asked for.
     """
     parts = zip(program.layers, timings, bills, evaluation.uses, evaluation.checks, strict=True)
     layers = tuple(_layer_result(*part, arch) for part in parts)

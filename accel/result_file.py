@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accelsim.energy_result import Baseline, ChargeLine, EnergyDetail
 from accelsim.errors import InvalidFileError, printable
 from accelsim.jsonfile import read_object
 from accelsim.result import (
@@ -84,7 +85,7 @@ def result_from_dict(data: dict[str, Any], label: str) -> Result:
         clock,
         array,
         tuple(_layer(layer) for layer in part.layers),
-        EnergyInfo(part.energy.table, part.energy.source, _rows(part.energy.sources), part.energy.scaling_pj),
+        _energy(part.energy),
         _check(part.check),
         part.versions,
         {},
@@ -125,15 +126,38 @@ def _machine(part: schema.ResultPart, label: str) -> tuple[int, float]:
     return whole[0] * whole[1], float(clock)
 
 
+def _energy(part: schema.EnergyPart) -> EnergyInfo:
+    """Build what the result says about its energy."""
+    detail = EnergyDetail(
+        _rows(part.rows),
+        _rows(part.laws),
+        None if part.scaling is None else _rows([part.scaling])[0],
+        tuple(part.notes),
+        tuple(_baseline(baseline) for baseline in part.baselines),
+        part.baseline_assumptions,
+    )
+    return EnergyInfo(part.table, part.source, _rows(part.sources), part.scaling_pj, detail)
+
+
+def _baseline(part: schema.BaselinePart) -> Baseline:
+    """Build another number format."""
+    charges = tuple(ChargeLine(**dict(line)) for line in part.charges)
+    return Baseline(
+        part.format, part.energy_pj, part.ratio, part.components, charges, _rows(part.units), tuple(part.bases)
+    )
+
+
 def _rows(sources: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
     """Keep the values and plain lists of the table's rows, whatever columns it has."""
     return tuple({key: value for key, value in row.items() if _is_plain(value)} for row in sources)
 
 
 def _is_plain(value: object) -> bool:
-    """Tell whether a value is a number or a text of bounded size, or a list of such."""
+    """Tell whether a value is none, a number or a text of bounded size, or a list of such."""
     if isinstance(value, list):
         return len(value) <= _LONGEST_LIST and not any(isinstance(part, list) or not _is_plain(part) for part in value)
+    if value is None:
+        return True
     return isinstance(value, int | float | str) and (not isinstance(value, int | str) or len(str(value)) < 1 << 14)
 
 
@@ -142,6 +166,7 @@ def _layer(part: schema.LayerPart) -> LayerResult:
     fields = dict(part)
     fields["acc"] = None if part.acc is None else AccumulatorResult(**dict(part.acc))
     fields["check"] = None if part.check is None else LayerCheck(**dict(part.check))
+    fields["charges"] = tuple(ChargeLine(**dict(line)) for line in part.charges)
     for name in ("inputs", "outputs"):
         fields[name] = None if fields[name] is None else tuple(fields[name])
     return LayerResult(**fields)

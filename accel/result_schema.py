@@ -55,6 +55,15 @@ class LayerCheckPart(Part):
     sums_mismatched: Count = 0
 
 
+class ChargePart(Part):
+    """One line of a bill."""
+
+    component: Text
+    action: Text
+    count: Count
+    unit: Text
+
+
 class LayerPart(Part):
     """One layer."""
 
@@ -78,6 +87,8 @@ class LayerPart(Part):
     computed_by: Text = "machine"
     off_array_macs: Count = 0
     requantiser: Text | None = None
+    charges: Annotated[list[ChargePart], Field(max_length=1_000)] = []
+    gated_macs: Count | None = None
     inputs: Names | None = None
     outputs: Names | None = None
     dram_read_bytes: Count | None = None
@@ -93,13 +104,34 @@ class TotalsPart(Part):
     energy_pj: Amount
 
 
+Rows = Annotated[list[dict[Text, Any]], Field(max_length=10_000)]
+
+
+class BaselinePart(Part):
+    """The same network in another number format."""
+
+    format: Text
+    energy_pj: Amount
+    ratio: Amount
+    components: Annotated[dict[Text, Amount], Field(max_length=100)]
+    charges: Annotated[list[ChargePart], Field(max_length=1_000)]
+    units: Rows
+    bases: Annotated[list[Text], Field(max_length=100)]
+
+
 class EnergyPart(Part):
     """Where the picojoules come from; rows of the table may have any columns."""
 
     table: Text
     source: Text
-    sources: Annotated[list[dict[Text, Any]], Field(max_length=10_000)]
+    sources: Rows
     scaling_pj: dict[Text, Amount] = {}
+    rows: Rows = []
+    laws: Rows = []
+    scaling: dict[Text, Any] | None = None
+    notes: Annotated[list[Text], Field(max_length=1_000)] = []
+    baselines: Annotated[list[BaselinePart], Field(max_length=100)] = []
+    baseline_assumptions: Text = ""
 
 
 class EvidencePart(Part):

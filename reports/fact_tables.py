@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from accelsim.errors import printable
 from accelsim.reports.changes import MEASURES, Changes, LayerChange, Pair, flat_machine, measure_of, verdict_of
-from accelsim.reports.tables import Cell, Column, Table, columns, text_cells
+from accelsim.reports.classes import component_name, ordered_components
+from accelsim.reports.tables import Cell, Column, Table, columns, energy_unit, text_cells
 from accelsim.reports.view import View
 
 _UNITS = {
@@ -57,21 +59,47 @@ def versions_table(views: Sequence[View]) -> Table:
 
 def sources_table(view: View) -> Table:
     """Return the unit energies with their sources, whatever columns the table in use has."""
-    units = view.result.energy.units
-    present = dict.fromkeys(key for unit in units for key in unit)
+    return rows_table("unit energies", view.result.energy.units)
+
+
+def rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return rows of any columns, those that name a row first."""
+    present = dict.fromkeys(key for row in rows for key in row)
     keys = [key for key in _FIRST if key in present] + sorted(key for key in present if key not in _FIRST)
     numeric = {
         key
         for key in keys
-        if all(isinstance(unit[key], int | float) and not isinstance(unit[key], bool) for unit in units if key in unit)
+        if all(isinstance(row[key], int | float) and not isinstance(row[key], bool) for row in rows if key in row)
     }
     heads = tuple(Column(_SOURCE_HEADS.get(key, printable(key, 40).replace("_", " ")), key in numeric) for key in keys)
-    rows = tuple(tuple(Cell(_source_text(unit.get(key, ""))) for key in keys) for unit in units)
-    return Table("unit energies", heads, rows)
+    return Table(title, heads, tuple(tuple(Cell(_source_text(row.get(key, ""))) for key in keys) for row in rows))
+
+
+def formats_table(view: View) -> Table:
+    """Return what the same network would cost in other number formats."""
+    detail, result = view.result.energy.detail, view.result
+    bills = [result.energy_components_pj, *(baseline.components for baseline in detail.baselines)]
+    unit = energy_unit([sum(bill.values()) for bill in bills])
+    keys = ordered_components(key for bill in bills for key in bill)
+    names = ["this run", *(printable(baseline.format, 20) for baseline in detail.baselines)]
+    ratios = ["1.00", *(f"{baseline.ratio:.2f}" for baseline in detail.baselines)]
+    bases = ["", *(printable(", ".join(baseline.bases), 80) for baseline in detail.baselines)]
+    rows = tuple(
+        text_cells(name, unit.text(sum(bill.values())), ratio, *(unit.text(bill.get(key, 0.0)) for key in keys), basis)
+        for name, bill, ratio, basis in zip(names, bills, ratios, bases, strict=True)
+    )
+    heads = (
+        *columns("format", f"#energy [{unit.name}]", "#times this run"),
+        *(Column(component_name(key), True) for key in keys),
+        Column("its arithmetic is"),
+    )
+    return Table("other number formats", heads, rows)
 
 
 def _source_text(value: object) -> str:
     """Return a cell of a row of the energy table."""
+    if value is None:
+        return ""
     if isinstance(value, list | tuple):
         return ", ".join(_source_text(part) for part in value)
     if isinstance(value, float):

@@ -14,9 +14,11 @@ from accelsim.reports.charts.layers import (
     draw_traffic,
     with_accumulators,
 )
+from accelsim.reports.charts.overview import draw_formats
 from accelsim.reports.charts.roofline import draw_roofline, left_out, points
 from accelsim.reports.charts.style import Chart
 from accelsim.reports.charts.timeline import draw_timeline
+from accelsim.reports.fact_tables import formats_table
 from accelsim.reports.layer_tables import (
     accumulators_table,
     cycles_table,
@@ -75,8 +77,18 @@ def _cycles(view: View, width: float) -> Figure:
 def _energy(view: View, width: float) -> Figure:
     """Where does the energy go."""
     chart = Chart("energy", f"Energy of each layer by component, {view.title}", lambda: draw_energy(view, width))
-    note = "" if "static" in view.components else "Static energy is not counted."
-    return Figure("", chart, energy_table(view), _notes(note, view.fold_note))
+    notes = [f"{printable(note, 300)}." for note in view.result.energy.detail.notes]
+    return Figure("", chart, energy_table(view), _notes(*notes, view.fold_note))
+
+
+def _formats(view: View, width: float) -> Figure:
+    """What would other number formats cost."""
+    detail = view.result.energy.detail
+    if not detail.baselines:
+        return Figure("", Chart("formats", "", None, _OLDER), None)
+    chart = Chart("formats", f"Energy of {view.title} in other number formats", lambda: draw_formats(view, width))
+    note = f"Assumed: {printable(detail.assumptions, 1000)}." if detail.assumptions else ""
+    return Figure("", chart, formats_table(view), _notes(note))
 
 
 def _roofline(view: View, width: float) -> Figure:
@@ -174,6 +186,13 @@ QUESTIONS = (
         "Where does the energy go?",
         "Counts of events times unit energies, whose sources are listed below.",
         _energy,
+    ),
+    Question(
+        "formats",
+        "What would other number formats cost?",
+        "The same network on the same array, with the unit energies and the widths of another format.",
+        _formats,
+        False,
     ),
     Question(
         "roofline",

@@ -15,6 +15,7 @@ from accelsim.reports.fact_tables import (
     layer_changes_table,
     machine_table,
     pairs_table,
+    rows_table,
     sources_table,
     versions_table,
 )
@@ -118,6 +119,9 @@ def _sources(views: Sequence[View]) -> Section:
         energy = view.result.energy
         note = f"Table {printable(energy.table, 60)}: {printable(energy.source, 300)}."
         figures.append(Figure(view.title if len(views) > 1 else "", None, table, (note,), True))
+        for name, rows in (("rows of the table", energy.detail.rows), ("laws", energy.detail.laws)):
+            if rows:
+                figures.append(Figure(name, None, rows_table(name, rows)))
     intro = "Measured values are the source's own; others follow from a stated law through them."
     return Section("sources", "Where the energies come from", intro, tuple(figures), True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from accelsim.reports.charts.bars import Rows, Scale, Series, stacked
-from accelsim.reports.charts.style import Drawing
+from accelsim.reports.charts.style import Drawing, plain
 from accelsim.reports.classes import component_colours, component_name, cycle_class, ordered_classes, ordered_components
 from accelsim.reports.tables import energy_unit
 from accelsim.reports.terminal import energy_text
@@ -46,6 +46,24 @@ def draw_total_energy(views: Sequence[View], width: float) -> Drawing:
     ]
     rows = Rows(_names(views), _names(views), [energy_text(view.result.energy_pj) for view in views])
     return stacked(rows, series, Scale(f"energy [{unit.name}]", None, unit.decimals, unit.name), width)
+
+
+def draw_formats(view: View, width: float) -> Drawing:
+    """Draw the energy of the run, and of the same network on the same array in other number formats."""
+    detail = view.result.energy.detail
+    bills = [view.result.energy_components_pj, *(baseline.components for baseline in detail.baselines)]
+    keys = ordered_components(key for bill in bills for key in bill)
+    totals = [sum(bill.values()) for bill in bills]
+    unit = energy_unit(totals)
+    colours = component_colours(keys)
+    series = [
+        Series(component_name(key), colours[key], [bill.get(key, 0.0) / unit.factor for bill in bills]) for key in keys
+    ]
+    names = ["this run", *(plain(baseline.format, 20) for baseline in detail.baselines)]
+    ends = [energy_text(totals[0])]
+    ends += [f"{energy_text(baseline.energy_pj)} ({baseline.ratio:.2f}x)" for baseline in detail.baselines]
+    scale = Scale(f"energy [{unit.name}]", None, unit.decimals, unit.name)
+    return stacked(Rows(names, names, ends), series, scale, width)
 
 
 def _names(views: Sequence[View]) -> list[str]:

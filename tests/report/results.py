@@ -56,5 +56,19 @@ def named_badly(result: Result) -> Result:
             first_mismatch=None if first is None else replace(first, tensor=HOSTILE, layer=HOSTILE, operator=HOSTILE),
         ),
         versions={HOSTILE: HOSTILE},
-        energy=replace(result.energy, table=HOSTILE, source=HOSTILE, units=({"name": HOSTILE, HOSTILE: 1.0},)),
+        energy=replace(
+            result.energy,
+            table=HOSTILE,
+            source=HOSTILE,
+            units=({"name": HOSTILE, HOSTILE: 1.0},),
+            detail=replace(
+                result.energy.detail,
+                notes=(HOSTILE,),
+                assumptions=HOSTILE,
+                laws=({HOSTILE: [HOSTILE]},),
+                baselines=tuple(
+                    replace(one, format=HOSTILE, bases=(HOSTILE,)) for one in result.energy.detail.baselines
+                ),
+            ),
+        ),
     )

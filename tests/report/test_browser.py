@@ -69,7 +69,7 @@ def test_the_report_of_our_network(browser: Browser, tmp_path: Path) -> None:
     charts = browser.evaluate(
         "Array.from(document.querySelectorAll('.chart svg'), (chart) => chart.getBoundingClientRect().width)"
     )
-    assert len(charts) == 9
+    assert len(charts) == 10
     assert all(width > 300 for width in charts)
     assert browser.evaluate("document.querySelector('.tools').hidden") is False
     assert browser.evaluate("document.querySelectorAll('[style]').length") == 0
@@ -146,14 +146,14 @@ def test_buttons(browser: Browser, tmp_path: Path) -> None:
     assert browser.evaluate(background) == light
     shown = "Array.from(document.querySelectorAll('.chart')).filter((part) => part.offsetHeight).length"
     tables = "document.querySelectorAll('details[open]').length"
-    assert (browser.evaluate(shown), browser.evaluate(tables)) == (9, 0)
+    assert (browser.evaluate(shown), browser.evaluate(tables)) == (10, 0)
     for name in ("charts", "tables"):
         browser.evaluate(f"document.getElementById('{name}').click()")
     assert browser.evaluate(shown) == 0
     assert browser.evaluate(tables) == browser.evaluate("document.querySelectorAll('details').length") > 5
     for name in ("charts", "tables"):
         browser.evaluate(f"document.getElementById('{name}').click()")
-    assert (browser.evaluate(shown), browser.evaluate(tables)) == (9, 0)
+    assert (browser.evaluate(shown), browser.evaluate(tables)) == (10, 0)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -187,7 +187,7 @@ def test_hostile_names_are_text(browser: Browser, tmp_path: Path) -> None:
     """Markup in names of models, layers, tensors, versions and tables neither runs nor becomes elements."""
     opened(browser, tmp_path, [named_badly(digits_result("ws", 12))])
     assert browser.evaluate("document.querySelectorAll('script').length") == 1
-    assert browser.evaluate("document.querySelectorAll('.chart svg').length") == 9
+    assert browser.evaluate("document.querySelectorAll('.chart svg').length") == 10
     assert "<script>alert(1)</script>" in browser.evaluate("document.querySelector('h1').textContent")
 
 

@@ -51,7 +51,7 @@ def test_figures(before: Path, after: Path, tmp_path: Path) -> None:
     assert outcome.code == 0, outcome
     names = sorted(path.name for path in figures.iterdir())
     assert {"1-cycles.svg", "2-cycles.pdf", "2-graph.png", "total-energy.svg", "changes-B.svg"} <= set(names)
-    assert len(names) == outcome.stdout.count("wrote ") == 3 * 17
+    assert len(names) == outcome.stdout.count("wrote ") == 3 * 19
     for name in names:
         if name.endswith(".svg"):
             ElementTree.parse(figures / name)
