@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.arch import Arch
+from accelsim.compulsory import compulsory_bytes
 from accelsim.contraction import AccumulatorUse
 from accelsim.energy import COMPONENTS, EnergyTable, LayerEnergy, gathered, units_used
 from accelsim.energy.account import detail, lines
@@ -32,6 +33,7 @@ from accelsim.result import (
     ModelInfo,
     Result,
 )
+from accelsim.timeline import Timeline
 from accelsim.timing import LayerTiming
 from accelsim.version import __version__
 from accelsim.work import ContractionWork
@@ -70,6 +72,7 @@ def assemble(
     evaluation: Evaluation,
     table: EnergyTable,
     busy: Sequence[int | None] | None = None,
+    timeline: Timeline | None = None,
 ) -> Result:
     """Build the result from what each stage produced, all sequences in layer order.
 
@@ -82,6 +85,7 @@ def assemble(
         evaluation: values and verdict.
         table: unit energies of the bills.
         busy: multiply-accumulates without a zero operand, where zero operands are gated.
+        timeline: what the engines did during one layer, if that was asked for.
     """
     parts = zip(program.layers, timings, bills, evaluation.uses, evaluation.checks, strict=True)
     layers = tuple(_layer_result(*part, arch) for part in parts)
@@ -100,6 +104,7 @@ def assemble(
         evaluation.verdict,
         versions(),
         dict(evaluation.outputs),
+        timeline,
     )
 
 
@@ -163,4 +168,10 @@ def _layer_result(
         **_placement(layer),
         charges=lines(gathered((bill,))),
         requantiser=scaling(layer.operator, () if isinstance(work, ContractionWork) else work.events),
+        inputs=layer.inputs,
+        outputs=layer.outputs,
+        dram_read_bytes=timing.event("dram_read_bytes"),
+        dram_write_bytes=timing.event("dram_write_bytes"),
+        compulsory_dram_bytes=sum(compulsory_bytes(layer)),
+        lane_operations=0 if isinstance(work, ContractionWork) else work.lane_operations,
     )

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from accelsim import cli_energy, cli_gemm, cli_golden, cli_trace
+from accelsim import cli_energy, cli_gemm, cli_golden, cli_report, cli_trace
 from accelsim.cli_options import (
     EXIT_CODES,
     AccBits,
@@ -33,6 +33,7 @@ from accelsim.cli_options import (
     Seed,
     Settings,
     ShapesFile,
+    TimelineLayer,
     Verbose,
     dump_into,
     exit_by_verdict,
@@ -110,11 +111,13 @@ def run(
     ert_map: cli_energy.ErtMap = None,
     zero_gating: cli_energy.ZeroGating = False,
     action_counts: cli_energy.ActionCounts = None,
+    timeline: TimelineLayer = None,
     debug: Debug = False,
 ) -> None:
     """Run a model: outputs, cycles, energy, and the verdict against onnxruntime."""
     from accelsim.engines import check_engine
     from accelsim.io import check_folder, write_result
+    from accelsim.record_timeline import TimelineRequest
 
     machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
     energy = cli_energy.energy_options(energy_table, node, vdd, static, ert, ert_map, zero_gating)
@@ -124,8 +127,18 @@ def run(
     dumping = dump_into(dump, dump_tensor)
     engine = check_engine(engine)
     loaded, arrays = load_inputs(model, input_file, external_data, reference)
+    wanted = TimelineRequest(timeline) if timeline is not None or folder is not None else None
     result = simulate_model(
-        loaded, arrays, machine, seed, check=not no_check, quiet=quiet, dump=dumping, engine=engine, energy=energy
+        loaded,
+        arrays,
+        machine,
+        seed,
+        check=not no_check,
+        quiet=quiet,
+        dump=dumping,
+        engine=engine,
+        energy=energy,
+        timeline=wanted,
     )
     if action_counts is not None:
         cli_energy.write_action_counts(result, action_counts)
@@ -135,12 +148,10 @@ def run(
         if json_output:
             sys.stdout.write(result.to_json())
         elif not quiet:
-            from accelsim.reports.terminal import make_console, print_run, print_verbose
+            from accelsim.reports.summary import print_run
+            from accelsim.reports.terminal import make_console
 
-            console = make_console()
-            print_run(result, console)
-            if verbose:
-                print_verbose(result, console)
+            print_run(result, make_console(), verbose=verbose)
     exit_by_verdict(result)
 
 
@@ -221,6 +232,8 @@ app.command(epilog=EXIT_CODES)(cli_energy.energy)
 app.command(epilog=EXIT_CODES)(cli_gemm.gemm)
 app.command(epilog=EXIT_CODES)(cli_golden.record)
 app.command(epilog=EXIT_CODES)(cli_golden.verify)
+app.command(epilog=EXIT_CODES)(cli_report.report)
+app.command(epilog=EXIT_CODES)(cli_report.compare)
 app.command(epilog=EXIT_CODES)(cli_trace.trace)
 
 
@@ -231,6 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: what follows the name of the command; None takes those of the process.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ["MPLBACKEND"] = "agg"  # pictures are drawn without a display, whatever the caller's backend is
     _prepare_streams()
     code: Any = ExitCode.OK
     try:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from accelsim.energy.options import EnergyOptions
     from accelsim.inputs import Array
     from accelsim.model import Model
+    from accelsim.record_timeline import TimelineRequest
     from accelsim.result import Result
 
 EXIT_CODES = (
@@ -58,6 +59,12 @@ Engine = Annotated[
 DumpFolder = Annotated[str | None, typer.Option("--dump", metavar="DIR", help="Write both sides of every tensor.")]
 DumpTensor = Annotated[
     str | None, typer.Option("--dump-tensor", metavar="TEXT", help="Only tensors whose name contains this text.")
+]
+TimelineLayer = Annotated[
+    str | None,
+    typer.Option(
+        "--timeline", metavar="LAYER", help="Keep the timeline of this layer in the result; with -o, of the slowest."
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -122,6 +129,7 @@ def simulate_model(
     dump: Dump | None,
     engine: str = "recurrence",
     energy: EnergyOptions | None = None,
+    timeline: TimelineRequest | None = None,
 ) -> Result:
     """Run a model, with progress on stderr when that is a terminal."""
     from accelsim.progress import layer_progress
@@ -129,7 +137,16 @@ def simulate_model(
 
     with layer_progress(loaded.name, quiet=quiet) as progress:
         return simulate(
-            loaded, machine, arrays, seed=seed, check=check, progress=progress, dump=dump, engine=engine, energy=energy
+            loaded,
+            machine,
+            arrays,
+            seed=seed,
+            check=check,
+            progress=progress,
+            dump=dump,
+            engine=engine,
+            energy=energy,
+            timeline=timeline,
         )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.energy_result import ChargeLine, EnergyDetail
+from accelsim.timeline import Timeline
 
 SCHEMA_VERSION = 1
 
@@ -96,7 +97,10 @@ class LayerResult:
     multiply-accumulates that such an operator does, which `macs` does not count; requantiser: the arithmetic that
     scales its outputs (f32, q31), None if nothing does; dataflow: of a layer on the array; kept_input, kept_output: all
     that it reads, or writes, of activations stays in the scratchpad; charges: the bill behind energy_pj; gated_macs:
-    multiply-accumulates with a zero operand, None where they were not counted.
+    multiply-accumulates with a zero operand, None where they were not counted; inputs, outputs: tensor names, which are
+    the edges of the graph; dram_read_bytes, dram_write_bytes: the two directions of `dram_bytes`;
+    compulsory_dram_bytes: what is not kept on chip, every needed operand once, every result once; lane_operations: of
+    the vector unit. The last six are None in results of versions that did not write them.
     """
 
     name: str
@@ -124,6 +128,12 @@ class LayerResult:
     kept_output: bool = False
     charges: tuple[ChargeLine, ...] = ()
     gated_macs: int | None = None
+    inputs: tuple[str, ...] | None = None
+    outputs: tuple[str, ...] | None = None
+    dram_read_bytes: int | None = None
+    dram_write_bytes: int | None = None
+    compulsory_dram_bytes: int | None = None
+    lane_operations: int | None = None
 
     @property
     def largest_stall(self) -> tuple[str, int] | None:
@@ -142,6 +152,10 @@ class LayerResult:
         row |= {"cycle_classes": dict(self.cycle_classes), "utilisation": self.utilisation}
         row |= {"energy_pj": dict(self.energy_pj), "dram_bytes": self.dram_bytes, "arithmetic": self.arithmetic}
         row |= {"charges": [line.to_dict() for line in self.charges], "gated_macs": self.gated_macs}
+        for name in ("dram_read_bytes", "dram_write_bytes", "compulsory_dram_bytes", "lane_operations"):
+            row[name] = getattr(self, name)
+        row["inputs"] = None if self.inputs is None else list(self.inputs)
+        row["outputs"] = None if self.outputs is None else list(self.outputs)
         row["acc"] = None if self.acc is None else vars(self.acc).copy()
         check = self.check
         row["check"] = None if check is None else vars(check) | {"verdict": check.verdict, "share": check.share}
@@ -300,6 +314,7 @@ class Result:
     check: CheckResult
     versions: Mapping[str, str]
     outputs: Mapping[str, NDArray[np.generic]] = field(repr=False)
+    timeline: Timeline | None = None
 
     @property
     def cycles(self) -> int:
@@ -367,6 +382,7 @@ class Result:
             },
             "check": self.check.to_dict(),
             "versions": dict(self.versions),
+            "timeline": None if self.timeline is None else self.timeline.to_dict(),
         }
 
     def to_json(self) -> str:

@@ -24,6 +24,7 @@ from accelsim.inputs import check_inputs, draw_inputs
 from accelsim.model import Model, load
 from accelsim.packed import widened
 from accelsim.program import Program
+from accelsim.record_timeline import TimelineRequest, check_request, record_timeline
 from accelsim.result import Result
 
 Array = NDArray[np.generic]
@@ -44,6 +45,7 @@ def run(
     dump: Dump | None = None,
     observe: Observer | None = None,
     energy: EnergyOptions | None = None,
+    timeline: TimelineRequest | None = None,
 ) -> Result:
     """Run a model on a machine: exact integer outputs, cycles, energy and the verdict against onnxruntime.
 
@@ -60,6 +62,7 @@ def run(
         dump: takes both sides of every compared tensor.
         observe: called with the values of each layer of the free run, after they were compared.
         energy: table, technology, leakage and gating; None takes the packaged table as it is.
+        timeline: also keep what the engines did during one layer, as the event model sees it.
 
     Raises:
         AccelSimError: anything the user can do something about; see accelsim.errors.
@@ -78,6 +81,8 @@ def run(
     given = None if inputs is None else check_inputs(inputs, model.inputs())
     bound = model.bind(None if given is None else {name: array.shape for name, array in given.items()})
     program = lower(bound.graph, arch)
+    if timeline is not None:
+        check_request(timeline, program, model.name)
     timings = time_with(engine, program, arch, progress)
     evaluation = Evaluation.skipped(program)
     if values:
@@ -97,7 +102,8 @@ def run(
     counted = [None] * len(timings) if busy is None else busy
     layers = zip(program.layers, timings, counted, strict=True)
     bills = [price_layer(layer, timing, arch, table, awake) for layer, timing, awake in layers]
-    return assemble(model, arch, program, timings, bills, evaluation, table, busy)
+    bars = None if timeline is None else record_timeline(timeline, program, timings, arch)
+    return assemble(model, arch, program, timings, bills, evaluation, table, busy, bars)
 
 
 def _watching(

@@ -1,16 +1,26 @@
-"""Draws the documentation's pictures from real runs of the digits network: `build_pictures.py [run] [timeline]`."""
+"""Draws the documentation's pictures from real runs of the digits network.
+
+`build_pictures.py [run] [timeline] [report]` draws those that are named, or all. The picture of
+the report needs Chromium, with which it is opened.
+"""
 
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
 import accelsim
-from accelsim.reports.terminal import WIDTH, print_run
+from accelsim.record_timeline import TimelineRequest
+from accelsim.reports.page import report_html
+from accelsim.reports.summary import print_run
+from accelsim.reports.terminal import WIDTH
 from accelsim.traces.timeline import View
 from accelsim.tracing import write_trace
 
@@ -39,9 +49,33 @@ def draw_timeline() -> Path:
     return target
 
 
+def draw_report() -> Path:
+    """Open the report of the README's run and photograph its upper part."""
+    from PIL import Image
+
+    browser = next((found for name in ("chromium", "google-chrome") if (found := shutil.which(name))), None)
+    if browser is None:
+        sys.exit("the picture of the report needs Chromium: apt-get install chromium")
+    with np.load(ROOT / "models" / "digits_sample.npz") as archive:
+        inputs = dict(archive)
+    result = accelsim.run(MODEL, accelsim.Arch(array=(16, 16)), inputs, timeline=TimelineRequest())
+    target = IMAGES / "report.png"
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "report.html"
+        page.write_text(report_html([result]), "utf-8")
+        subprocess.run(  # noqa: S603 - a browser that was looked for by name
+            [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1240,1560",
+             f"--user-data-dir={folder}/profile", f"--screenshot={folder}/page.png", page.as_uri()],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        with Image.open(f"{folder}/page.png") as shot:
+            shot.convert("RGB").quantize(256).save(target, optimize=True)
+    return target
+
+
 def main() -> None:
     """Draw the pictures that are named, or all."""
-    pictures = {"run": draw_run, "timeline": draw_timeline}
+    pictures = {"run": draw_run, "timeline": draw_timeline, "report": draw_report}
     for name in sys.argv[1:] or pictures:
         print(f"wrote {pictures[name]().relative_to(ROOT)}")
 

@@ -17,8 +17,7 @@ from rich.text import Text
 from accelsim.errors import printable
 from accelsim.reports.diagnosis import diagnosis_lines
 from accelsim.reports.energy import baseline_lines, gating_lines, note_lines
-from accelsim.reports.host import host_lines
-from accelsim.reports.requantiser import distance_lines, distance_table, energy_line, scaling_lines
+from accelsim.reports.requantiser import distance_lines, distance_table, energy_line
 from accelsim.result import CheckResult, LayerResult, Result
 
 WIDTH = 100
@@ -322,45 +321,6 @@ def check_lines(check: CheckResult) -> list[Text]:
     lines += [Text(f"         {part}") for note in check.notes for part in wrap(note, 89)]
     lines += [Text(f"         {part}") for part in f"reference: {check.reference}".split("; ")]
     return lines
-
-
-def summary_lines(result: Result) -> list[Text]:
-    """Return the facts a person wants: latency, energy, accumulators, verdict."""
-    rows, cols = result.arch["array"]["rows"], result.arch["array"]["cols"]
-    components = result.energy_components_pj
-    largest = max(components.items(), key=lambda item: item[1]) if components else ("none", 0.0)
-    share = largest[1] / result.energy_pj if result.energy_pj else 0.0
-    lines = [
-        Text(
-            f"latency  {quantity(result.time_s, 's')} at {result.clock_ghz:g} GHz: {result.cycles:,} cycles on "
-            f"{rows}x{cols} {result.arch['array']['dataflow']}, {quantity(result.model.macs, 'MAC')}, "
-            f"utilisation {result.utilisation:.1%}"
-        ),
-        Text(
-            f"energy   {energy_text(result.energy_pj)}, {share:.0%} of it {largest[0].replace('_', ' ')} "
-            f"({result.energy.table}, {result.energy.source})"
-        ),
-    ]
-    used = [layer for layer in result.layers if layer.acc is not None]
-    if used:
-        needed = max(layer.acc.min_safe_bits for layer in used if layer.acc)
-        events = sum(layer.acc.overflows for layer in used if layer.acc)
-        bits = result.arch["accumulator"]["bits"]
-        text = f"acc      {bits} bits given, {needed} needed by the sums of this input, {events:,} overflow events"
-        lines.append(Text(text, style="" if not events else "bold red"))
-    floats = sorted({layer.op for layer in result.layers if layer.arithmetic not in (None, "integer")})
-    if floats:
-        names = printable(", ".join(floats), 40)
-        lines.append(Text(f"float    {names}: float activations, priced as float multipliers in the array"))
-    lines += host_lines(result)
-    return [*lines, *scaling_lines(result), *check_lines(result.check)]
-
-
-def print_run(result: Result, console: Console) -> None:
-    """Print the table of layers and the summary."""
-    console.print(run_table(result, console.width))
-    for line in summary_lines(result):
-        console.print(line)
 
 
 def print_verbose(result: Result, console: Console) -> None:

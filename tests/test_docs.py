@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from accelsim import cli
+from tests.cli.command import command as run_command
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -32,6 +33,9 @@ def test_the_readmes_commands_run(
     monkeypatch.chdir(tmp_path)
     for source, target in (("digits_int8.onnx", "model.onnx"), ("digits_sample.npz", "inputs.npz")):
         (tmp_path / target).write_bytes((ROOT / "models" / source).read_bytes())
+    if re.match("accel-sim (report|compare) ", command):
+        for folder, flow in (("results", "ws"), ("others", "os")):
+            assert run_command("run", "model.onnx", "--dataflow", flow, "-o", folder, "-q").code == 0
     words = shlex.split(command.replace("--layer conv1", "--layer stem"))
     monkeypatch.setattr("sys.argv", words)
     with pytest.raises(SystemExit) as stopped:

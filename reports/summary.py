@@ -1,0 +1,55 @@
+"""What follows the table of `accel-sim run`: details first, and at the end the facts a person wants."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from accelsim.errors import printable
+from accelsim.reports.facts import Fact, facts
+from accelsim.reports.host import host_lines
+from accelsim.reports.requantiser import scaling_lines
+from accelsim.reports.terminal import VERDICT_STYLES, check_lines, print_verbose, run_table
+from accelsim.result import Result
+
+
+def detail_lines(result: Result) -> list[Text]:
+    """Return what stands behind the facts: source of the energies, accumulators, host operators, the comparison."""
+    lines = [Text(f"table    {printable(result.energy.table, 30)}, {printable(result.energy.source, 58)}")]
+    used = [layer.acc for layer in result.layers if layer.acc is not None]
+    if used:
+        needed, events = max(acc.min_safe_bits for acc in used), sum(acc.overflows for acc in used)
+        bits = max(acc.bits for acc in used)
+        text = f"acc      {bits} bits given, {needed} needed by the sums of this input, {events:,} overflow events"
+        lines.append(Text(text, style="" if not events else "bold red"))
+    floats = sorted({layer.op for layer in result.layers if layer.arithmetic not in (None, "integer")})
+    if floats:
+        names = printable(", ".join(floats), 40)
+        lines.append(Text(f"float    {names}: float activations, priced as float multipliers in the array"))
+    lines += host_lines(result)
+    return [*lines, *scaling_lines(result), *check_lines(result.check)]
+
+
+def fact_lines(result: Result) -> list[Text]:
+    """Return the facts, one a line."""
+    return [line for fact in facts(result) for line in _fact_lines(fact)]
+
+
+def _fact_lines(fact: Fact) -> list[Text]:
+    """Return one fact: its name, its value, and the rest of the sentence, wrapped behind the name."""
+    style = VERDICT_STYLES.get(fact.value, "bold") if fact.title == "verdict" else "bold"
+    joint = " " if fact.title in ("latency", "energy") else ": "
+    text = Text.assemble(f"{fact.title:<9}", (fact.value, style), joint if fact.remark else "", fact.remark)
+    if text.cell_len <= 100:
+        return [text]
+    room = text.plain.rfind(" ", 0, 100)
+    return [text[:room], Text(f"{'':<9}{text.plain[room + 1 :]}")]
+
+
+def print_run(result: Result, console: Console, *, verbose: bool = False) -> None:
+    """Print the table of layers, what -v adds, the details, and the facts."""
+    console.print(run_table(result, console.width))
+    if verbose:
+        print_verbose(result, console)
+    for line in [*detail_lines(result), Text(""), *fact_lines(result)]:
+        console.print(line)
