@@ -323,17 +323,14 @@ class Result:
 
     @property
     def energy_components_pj(self) -> dict[str, float]:
-        """Energy by component, in pJ."""
-        totals: dict[str, float] = {}
-        for layer in self.layers:
-            for name, value in layer.energy_pj.items():
-                totals[name] = totals.get(name, 0.0) + value
-        return totals
+        """Energy by component, in pJ; sums do not depend on the order of layers and components."""
+        names = dict.fromkeys(name for layer in self.layers for name in layer.energy_pj)
+        return {name: math.fsum(layer.energy_pj.get(name, 0.0) for layer in self.layers) for name in names}
 
     @property
     def energy_pj(self) -> float:
         """Energy of the whole run, in pJ."""
-        return sum(self.energy_components_pj.values())
+        return math.fsum(value for layer in self.layers for value in layer.energy_pj.values())
 
     @property
     def dram_bytes(self) -> int:

@@ -96,7 +96,9 @@ def roofline_table(view: View) -> Table:
         (
             *_name(point.row),
             *text_cells(printable(point.row.layer.placement, 20), f"{point.operations:,}", f"{point.bytes:,}"),
-            *text_cells(f"{point.intensity:,.2f}", f"{point.rate:,.2f}", f"{point.limit:,.2f}"),
+            *text_cells(
+                f"{point.intensity:,.2f}" if point.bytes else "no DRAM", f"{point.rate:,.2f}", f"{point.limit:,.2f}"
+            ),
             *text_cells(share_text(point.rate, point.limit), point.roof, point.row.bound.key),
         )
         for point in points(view)

@@ -89,7 +89,7 @@ def points(view: View) -> list[Point]:
         if not layer.cycles or not operations or peak is None or slope is None or read is None or written is None:
             continue
         size = read + written if shared_channel(view) else max(read, written)
-        if row.number and size:
+        if row.number:
             found.append(Point(row, operations, size, peak, slope))
     return found
 
@@ -111,39 +111,50 @@ def draw_roofline(view: View, width: float) -> Drawing:
     draw_legend(drawing, entries, [_BOUND[key][2] for key in causes])
     axes.set_xscale("log")
     axes.set_yscale("log")
-    low, high = _span([point.intensity for point in placed])
     array, vector, slope = peaks(view)
     array, slope = array or 1.0, slope or 1.0
-    high = max(high, 4 * array / slope)
+    low, edge = _span([point.intensity for point in placed if point.bytes] or [array / slope])
+    edge = max(edge, 4 * array / slope)
+    inner = any(not point.bytes for point in placed)
+    high = 3 * edge if inner else edge
     axes.set_xlim(low, high)
     bottom = min(point.rate for point in placed)
-    axes.set_ylim(10 ** math.floor(math.log10(bottom / 1.5)), array * 2.2)
+    axes.set_ylim(10 ** math.floor(math.log10(bottom / 1.5)) / 1.25, array * 2.2)
     axes.grid(which="major", color=FAINT, linewidth=0.8)
     for peak, name, dashes in ((array, "array", "-"), (vector, "vector unit", "--")):
         if peak and (name == "array" or any(not point.row.layer.macs for point in placed)):
             knee = peak / slope
             axes.plot([low, knee, high], [low * slope, peak, peak], color=INK, linewidth=1.4, linestyle=dashes)
             unit = "MACs" if name == "array" else "operations"
-            axes.text(high / 1.05, peak * 1.08, f"{name}: {peak:g} {unit} per cycle", ha="right", fontsize=SMALL_PX)
+            words = f"{name}: {peak:g} {unit} per cycle"
+            axes.text(high / 1.05, peak * 1.08, words, ha="right", fontsize=SMALL_PX)
+    if inner:
+        axes.axvline(edge * 1.2, color=FAINT, linewidth=0.8, linestyle=":")
     for point in placed:
         _, colour, marker = _BOUND.get(point.row.bound.key, _OTHER)
         (mark,) = axes.plot(
-            [point.intensity], [point.rate], marker=marker, markersize=7, color=colour, linestyle="none",
+            [_abscissa(point, edge)], [point.rate], marker=marker, markersize=7, color=colour, linestyle="none",
             markeredgewidth=0.6, markeredgecolor=INK, alpha=0.9,
         )  # fmt: skip
         drawing.tip(
             mark, f"{point.row.tip}: {point.rate:,.3g} of at most {point.limit:,.3g} operations per cycle, "
             f"{point.row.bound.sentence}",
         )  # fmt: skip
-    _draw_labels(drawing, placed)
+    _draw_labels(drawing, placed, edge)
     channel = "DRAM byte" if shared_channel(view) else "DRAM byte (busier direction)"
-    axes.set_xlabel(f"operations per {channel}; the slope is {slope:g} bytes per cycle")
+    beyond = "; behind the dots: no DRAM" if inner else ""
+    axes.set_xlabel(f"operations per {channel}; slope {slope:g} B/cycle{beyond}")
     axes.set_ylabel("operations per cycle")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: number_text(value))
         axis.set_minor_formatter(lambda value, _: "")
         axis.set_minor_locator(_no_locator())
     return drawing
+
+
+def _abscissa(point: Point, edge: float) -> float:
+    """Return where a layer lies across: by its intensity, behind the edge when it touches no DRAM."""
+    return point.intensity if point.bytes else edge * 1.9
 
 
 def _no_locator() -> NullLocator:
@@ -158,10 +169,10 @@ def _span(values: list[float]) -> tuple[float, float]:
     return min(values) / 2, max(values) * 2
 
 
-def _draw_labels(drawing: Drawing, placed: list[Point]) -> None:
+def _draw_labels(drawing: Drawing, placed: list[Point], edge: float) -> None:
     """Name the layers with most cycles, each where its name meets no other name and no mark."""
     (axes,) = drawing.figure.axes
-    marks = [tuple(axes.transData.transform((point.intensity, point.rate))) for point in placed]
+    marks = [tuple(axes.transData.transform((_abscissa(point, edge), point.rate))) for point in placed]
     boxes = [(x - 5, y - 5, x + 5, y + 5) for x, y in marks]
     boxes += [
         (x - 2, y - 3, x + 2, y + 3)
@@ -169,6 +180,9 @@ def _draw_labels(drawing: Drawing, placed: list[Point]) -> None:
         if not line.get_marker() or line.get_marker() == "None"
         for x, y in _along(line)
     ]
+    for words in axes.texts:
+        x, y = (float(part) for part in axes.transData.transform(words.get_position()))
+        boxes.append((x - text_width(words.get_text(), SMALL_PX) - 4, y - 4, x + 4, y + 13))
     inside = axes.get_window_extent().bounds
     right = inside[0] + inside[2]
     ranked = sorted(range(len(placed)), key=lambda index: -placed[index].row.layer.cycles)[:_LABELLED]

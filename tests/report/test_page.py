@@ -287,7 +287,7 @@ def test_overflows_are_red_and_counted() -> None:
 def test_notebooks_show_facts_and_layers() -> None:
     """A notebook shows the report's own partials, escaped, without scripts and styles."""
     html = digits_result()._repr_html_()
-    assert "93% of it DRAM" in html
+    assert "81% of it DRAM" in html
     assert html.count("<tr>") == 16
     bad = named_badly(digits_result())._repr_html_()
     assert set(Elements(bad).tags) <= {
