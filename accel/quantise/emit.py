@@ -1,0 +1,331 @@
+"""The Q/DQ model: onnxruntime's quantiser decides which tensors get one, our grids and codes go into it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from accelsim.errors import UnsupportedModelError, reason_of
+from accelsim.quantise.grid import CodeSpec, Grid, fit
+from accelsim.quantise.ranges import Ranges, activation_spec
+from accelsim.quantise.scheme import Scheme
+from accelsim.quantise.source import FloatLayer, FloatModel, constants
+from accelsim.quantise.weights import QuantisedWeights, Weights
+
+Floats = NDArray[np.float32]
+
+_TYPES = {
+    (2, True): TensorProto.INT2 if hasattr(TensorProto, "INT2") else 0,
+    (4, True): TensorProto.INT4,
+    (8, True): TensorProto.INT8,
+    (16, True): TensorProto.INT16,
+    (8, False): TensorProto.UINT8,
+    (16, False): TensorProto.UINT16,
+}
+_FUSED_BITS = 8  # onnxruntime's integer kernels want a zero point even where it is 0
+_INPUT_SUFFIX = "_QuantizeLinear_Input"  # what onnxruntime's quantiser calls an output in front of its quantiser
+_CODES_SUFFIX = "_quantized"
+_INT32 = np.iinfo(np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class QuantisedActivation:
+    """A quantised activation: the float model's tensor, its grid, and the tensor of codes in the quantised model."""
+
+    tensor: str
+    codes: str
+    grid: Grid = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Emission:
+    """The Q/DQ model with what stands in it; float_nodes: operators left in float; remarks: sentences for the user."""
+
+    proto: ModelProto = field(repr=False)
+    activations: tuple[QuantisedActivation, ...]
+    weights: Weights
+    float_nodes: tuple[tuple[str, str], ...]
+    remarks: tuple[str, ...]
+
+
+def emit(model: FloatModel, scheme: Scheme, ranges: Ranges, weights: Weights, biases: Mapping[str, Floats]) -> Emission:
+    """Write the Q/DQ model of a scheme.
+
+    Args:
+        model: the float model.
+        scheme: how to quantise.
+        ranges: of all float activations.
+        weights: quantised weights by layer; layers without stay in float.
+        biases: by layer, where they differ from the model's (bias correction).
+
+    Raises:
+        UnsupportedModelError: onnxruntime's quantiser cannot work on the model.
+    """
+    proto, used = _let_onnxruntime(model, scheme, ranges, weights)
+    graph = _Graph(proto)
+    if scheme.fold_relu and scheme.activation_mapping == "symmetric":
+        graph.bypass_quantisers_before_relu()
+    activations = tuple(_place_activations(graph, scheme, used))
+    remarks: list[str] = []
+    for layer in model.layers:
+        if layer.name in weights:
+            source = graph.scale_of(graph.nodes[layer.name].input[0])
+            fixed, remark = _with_room_for_bias(weights[layer.name], source, _bias(model, layer, biases))
+            remarks.extend(remark)
+            weights = {**weights, layer.name: fixed}
+            _place_weights(graph, layer, fixed)
+            _place_bias(graph, layer, fixed, source, _bias(model, layer, biases))
+    graph.drop_unused()
+    _stamp(proto, model, scheme)
+    return Emission(proto, activations, weights, tuple(_floats(proto)), tuple(remarks))
+
+
+def _let_onnxruntime(
+    model: FloatModel, scheme: Scheme, ranges: Ranges, weights: Weights
+) -> tuple[ModelProto, dict[str, tuple[float, float]]]:
+    """Let onnxruntime's quantiser insert Q and DQ; returns the ranges as it adjusted them (softmax, relu)."""
+    from onnxruntime.quantization import QDQQuantizer, QuantType, TensorData, TensorsData
+    from onnxruntime.quantization.calibrate import CalibrationMethod
+    from onnxruntime.quantization.registry import QDQRegistry
+
+    symmetric = scheme.activation_mapping == "symmetric"
+    kinds = sorted(set(QDQRegistry) - set(scheme.keep_float))
+    excluded = [node.name for node in model.proto.graph.node if node.name in scheme.keep_float]
+    excluded += [layer.name for layer in model.layers if layer.name not in weights and layer.name not in excluded]
+    data = {n: TensorData(lowest=np.float32(r.low), highest=np.float32(r.high)) for n, r in ranges.items()}
+    tensors = TensorsData(CalibrationMethod.MinMax, data)
+    kind = ("QInt" if scheme.activation_signed else "QUInt") + str(scheme.activation_bits)
+    source = ModelProto()
+    source.CopyFrom(model.proto)
+    logger, level = logging.getLogger(), logging.getLogger().level
+    logger.setLevel(logging.ERROR)  # its remarks on models that are not pre-processed
+    try:
+        quantiser = QDQQuantizer(
+            source, False, False, QuantType.QInt8, getattr(QuantType, kind), tensors, [], excluded, kinds,
+            {
+                "ActivationSymmetric": symmetric,
+                "QDQKeepRemovableActivations": not scheme.fold_relu,
+                "QDQDisableWeightAdjustForInt32Bias": True,
+                "WeightSymmetric": True,
+            },
+        )  # fmt: skip
+        proto = quantiser.quantize_model()
+    except (ValueError, RuntimeError, KeyError, AttributeError, TypeError, AssertionError) as error:
+        raise UnsupportedModelError(
+            f"onnxruntime's quantiser cannot work on {model.name} ({reason_of(error, 160)}): keep the operators that it "
+            f"stumbles over in float with keep_float"
+        ) from None
+    finally:
+        logger.setLevel(level)
+    adjusted = quantiser.tensors_range
+    return proto, {n: (float(adjusted[n].range_value[0]), float(adjusted[n].range_value[1])) for n in data}
+
+
+class _Graph:
+    """A graph under construction: who writes what, and constants by name."""
+
+    def __init__(self, proto: ModelProto) -> None:
+        self.proto = proto
+        self.graph = proto.graph
+        self.sort()
+        self.nodes = {node.name: node for node in self.graph.node}
+        self.tensors = {tensor.name: tensor for tensor in self.graph.initializer}
+        self.index()
+
+    def index(self) -> None:
+        """Note producers and consumers."""
+        self.producers = {name: node for node in self.graph.node for name in node.output}
+        self.readers: dict[str, list[NodeProto]] = {}
+        for node in self.graph.node:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
+
+    def sort(self) -> None:
+        """Order the nodes so that every value is written before it is read, and otherwise as they are."""
+        missing = {value for node in self.graph.node for value in node.output}
+        waiting, ordered = list(self.graph.node), []
+        while waiting:
+            later = []
+            for node in waiting:
+                if missing.isdisjoint(node.input):
+                    ordered.append(node)
+                    missing.difference_update(node.output)
+                else:
+                    later.append(node)
+            waiting = later
+        copies = [NodeProto.FromString(node.SerializeToString()) for node in ordered]
+        del self.graph.node[:]
+        self.graph.node.extend(copies)
+
+    def array(self, name: str) -> NDArray[np.generic]:
+        """Return a constant."""
+        return numpy_helper.to_array(self.tensors[name])
+
+    def put(self, tensor: TensorProto) -> None:
+        """Add a constant, or replace the one of that name."""
+        if tensor.name in self.tensors:
+            self.tensors[tensor.name].CopyFrom(tensor)
+        else:
+            self.graph.initializer.append(tensor)
+            self.tensors[tensor.name] = self.graph.initializer[-1]
+
+    def scale_of(self, dequantised: str) -> Floats | None:
+        """Return the scale of an activation behind a DequantizeLinear, None for a float one."""
+        node = self.producers.get(dequantised)
+        if node is None or node.op_type != "DequantizeLinear":
+            return None
+        return np.asarray(self.array(node.input[1]), np.float32)
+
+    def bypass_quantisers_before_relu(self) -> None:
+        """Take Q and DQ out between an operator and its Relu or Clip: one rounding, on the grid behind it."""
+        for node in list(self.graph.node):
+            if node.op_type not in ("Relu", "Clip"):
+                continue
+            dequantise = self.producers.get(node.input[0])
+            quantise = None if dequantise is None else self.producers.get(dequantise.input[0])
+            if dequantise is None or quantise is None or quantise.op_type != "QuantizeLinear":
+                continue
+            source = self.producers.get(quantise.input[0])
+            chain = (quantise.input[0], quantise.output[0], dequantise.output[0])
+            if source is None or source.op_type == "DequantizeLinear" or any(len(self.readers[n]) != 1 for n in chain):
+                continue
+            node.input[0] = quantise.input[0]
+            self.graph.node.remove(quantise)
+            self.graph.node.remove(dequantise)
+            self.index()
+
+    def drop_unused(self) -> None:
+        """Remove constants that nothing reads."""
+        self.index()
+        outputs = {value.name for value in self.graph.output}
+        kept = [t for t in self.graph.initializer if t.name in self.readers or t.name in outputs]
+        del self.graph.initializer[:]
+        self.graph.initializer.extend(kept)
+        self.tensors = {tensor.name: tensor for tensor in self.graph.initializer}
+
+
+def _place_activations(
+    graph: _Graph, scheme: Scheme, ranges: Mapping[str, tuple[float, float]]
+) -> Iterator[QuantisedActivation]:
+    """Write our scales and zero points; quantisers that share them with another tensor follow it."""
+    spec = activation_spec(scheme)
+    stored = CodeSpec(spec.bits, spec.signed, spec.symmetric, narrow=False)  # Q saturates at the type's own ends
+    kind = _TYPES[spec.bits, spec.signed]
+    grids: dict[str, Grid] = {}
+    for node in graph.graph.node:
+        if node.op_type != "QuantizeLinear":
+            continue
+        tensor = node.input[0].removesuffix(_INPUT_SUFFIX)
+        owner = node.input[1].removesuffix("_scale")
+        if node.input[1] not in grids:
+            low, high = ranges[owner]
+            scale, zero_point = fit(np.asarray([low]), np.asarray([high]), spec)
+            grids[node.input[1]] = Grid(stored, scale.reshape(()), zero_point.reshape(()))
+            graph.put(numpy_helper.from_array(scale.reshape(()), node.input[1]))
+            graph.put(helper.make_tensor(node.input[2], kind, [], [int(zero_point[0])]))
+        yield QuantisedActivation(tensor, node.output[0], grids[node.input[1]])
+
+
+def _bias(model: FloatModel, layer: FloatLayer, biases: Mapping[str, Floats]) -> Floats | None:
+    """Return the bias of a layer, corrected or not, if it has one."""
+    if layer.name in biases:
+        return biases[layer.name]
+    return model.constant(layer.bias) if layer.bias else None
+
+
+def _with_room_for_bias(
+    weights: QuantisedWeights, source: Floats | None, bias: Floats | None
+) -> tuple[QuantisedWeights, Sequence[str]]:
+    """Say where a bias does not fit into 32 bits in steps of s_x s_w; it is clipped there."""
+    if bias is None or source is None or weights.grid.block:
+        return weights, ()
+    steps = np.abs(bias.astype(np.float64)) / (source.astype(np.float64) * weights.grid.scales)
+    if steps.max(initial=0.0) <= _INT32.max:
+        return weights, ()
+    return weights, (f"the bias of '{weights.layer.name}' does not fit into 32 bits and is clipped",)
+
+
+def _place_weights(graph: _Graph, layer: FloatLayer, weights: QuantisedWeights) -> None:
+    """Put codes, scales and zero points of a layer's weights behind its DequantizeLinear."""
+    node = graph.producers[graph.nodes[layer.name].input[1]]
+    grid, spec = weights.grid, weights.grid.spec
+    name = layer.weight
+    kind = _TYPES[spec.bits, True]
+    graph.put(helper.make_tensor(f"{name}{_CODES_SUFFIX}", kind, weights.codes.shape, weights.codes.reshape(-1)))
+    graph.put(numpy_helper.from_array(grid.scales, f"{name}_scale"))
+    inputs = [f"{name}{_CODES_SUFFIX}", f"{name}_scale"]
+    if not spec.symmetric or spec.bits == _FUSED_BITS:
+        zero_points = grid.zero_points
+        graph.put(helper.make_tensor(f"{name}_zero_point", kind, zero_points.shape, zero_points.reshape(-1)))
+        inputs.append(f"{name}_zero_point")
+    del node.input[:]
+    node.input.extend(inputs)
+    del node.attribute[:]
+    if grid.axis is not None:
+        node.attribute.append(helper.make_attribute("axis", grid.axis))
+    if grid.block:
+        node.attribute.append(helper.make_attribute("block_size", grid.block))
+
+
+def _place_bias(
+    graph: _Graph, layer: FloatLayer, weights: QuantisedWeights, source: Floats | None, bias: Floats | None
+) -> None:
+    """Write the bias: int32 in steps of s_x s_w; float where groups leave no such step, or the input is float."""
+    if bias is None:
+        return
+    node, name = graph.nodes[layer.name], f"{layer.name}_bias"
+    if source is None or weights.grid.block:
+        graph.put(numpy_helper.from_array(bias.astype(np.float32), name))
+        _set_input(node, 2, name)
+        graph.index()
+        return
+    scales = np.atleast_1d(source * weights.grid.scales).astype(np.float32)
+    steps = np.rint(bias.astype(np.float64) / scales.astype(np.float64))
+    codes = np.clip(steps, _INT32.min, _INT32.max).astype(np.int32)
+    one = weights.grid.axis is None
+    graph.put(numpy_helper.from_array(codes, f"{name}{_CODES_SUFFIX}"))
+    graph.put(numpy_helper.from_array(scales.reshape(()) if one else scales, f"{name}_scale"))
+    zero = np.zeros(() if one else scales.shape, np.int32)
+    graph.put(numpy_helper.from_array(zero, f"{name}_zero_point"))
+    inputs = [f"{name}{suffix}" for suffix in (_CODES_SUFFIX, "_scale", "_zero_point")]
+    fresh = helper.make_node("DequantizeLinear", inputs, [f"{name}_dequantized"], f"{name}_DequantizeLinear")
+    if not one:
+        fresh.attribute.append(helper.make_attribute("axis", 0))
+    old = graph.producers.get(node.input[2]) if len(node.input) > 2 else None
+    graph.graph.node.insert(0, fresh)  # it reads constants only
+    node = graph.nodes[layer.name]
+    _set_input(node, 2, f"{name}_dequantized")
+    graph.index()
+    if old is not None and not graph.readers.get(old.output[0]):
+        graph.graph.node.remove(old)
+        graph.index()
+
+
+def _set_input(node: NodeProto, position: int, name: str) -> None:
+    """Set an input of a node that may have fewer."""
+    while len(node.input) <= position:
+        node.input.append("")
+    node.input[position] = name
+
+
+def _floats(proto: ModelProto) -> Iterator[tuple[str, str]]:
+    """Name the operators that no quantiser touches: (node, operator)."""
+    dequantised = {n.output[0] for n in proto.graph.node if n.op_type == "DequantizeLinear"}
+    known = set(constants(proto)) | {t.name for t in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        if not any(name in dequantised for name in node.input) and any(n and n not in known for n in node.input):
+            yield node.name, node.op_type
+
+
+def _stamp(proto: ModelProto, model: FloatModel, scheme: Scheme) -> None:
+    """Say who made the file, from what and how."""
+    proto.producer_name, proto.producer_version = "accel-sim", ""
+    del proto.metadata_props[:]
+    helper.set_model_props(proto, {"quantisation_scheme": scheme.name, "float_sha256": model.sha256})
