@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from accelsim.errors import UnsupportedModelError, reason_of
-from accelsim.quantise.grid import CodeSpec, Grid, fit
+from accelsim.errors import UnsupportedModelError, printable, reason_of
+from accelsim.quantise.grid import CodeSpec, Grid, fit, quantise
 from accelsim.quantise.ranges import Ranges, activation_spec
 from accelsim.quantise.scheme import Scheme
 from accelsim.quantise.source import FloatLayer, FloatModel, constants
@@ -30,6 +30,7 @@ _TYPES = {
 _FUSED_BITS = 8  # onnxruntime's integer kernels want a zero point even where it is 0
 _INPUT_SUFFIX = "_QuantizeLinear_Input"  # what onnxruntime's quantiser calls an output in front of its quantiser
 _CODES_SUFFIX = "_quantized"
+_LARGEST_BIAS_BITS = 30
 _INT32 = np.iinfo(np.int32)
 
 
@@ -68,14 +69,12 @@ def emit(model: FloatModel, scheme: Scheme, ranges: Ranges, weights: Weights, bi
     """
     proto, used = _let_onnxruntime(model, scheme, ranges, weights)
     graph = _Graph(proto)
-    if scheme.fold_relu and scheme.activation_mapping == "symmetric":
-        graph.bypass_quantisers_before_relu()
     activations = tuple(_place_activations(graph, scheme, used))
     remarks: list[str] = []
     for layer in model.layers:
         if layer.name in weights:
             source = graph.scale_of(graph.nodes[layer.name].input[0])
-            fixed, remark = _with_room_for_bias(weights[layer.name], source, _bias(model, layer, biases))
+            fixed, remark = _with_room_for_bias(weights[layer.name], source, _bias(model, layer, biases), scheme.activation_bits)
             remarks.extend(remark)
             weights = {**weights, layer.name: fixed}
             _place_weights(graph, layer, fixed)
@@ -91,10 +90,10 @@ def _let_onnxruntime(
     """Let onnxruntime's quantiser insert Q and DQ; returns the ranges as it adjusted them (softmax, relu)."""
     from onnxruntime.quantization import QDQQuantizer, QuantType, TensorData, TensorsData
     from onnxruntime.quantization.calibrate import CalibrationMethod
-    from onnxruntime.quantization.registry import QDQRegistry
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     symmetric = scheme.activation_mapping == "symmetric"
-    kinds = sorted(set(QDQRegistry) - set(scheme.keep_float))
+    kinds = sorted({*QDQRegistry, *QLinearOpsRegistry} - set(scheme.keep_float))
     excluded = [node.name for node in model.proto.graph.node if node.name in scheme.keep_float]
     excluded += [layer.name for layer in model.layers if layer.name not in weights and layer.name not in excluded]
     data = {n: TensorData(lowest=np.float32(r.low), highest=np.float32(r.high)) for n, r in ranges.items()}
@@ -109,7 +108,6 @@ def _let_onnxruntime(
             source, False, False, QuantType.QInt8, getattr(QuantType, kind), tensors, [], excluded, kinds,
             {
                 "ActivationSymmetric": symmetric,
-                "QDQKeepRemovableActivations": not scheme.fold_relu,
                 "QDQDisableWeightAdjustForInt32Bias": True,
                 "WeightSymmetric": True,
             },
@@ -181,23 +179,21 @@ class _Graph:
             return None
         return np.asarray(self.array(node.input[1]), np.float32)
 
-    def bypass_quantisers_before_relu(self) -> None:
-        """Take Q and DQ out between an operator and its Relu or Clip: one rounding, on the grid behind it."""
-        for node in list(self.graph.node):
-            if node.op_type not in ("Relu", "Clip"):
-                continue
-            dequantise = self.producers.get(node.input[0])
-            quantise = None if dequantise is None else self.producers.get(dequantise.input[0])
-            if dequantise is None or quantise is None or quantise.op_type != "QuantizeLinear":
-                continue
-            source = self.producers.get(quantise.input[0])
-            chain = (quantise.input[0], quantise.output[0], dequantise.output[0])
-            if source is None or source.op_type == "DequantizeLinear" or any(len(self.readers[n]) != 1 for n in chain):
-                continue
-            node.input[0] = quantise.input[0]
-            self.graph.node.remove(quantise)
-            self.graph.node.remove(dequantise)
-            self.index()
+    def range_owners(self) -> dict[str, str]:
+        """Tell whose range a tensor takes: in front of a Relu or Clip that alone reads it, the one behind.
+
+        Values outside of that range are clamped anyway; with one scale the clamp costs nothing and rounds nothing.
+        """
+        owners = {}
+        for node in self.graph.node:
+            if node.op_type in ("Relu", "Clip"):
+                dequantise = self.producers.get(node.input[0])
+                quantise = None if dequantise is None else self.producers.get(dequantise.input[0])
+                if quantise is None or quantise.op_type != "QuantizeLinear":
+                    continue
+                if all(len(self.readers[name]) == 1 for name in (*quantise.output, node.input[0])):
+                    owners[_tensor(quantise.input[0])] = _tensor(node.output[0])
+        return owners
 
     def drop_unused(self) -> None:
         """Remove constants that nothing reads."""
@@ -216,12 +212,13 @@ def _place_activations(
     spec = activation_spec(scheme)
     stored = CodeSpec(spec.bits, spec.signed, spec.symmetric, narrow=False)  # Q saturates at the type's own ends
     kind = _TYPES[spec.bits, spec.signed]
-    grids: dict[str, Grid] = {}
+    owners, grids = graph.range_owners(), {}
     for node in graph.graph.node:
         if node.op_type != "QuantizeLinear":
             continue
-        tensor = node.input[0].removesuffix(_INPUT_SUFFIX)
+        tensor = _tensor(node.input[0])
         owner = node.input[1].removesuffix("_scale")
+        owner = owners.get(owner, owner)
         if node.input[1] not in grids:
             low, high = ranges[owner]
             scale, zero_point = fit(np.asarray([low]), np.asarray([high]), spec)
@@ -229,6 +226,11 @@ def _place_activations(
             graph.put(numpy_helper.from_array(scale.reshape(()), node.input[1]))
             graph.put(helper.make_tensor(node.input[2], kind, [], [int(zero_point[0])]))
         yield QuantisedActivation(tensor, node.output[0], grids[node.input[1]])
+
+
+def _tensor(name: str) -> str:
+    """Return the float model's name of a tensor in front of a quantiser."""
+    return name.removesuffix(_INPUT_SUFFIX)
 
 
 def _bias(model: FloatModel, layer: FloatLayer, biases: Mapping[str, Floats]) -> Floats | None:
@@ -239,15 +241,28 @@ def _bias(model: FloatModel, layer: FloatLayer, biases: Mapping[str, Floats]) ->
 
 
 def _with_room_for_bias(
-    weights: QuantisedWeights, source: Floats | None, bias: Floats | None
+    weights: QuantisedWeights, source: Floats | None, bias: Floats | None, activation_bits: int
 ) -> tuple[QuantisedWeights, Sequence[str]]:
-    """Say where a bias does not fit into 32 bits in steps of s_x s_w; it is clipped there."""
+    """Widen scales of weights so small beside their bias that it would fill the accumulator in steps of s_x s_w.
+
+    A bias of 2^(activation bits + weight bits + 8) steps is as large as the sum of hundreds of largest products; weights
+    that need a finer scale than that hardly change the result.
+    """
     if bias is None or source is None or weights.grid.block:
         return weights, ()
-    steps = np.abs(bias.astype(np.float64)) / (source.astype(np.float64) * weights.grid.scales)
-    if steps.max(initial=0.0) <= _INT32.max:
+    bits = min(activation_bits + max(weights.grid.spec.bits, 8) + 8, _LARGEST_BIAS_BITS)
+    least = np.abs(bias.reshape(-1).astype(np.float64)) / (source.astype(np.float64) * (1 << bits))
+    least = least.max(initial=0.0) if weights.grid.axis is None else least
+    narrow = weights.grid.scales < least
+    if not narrow.any():
         return weights, ()
-    return weights, (f"the bias of '{weights.layer.name}' does not fit into 32 bits and is clipped",)
+    scales = np.maximum(weights.grid.scales, least).astype(np.float32)
+    grid = replace(weights.grid, scales=scales.reshape(weights.grid.scales.shape))
+    remark = (
+        f"{int(narrow.sum())} channel(s) of '{printable(weights.layer.name, 60)}' have weights so small beside their bias "
+        f"that the bias decides their scale"
+    )
+    return replace(weights, grid=grid, codes=quantise(weights.values, grid)), (remark,)
 
 
 def _place_weights(graph: _Graph, layer: FloatLayer, weights: QuantisedWeights) -> None:
@@ -286,7 +301,7 @@ def _place_bias(
         return
     scales = np.atleast_1d(source * weights.grid.scales).astype(np.float32)
     steps = np.rint(bias.astype(np.float64) / scales.astype(np.float64))
-    codes = np.clip(steps, _INT32.min, _INT32.max).astype(np.int32)
+    codes = np.clip(steps, _INT32.min, _INT32.max).astype(np.int32).reshape(-1)
     one = weights.grid.axis is None
     graph.put(numpy_helper.from_array(codes, f"{name}{_CODES_SUFFIX}"))
     graph.put(numpy_helper.from_array(scales.reshape(()) if one else scales, f"{name}_scale"))
@@ -314,13 +329,14 @@ def _set_input(node: NodeProto, position: int, name: str) -> None:
 
 
 def _floats(proto: ModelProto) -> Iterator[tuple[str, str]]:
-    """Name the operators that no quantiser touches: (node, operator)."""
+    """Name the operators that do not stand between quantisers: (node, operator)."""
     dequantised = {n.output[0] for n in proto.graph.node if n.op_type == "DequantizeLinear"}
-    known = set(constants(proto)) | {t.name for t in proto.graph.initializer}
+    constant = {tensor.name for tensor in proto.graph.initializer} | {""}
+    read_as_float = {n for node in proto.graph.node if node.op_type != "QuantizeLinear" for n in node.input}
     for node in proto.graph.node:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") or constant.issuperset(node.input):
             continue
-        if not any(name in dequantised for name in node.input) and any(n and n not in known for n in node.input):
+        if dequantised.isdisjoint(node.input) or not read_as_float.isdisjoint(node.output):
             yield node.name, node.op_type
 
 

@@ -43,7 +43,6 @@ class Scheme:
     weight_bits: 2, 4, 8 or 16; weight_mapping, weight_narrow, weight_range: as for activations.
     granularity: a scale per weight "tensor", output "channel", or "group" of `block` weights along the input channels.
     layer_bits: other weight widths for some layers; keep_float: names of layers or kinds of operators left in float.
-    fold_relu: a Relu in front of a quantiser is part of it; else a layer of its own behind a quantiser of its own.
     bias_correction: shift biases by the mean error that the quantised weights make on the calibration data.
     equalise: scale channels of neighbouring layers to equal ranges before anything else.
     """
@@ -65,7 +64,6 @@ class Scheme:
     block: int = 0
     layer_bits: tuple[LayerBits, ...] = ()
     keep_float: tuple[str, ...] = ()
-    fold_relu: bool = True
     bias_correction: bool = False
     equalise: bool = False
 
