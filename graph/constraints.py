@@ -89,7 +89,7 @@ OPERATORS: tuple[Support, ...] = (
     Support(
         "MatMulNBits, MatMul, Gemm, FusedMatMul, FusedGemm",
         "weight-only quantisation: float activations, DequantizeLinear of constant 2- to 8-bit weights per tensor, "
-        "channel or block",
+        "channel or block; also Conv with one tap and blocks of channels",
         "array",
         "values from onnxruntime; priced as float multipliers in an array of the same shape, packed weights, their "
         "scales, and their dequantisation on the way into the array",

@@ -39,6 +39,7 @@ IMPORTERS: dict[str, Callable[[Context, NodeProto], Imported]] = {
     "DynamicQuantizeMatMul": import_dynamic.import_dynamic_matmul,
     "MatMulNBits": import_weight_only.import_matmul_n_bits,
     **dict.fromkeys(("MatMul", "Gemm", "FusedMatMul", "FusedGemm"), import_weight_only.import_float_product),
+    **dict.fromkeys(("Conv", "FusedConv"), import_weight_only.import_float_convolution),
     "QLinearAdd": import_elementwise.import_add,
     "QLinearMul": import_elementwise.import_multiply,
     "QLinearAveragePool": import_elementwise.import_average_pool,

@@ -19,7 +19,7 @@ from accelsim.quantise.weights import QuantisedWeights, Weights
 
 Floats = NDArray[np.float32]
 
-_TYPES = {
+CODE_TYPES = {
     (2, True): TensorProto.INT2 if hasattr(TensorProto, "INT2") else 0,
     (4, True): TensorProto.INT4,
     (8, True): TensorProto.INT8,
@@ -36,11 +36,17 @@ _INT32 = np.iinfo(np.int32)
 
 @dataclass(frozen=True, eq=False)
 class QuantisedActivation:
-    """A quantised activation: the float model's tensor, its grid, and the tensor of codes in the quantised model."""
+    """A quantised activation.
+
+    tensor: its name in the float model; codes: the tensor of codes in the quantised model; restored: the tensor behind
+    its DequantizeLinear, "" if there is none; clamped: a Relu or Clip follows, whose range it has taken.
+    """
 
     tensor: str
     codes: str
+    restored: str
     grid: Grid = field(repr=False)
+    clamped: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +217,7 @@ def _place_activations(
     """Write our scales and zero points; quantisers that share them with another tensor follow it."""
     spec = activation_spec(scheme)
     stored = CodeSpec(spec.bits, spec.signed, spec.symmetric, narrow=False)  # Q saturates at the type's own ends
-    kind = _TYPES[spec.bits, spec.signed]
+    kind = CODE_TYPES[spec.bits, spec.signed]
     owners, grids = graph.range_owners(), {}
     for node in graph.graph.node:
         if node.op_type != "QuantizeLinear":
@@ -225,7 +231,9 @@ def _place_activations(
             grids[node.input[1]] = Grid(stored, scale.reshape(()), zero_point.reshape(()))
             graph.put(numpy_helper.from_array(scale.reshape(()), node.input[1]))
             graph.put(helper.make_tensor(node.input[2], kind, [], [int(zero_point[0])]))
-        yield QuantisedActivation(tensor, node.output[0], grids[node.input[1]])
+        readers = graph.readers.get(node.output[0], ())
+        restored = next((reader.output[0] for reader in readers if reader.op_type == "DequantizeLinear"), "")
+        yield QuantisedActivation(tensor, node.output[0], restored, grids[node.input[1]], tensor in owners)
 
 
 def _tensor(name: str) -> str:
@@ -270,7 +278,7 @@ def _place_weights(graph: _Graph, layer: FloatLayer, weights: QuantisedWeights) 
     node = graph.producers[graph.nodes[layer.name].input[1]]
     grid, spec = weights.grid, weights.grid.spec
     name = layer.weight
-    kind = _TYPES[spec.bits, True]
+    kind = CODE_TYPES[spec.bits, True]
     graph.put(helper.make_tensor(f"{name}{_CODES_SUFFIX}", kind, weights.codes.shape, weights.codes.reshape(-1)))
     graph.put(numpy_helper.from_array(grid.scales, f"{name}_scale"))
     inputs = [f"{name}{_CODES_SUFFIX}", f"{name}_scale"]
@@ -293,32 +301,38 @@ def _place_bias(
     """Write the bias: int32 in steps of s_x s_w; float where groups leave no such step, or the input is float."""
     if bias is None:
         return
-    node, name = graph.nodes[layer.name], f"{layer.name}_bias"
+    node = graph.nodes[layer.name]
+    old = graph.producers.get(node.input[2]) if len(node.input) > 2 else None
     if source is None or weights.grid.block:
+        name = f"{layer.name}_float_bias"
         graph.put(numpy_helper.from_array(bias.astype(np.float32), name))
         _set_input(node, 2, name)
-        graph.index()
-        return
-    scales = np.atleast_1d(source * weights.grid.scales).astype(np.float32)
-    steps = np.rint(bias.astype(np.float64) / scales.astype(np.float64))
-    codes = np.clip(steps, _INT32.min, _INT32.max).astype(np.int32).reshape(-1)
-    one = weights.grid.axis is None
-    graph.put(numpy_helper.from_array(codes, f"{name}{_CODES_SUFFIX}"))
-    graph.put(numpy_helper.from_array(scales.reshape(()) if one else scales, f"{name}_scale"))
-    zero = np.zeros(() if one else scales.shape, np.int32)
-    graph.put(numpy_helper.from_array(zero, f"{name}_zero_point"))
-    inputs = [f"{name}{suffix}" for suffix in (_CODES_SUFFIX, "_scale", "_zero_point")]
-    fresh = helper.make_node("DequantizeLinear", inputs, [f"{name}_dequantized"], f"{name}_DequantizeLinear")
-    if not one:
-        fresh.attribute.append(helper.make_attribute("axis", 0))
-    old = graph.producers.get(node.input[2]) if len(node.input) > 2 else None
-    graph.graph.node.insert(0, fresh)  # it reads constants only
-    node = graph.nodes[layer.name]
-    _set_input(node, 2, f"{name}_dequantized")
+    else:
+        name = _put_int32_bias(graph, layer, weights.grid, source, bias)
+        node = graph.nodes[layer.name]
+        _set_input(node, 2, name)
     graph.index()
     if old is not None and not graph.readers.get(old.output[0]):
         graph.graph.node.remove(old)
         graph.index()
+
+
+def _put_int32_bias(graph: _Graph, layer: FloatLayer, grid: Grid, source: Floats, bias: Floats) -> str:
+    """Write a bias in steps of s_x s_w; returns the tensor behind its DequantizeLinear."""
+    name, one = f"{layer.name}_int32_bias", grid.axis is None
+    scales = np.atleast_1d(source * grid.scales).astype(np.float32)
+    steps = np.rint(bias.reshape(-1).astype(np.float64) / scales.astype(np.float64))
+    codes = np.clip(steps, _INT32.min, _INT32.max).astype(np.int32)
+    graph.put(numpy_helper.from_array(codes, name))
+    graph.put(numpy_helper.from_array(scales.reshape(()) if one else scales, f"{name}_scale"))
+    graph.put(numpy_helper.from_array(np.zeros(() if one else scales.shape, np.int32), f"{name}_zero_point"))
+    inputs = [name, f"{name}_scale", f"{name}_zero_point"]
+    fresh = helper.make_node("DequantizeLinear", inputs, [f"{name}_dequantized"], f"{name}_DequantizeLinear")
+    if not one:
+        fresh.attribute.append(helper.make_attribute("axis", 0))
+    graph.graph.node.insert(0, fresh)  # it reads constants only
+    graph.nodes = {node.name: node for node in graph.graph.node}
+    return f"{name}_dequantized"
 
 
 def _set_input(node: NodeProto, position: int, name: str) -> None:

@@ -238,6 +238,7 @@ def _tidied(proto: ModelProto, name: str) -> ModelProto:
     tidy.opset_import.extend(imports)
     _name_nodes(tidy.graph)
     _fold_factors(tidy.graph)
+    _transpose_weights(tidy.graph)
     del tidy.graph.value_info[:]
     return onnx.shape_inference.infer_shapes(tidy, data_prop=True)
 
@@ -266,6 +267,28 @@ def _fold_factors(graph: GraphProto) -> None:
             target = tensors[name] if fresh == name else graph.initializer.add()
             target.CopyFrom(numpy_helper.from_array(values, fresh))
             node.input[position], attribute.f = fresh, 1.0
+
+
+def _transpose_weights(graph: GraphProto) -> None:
+    """Store the weights of every Gemm with a row per output (transB = 1).
+
+    onnxruntime turns a DequantizeLinear in front of weights stored the other way into MatMulNBits where the activations
+    have 16 bits, which quantises them once more, to 8 bits.
+    """
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    readers = [name for node in graph.node for name in node.input]
+    for node in graph.node:
+        weight = node.input[1] if node.op_type == "Gemm" else ""
+        if weight not in tensors or attribute_of(node, "transB", 0):
+            continue
+        turned = np.ascontiguousarray(numpy_helper.to_array(tensors[weight]).T)
+        fresh = weight if readers.count(weight) == 1 else f"{weight}_transposed_{node.name}"
+        target = tensors[weight] if fresh == weight else graph.initializer.add()
+        target.CopyFrom(numpy_helper.from_array(turned, fresh))
+        node.input[1] = fresh
+        kept = [attribute for attribute in node.attribute if attribute.name != "transB"]
+        del node.attribute[:]
+        node.attribute.extend([*kept, helper.make_attribute("transB", 1)])
 
 
 def _inputs(proto: ModelProto) -> dict[str, TensorType]:
