@@ -74,7 +74,9 @@ def load_calibration(source: object, model: FloatModel, *, seed: int = 0, pixel_
     if source is None:
         return _synthetic(model, seed)
     if isinstance(source, Mapping):
-        return check_samples({str(name): np.asarray(array) for name, array in source.items()}, model, "calibration data")
+        return check_samples(
+            {str(name): np.asarray(array) for name, array in source.items()}, model, "calibration data"
+        )
     if not isinstance(source, str | Path):
         raise UsageError(f"calibration data is a path or a mapping of arrays, not {type(source).__name__}")
     path = Path(source)
@@ -90,11 +92,9 @@ def _synthetic(model: FloatModel, seed: int) -> Calibration:
     if seed < 0:
         raise UsageError(f"the seed must not be negative, got {seed}")
     count = _SYNTHETIC_SAMPLES if model.dynamic_batch() else next(iter(model.inputs.values())).shape[0]
-    kinds = {
-        name: TensorType.of(kind.dtype, (count, *kind.shape[1:])) for name, kind in model.inputs.items()
-    }
+    kinds = {name: TensorType.of(kind.dtype, (count, *kind.shape[1:])) for name, kind in model.inputs.items()}
     warning = (
-        f"the ranges come from {count} synthetic sample(s) of a standard normal distribution (seed {seed}), so accuracy "
+        f"the ranges come from {count} synthetic sample(s), standard normal (seed {seed}), so accuracy "
         f"on real data means nothing: give real samples with --calib"
     )
     return Calibration(draw_inputs(kinds, seed), None, f"synthetic, seed {seed}", (warning,))
@@ -109,7 +109,7 @@ def check_samples(arrays: Mapping[str, Array], model: FloatModel, origin: str) -
         origin: what messages call them.
 
     Raises:
-        UsageError: a name is missing or unknown; a shape, type or count is wrong; values are not finite or all equal.
+        UsageError: a name is missing or unknown; a shape, type or count is wrong; values are not finite, or all equal.
     """
     wanted = model.inputs
     labels = arrays[LABELS] if LABELS in arrays and LABELS not in wanted else None
@@ -140,12 +140,17 @@ def _checked(array: Array, name: str, model: FloatModel, origin: str) -> Array:
     kind, label = model.inputs[name], f"{origin}: '{printable(name)}'"
     value = next(value for value in model.proto.graph.input if value.name == name)
     free = [dim.dim_value == 0 for dim in value.type.tensor_type.shape.dim]
-    shown = "x".join(["N", *("?" if any_size else str(size) for any_size, size in zip(free[1:], kind.shape[1:], strict=True))])
+    shown = "x".join(
+        ["N", *("?" if any_size else str(size) for any_size, size in zip(free[1:], kind.shape[1:], strict=True))]
+    )
     fits = array.ndim == len(kind.shape) and all(
-        any_size or size == wanted for any_size, size, wanted in zip(free[1:], array.shape[1:], kind.shape[1:], strict=True)
+        any_size or size == wanted
+        for any_size, size, wanted in zip(free[1:], array.shape[1:], kind.shape[1:], strict=True)
     )
     if not fits:
-        raise UsageError(f"{label} is {'x'.join(map(str, array.shape)) or 'a scalar'}, the model wants {shown}, N samples")
+        raise UsageError(
+            f"{label} is {'x'.join(map(str, array.shape)) or 'a scalar'}, the model wants {shown}, N samples"
+        )
     if array.dtype.newbyteorder("=") != kind.dtype:
         raise UsageError(
             f"{label} is {array.dtype.name}, the model wants {kind.dtype.name}: convert it with "
@@ -182,7 +187,9 @@ def check_labels(labels: Array, samples: int, origin: str) -> NDArray[np.int64]:
     labels = labels.reshape(-1) if labels.ndim == 2 and 1 in labels.shape else labels
     if labels.ndim != 1 or len(labels) != samples:
         shape = "x".join(map(str, labels.shape)) or "a scalar"
-        raise UsageError(f"{origin}: the labels are {shape}, but there are {samples} samples: give one label per sample")
+        raise UsageError(
+            f"{origin}: the labels are {shape}, but there are {samples} samples: give one label per sample"
+        )
     if labels.dtype.kind not in "iu":
         raise UsageError(f"{origin}: the labels are {labels.dtype.name}: give whole numbers, one class per sample")
     if labels.size and labels.min() < 0:

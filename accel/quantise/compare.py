@@ -154,12 +154,18 @@ def execution(name: str, outputs: Outputs, original: Outputs, labels: NDArray[np
     signal = noise = 0.0
     for key, exact in original.items():
         signal += float(np.square(exact, dtype=np.float64).sum())
-        noise += float(((outputs[key].astype(np.float64) - exact) ** 2).sum())
-    classes, expected = (classes_of(next(iter(group.values()))) for group in (outputs, original))
-    fits = classes is not None and labels is not None and len(classes) == len(labels)
-    accuracy = float((classes == labels).mean()) if fits else None
-    agreement = float((classes == expected).mean()) if classes is not None and expected is not None else None
+        noise += float(np.square(outputs[key].astype(np.float64) - exact.astype(np.float64)).sum())
+    classes, expected = (classes_of(outputs[next(iter(original))]), classes_of(next(iter(original.values()))))
+    accuracy = None if labels is None else _same(classes, labels)
+    agreement = None if expected is None else _same(classes, expected)
     return Execution(name, None if outputs is original else sqnr_db(signal, noise), accuracy, agreement)
+
+
+def _same(classes: NDArray[np.int64] | None, others: NDArray[np.int64]) -> float | None:
+    """Return the share of equal classes, None where there are none or not as many."""
+    if classes is None or len(classes) != len(others):
+        return None
+    return float(np.equal(classes, others).mean())
 
 
 def classes_of(output: Array) -> NDArray[np.int64] | None:

@@ -14,7 +14,7 @@ from accelsim.errors import UnsupportedModelError, printable, reason_of
 from accelsim.quantise.grid import CodeSpec, Grid, fit, quantise
 from accelsim.quantise.ranges import Ranges, activation_spec
 from accelsim.quantise.scheme import Scheme
-from accelsim.quantise.source import FloatLayer, FloatModel, constants
+from accelsim.quantise.source import FloatLayer, FloatModel
 from accelsim.quantise.weights import QuantisedWeights, Weights
 
 Floats = NDArray[np.float32]
@@ -80,12 +80,15 @@ def emit(model: FloatModel, scheme: Scheme, ranges: Ranges, weights: Weights, bi
     for layer in model.layers:
         if layer.name in weights:
             source = graph.scale_of(graph.nodes[layer.name].input[0])
-            fixed, remark = _with_room_for_bias(weights[layer.name], source, _bias(model, layer, biases), scheme.activation_bits)
+            fixed, remark = _with_room_for_bias(
+                weights[layer.name], source, _bias(model, layer, biases), scheme.activation_bits
+            )
             remarks.extend(remark)
             weights = {**weights, layer.name: fixed}
             _place_weights(graph, layer, fixed)
             _place_bias(graph, layer, fixed, source, _bias(model, layer, biases))
     graph.drop_unused()
+    del proto.graph.value_info[:]  # shapes can be inferred again
     _stamp(proto, model, scheme)
     return Emission(proto, activations, weights, tuple(_floats(proto)), tuple(remarks))
 
@@ -121,8 +124,8 @@ def _let_onnxruntime(
         proto = quantiser.quantize_model()
     except (ValueError, RuntimeError, KeyError, AttributeError, TypeError, AssertionError) as error:
         raise UnsupportedModelError(
-            f"onnxruntime's quantiser cannot work on {model.name} ({reason_of(error, 160)}): keep the operators that it "
-            f"stumbles over in float with keep_float"
+            f"onnxruntime's quantiser cannot work on {model.name} ({reason_of(error, 160)}): keep the operators that "
+            f"it stumbles over in float with keep_float"
         ) from None
     finally:
         logger.setLevel(level)
@@ -168,7 +171,8 @@ class _Graph:
 
     def array(self, name: str) -> NDArray[np.generic]:
         """Return a constant."""
-        return numpy_helper.to_array(self.tensors[name])
+        values: NDArray[np.generic] = numpy_helper.to_array(self.tensors[name])
+        return values
 
     def put(self, tensor: TensorProto) -> None:
         """Add a constant, or replace the one of that name."""
@@ -253,8 +257,8 @@ def _with_room_for_bias(
 ) -> tuple[QuantisedWeights, Sequence[str]]:
     """Widen scales of weights so small beside their bias that it would fill the accumulator in steps of s_x s_w.
 
-    A bias of 2^(activation bits + weight bits + 8) steps is as large as the sum of hundreds of largest products; weights
-    that need a finer scale than that hardly change the result.
+    A bias of 2^(activation bits + weight bits + 8) steps is as large as the sum of hundreds of largest products;
+    weights that need a finer scale than that hardly change the result.
     """
     if bias is None or source is None or weights.grid.block:
         return weights, ()
@@ -267,8 +271,8 @@ def _with_room_for_bias(
     scales = np.maximum(weights.grid.scales, least).astype(np.float32)
     grid = replace(weights.grid, scales=scales.reshape(weights.grid.scales.shape))
     remark = (
-        f"{int(narrow.sum())} channel(s) of '{printable(weights.layer.name, 60)}' have weights so small beside their bias "
-        f"that the bias decides their scale"
+        f"{int(narrow.sum())} channel(s) of '{printable(weights.layer.name, 60)}' have weights so small beside their "
+        f"bias that the bias decides their scale"
     )
     return replace(weights, grid=grid, codes=quantise(weights.values, grid)), (remark,)
 
@@ -279,12 +283,12 @@ def _place_weights(graph: _Graph, layer: FloatLayer, weights: QuantisedWeights) 
     grid, spec = weights.grid, weights.grid.spec
     name = layer.weight
     kind = CODE_TYPES[spec.bits, True]
-    graph.put(helper.make_tensor(f"{name}{_CODES_SUFFIX}", kind, weights.codes.shape, weights.codes.reshape(-1)))
+    graph.put(_packed(f"{name}{_CODES_SUFFIX}", kind, spec.bits, weights.codes))
     graph.put(numpy_helper.from_array(grid.scales, f"{name}_scale"))
     inputs = [f"{name}{_CODES_SUFFIX}", f"{name}_scale"]
     if not spec.symmetric or spec.bits == _FUSED_BITS:
         zero_points = grid.zero_points
-        graph.put(helper.make_tensor(f"{name}_zero_point", kind, zero_points.shape, zero_points.reshape(-1)))
+        graph.put(_packed(f"{name}_zero_point", kind, spec.bits, zero_points))
         inputs.append(f"{name}_zero_point")
     del node.input[:]
     node.input.extend(inputs)
@@ -293,6 +297,19 @@ def _place_weights(graph: _Graph, layer: FloatLayer, weights: QuantisedWeights) 
         node.attribute.append(helper.make_attribute("axis", grid.axis))
     if grid.block:
         node.attribute.append(helper.make_attribute("block_size", grid.block))
+
+
+def _packed(name: str, kind: int, bits: int, codes: NDArray[np.int64]) -> TensorProto:
+    """Return codes as a constant: 2- and 4-bit codes share bytes, the first one in the lowest bits."""
+    if bits >= _FUSED_BITS:
+        data = codes.astype(f"<i{bits // 8}").tobytes()
+    else:
+        share = _FUSED_BITS // bits
+        flat = np.zeros(-(-codes.size // share) * share, np.uint8)
+        flat[: codes.size] = codes.reshape(-1).astype(np.int8).view(np.uint8) & ((1 << bits) - 1)
+        shifts = np.arange(share, dtype=np.uint8) * bits
+        data = np.bitwise_or.reduce(flat.reshape(-1, share) << shifts, axis=1).astype(np.uint8).tobytes()
+    return TensorProto(name=name, data_type=kind, dims=codes.shape, raw_data=data)
 
 
 def _place_bias(

@@ -39,7 +39,9 @@ def read_folder(folder: Path, model: FloatModel, pixel_scale: float) -> dict[str
         raise UsageError(f"{shown} holds {what}: give a folder with one kind of samples")
     (name, kind), *_ = model.inputs.items()
     shape = kind.shape[1:]
-    samples = [_array(path, shape) for path in arrays] or [_image(path, shape, kind.dtype, pixel_scale) for path in images]
+    samples = [_array(path, shape) for path in arrays] or [
+        _image(path, shape, kind.dtype, pixel_scale) for path in images
+    ]
     first = samples[0]
     for path, sample in zip(arrays or images, samples, strict=True):
         if sample.shape != first.shape or sample.dtype != first.dtype:
@@ -59,7 +61,9 @@ def _array(path: Path, shape: tuple[int, ...]) -> Array:
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise UsageError(f"cannot read {printable(str(path))}: {reason_of(error, 80)}: save it with numpy.save") from None
+        raise UsageError(
+            f"cannot read {printable(str(path))}: {reason_of(error, 80)}: save it with numpy.save"
+        ) from None
     if not isinstance(array, np.ndarray):
         raise UsageError(f"{printable(str(path))} is not one array: save it with numpy.save")
     one = array.ndim == len(shape) + 1 and array.shape[0] == 1

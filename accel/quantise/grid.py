@@ -51,8 +51,8 @@ class CodeSpec:
 class Grid:
     """Scales and zero points of a tensor, and the codes between which they saturate.
 
-    scales: float32, and zero_points: int64, of one shape: () for a tensor, (channels,) along `axis`, or the tensor's own
-        shape with `axis` divided by `block`.
+    scales: float32, and zero_points: int64, of one shape: () for a tensor, (channels,) along `axis`, or the tensor's
+        own shape with `axis` divided by `block`.
     """
 
     spec: CodeSpec
@@ -76,9 +76,12 @@ class Grid:
         if self.axis is None:
             return self.scales, self.zero_points
         if self.block:
-            repeat = [np.repeat(array, self.block, self.axis) for array in (self.scales, self.zero_points)]
             cut = tuple(slice(0, size) for size in shape)
-            return repeat[0][cut], repeat[1][cut]
+            scales, zero_points = (
+                np.repeat(self.scales, self.block, self.axis),
+                np.repeat(self.zero_points, self.block, self.axis),
+            )
+            return scales[cut], zero_points[cut]
         around = [1] * len(shape)
         around[self.axis] = -1
         return self.scales.reshape(around), self.zero_points.reshape(around)

@@ -138,7 +138,9 @@ def _kept_layers(model: FloatModel, scheme: Scheme) -> frozenset[str]:
             )
     for entry in scheme.layer_bits:
         if entry.layer not in layers:
-            raise UsageError(f"there is no layer '{printable(entry.layer)}' with weights ({nearest(entry.layer, layers)})")
+            raise UsageError(
+                f"there is no layer '{printable(entry.layer)}' with weights ({nearest(entry.layer, layers)})"
+            )
     kept = frozenset(layer.name for layer in model.layers if {layer.name, layer.kind} & set(scheme.keep_float))
     if len(kept) == len(layers):
         raise UsageError("every layer is kept in float, so there is nothing to quantise: keep fewer")

@@ -75,7 +75,7 @@ def choose_ranges(model: FloatModel, data: Calibration, scheme: Scheme, steps: S
         chosen |= _least_squares(model, data, spans, activation_spec(scheme), steps)
     elif method == "abs-max":
         chosen = {name: (-max(-low, high), max(-low, high)) for name, (low, high) in chosen.items()}
-    return {n: Range(n, *map(float, chosen[n]), spans[n].smallest, spans[n].largest) for n in spans}
+    return {n: Range(n, chosen[n][0], chosen[n][1], span.smallest, span.largest) for n, span in spans.items()}
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class _Span:
 def _extremes(
     model: FloatModel, data: Calibration, names: Sequence[str], averaging: float | None, steps: Steps | None
 ) -> dict[str, _Span]:
-    """Find the extremes of tensors; the averaged ones sample by sample (exponentially, as TensorFlow's observers do)."""
+    """Find the extremes of tensors, averaged exponentially over samples where asked for."""
     spans: dict[str, _Span] = {}
     for values in observe(model, data, names, steps, "ranges", BATCH if averaging is None else 1):
         for name, array in values.items():
@@ -111,8 +111,9 @@ def _extremes(
             if averaging is None:
                 spans[name] = _Span(smallest, largest, smallest, largest)
             else:
-                mixed = (old + averaging * (new - old) for old, new in ((before.low, low), (before.high, high)))
-                spans[name] = _Span(*mixed, smallest, largest)
+                lower = before.low + averaging * (low - before.low)
+                upper = before.high + averaging * (high - before.high)
+                spans[name] = _Span(lower, upper, smallest, largest)
     return spans
 
 

@@ -65,7 +65,6 @@ def refined_ranges(
         UsageError: the model's first output is no vector of classes, or a label is none of them.
     """
     few = data.first(_SAMPLES)
-    assert few.labels is not None  # the caller has asked for them
     emission = emit(model, scheme, ranges, weights, {})
     session, softmax = open_float(_with_scales_as_inputs(emission), literal=True), _ends_in_softmax(model)
     chosen = dict(ranges)
@@ -75,7 +74,7 @@ def refined_ranges(
     def loss() -> float:
         extra = {name: value for pair in parameters.values() for name, value in pair.items()}
         logits = np.concatenate([session.run(None, feeds | extra)[0] for feeds in few.batches(model)])
-        return cross_entropy(_classes(logits, few), few.labels, probabilities=softmax)  # type: ignore[arg-type]
+        return cross_entropy(*_classes(logits, few), probabilities=softmax)
 
     best = loss()
     for index, owner in enumerate(owners):
@@ -93,15 +92,15 @@ def refined_ranges(
     return chosen
 
 
-def _classes(logits: Floats, data: Calibration) -> Floats:
-    """Return logits as a matrix that fits the labels."""
+def _classes(logits: Floats, data: Calibration) -> tuple[Floats, NDArray[np.int64]]:
+    """Return logits as a matrix, and the labels that fit it."""
     matrix = logits.reshape(len(logits), -1)
     if len(matrix) != data.samples or data.labels is None or int(data.labels.max()) >= matrix.shape[1]:
         raise UsageError(
-            f"the first output has shape {'x'.join(map(str, logits.shape))} for {data.samples} samples, which does not fit "
-            f"the labels: cross-entropy needs a vector of classes per sample"
+            f"the first output has shape {'x'.join(map(str, logits.shape))} for {data.samples} samples, which does "
+            f"not fit the labels: cross-entropy needs a vector of classes per sample"
         )
-    return matrix
+    return matrix, data.labels
 
 
 def _ends_in_softmax(model: FloatModel) -> bool:

@@ -33,7 +33,9 @@ class Sensitivity:
         return asdict(self)
 
 
-def rank_layers(quantised: Quantised, data: Calibration | None = None, steps: Steps | None = None) -> tuple[Sensitivity, ...]:
+def rank_layers(
+    quantised: Quantised, data: Calibration | None = None, steps: Steps | None = None
+) -> tuple[Sensitivity, ...]:
     """Rank the quantised layers, the most sensitive first: candidates for `keep_float` or more bits.
 
     Args:

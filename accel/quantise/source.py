@@ -15,7 +15,14 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from accelsim.errors import InvalidModelError, ResourceLimitError, UnsupportedModelError, UsageError, printable, reason_of
+from accelsim.errors import (
+    InvalidModelError,
+    ResourceLimitError,
+    UnsupportedModelError,
+    UsageError,
+    printable,
+    reason_of,
+)
 from accelsim.graph.constraints import is_quantised, node_label
 from accelsim.graph.external_data import embed_external_data
 from accelsim.graph.limits import Limits

@@ -42,12 +42,12 @@ Weights = Mapping[str, QuantisedWeights]
 
 def weight_spec(scheme: Scheme, layer: str) -> CodeSpec:
     """Return the codes of a layer's weights; they are signed."""
-    return CodeSpec(
-        scheme.weight_bits_of(layer), True, scheme.weight_mapping == "symmetric", scheme.weight_narrow
-    )
+    return CodeSpec(scheme.weight_bits_of(layer), True, scheme.weight_mapping == "symmetric", scheme.weight_narrow)
 
 
-def quantise_weights(model: FloatModel, scheme: Scheme, kept: frozenset[str] = frozenset()) -> dict[str, QuantisedWeights]:
+def quantise_weights(
+    model: FloatModel, scheme: Scheme, kept: frozenset[str] = frozenset()
+) -> dict[str, QuantisedWeights]:
     """Quantise the weights of all layers.
 
     Args:
@@ -80,8 +80,8 @@ def _check_blocks(model: FloatModel, layers: list[FloatLayer], block: int) -> No
     if wrong:
         more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
         raise UsageError(
-            f"blocks of {block} weights do not divide the input channels of {', '.join(wrong[:8])}{more}: choose another "
-            f"block, or keep these layers in float"
+            f"blocks of {block} weights do not divide the input channels of {', '.join(wrong[:8])}{more}: choose "
+            f"another block, or keep these layers in float"
         )
 
 
