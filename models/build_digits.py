@@ -1,6 +1,6 @@
 """Train, export and quantise the small handwritten-digit network that ships as the example model.
 
-Run ``python models/build_digits.py``; with the same package versions on the same machine the four
+Run ``python models/build_digits.py``; with the same package versions on the same machine the five
 output files come out byte-identical every time.
 """
 
@@ -87,6 +87,7 @@ class DataSplit(NamedTuple):
     train_images: FloatArray
     train_labels: LabelArray
     calibration_images: FloatArray
+    calibration_labels: LabelArray
     test_images: FloatArray
     test_labels: LabelArray
 
@@ -140,10 +141,11 @@ def load_split() -> DataSplit:
     rest_images, test_images, rest_labels, test_labels = train_test_split(
         images, labels, test_size=TEST_IMAGES, random_state=SEED, stratify=labels
     )
-    train_images, calibration_images, train_labels, _ = train_test_split(
+    train_images, calibration_images, train_labels, calibration_labels = train_test_split(
         rest_images, rest_labels, test_size=CALIBRATION_IMAGES, random_state=SEED, stratify=rest_labels
     )
-    return DataSplit(train_images, train_labels, calibration_images, test_images, test_labels)
+    calibration = (calibration_images, calibration_labels)
+    return DataSplit(train_images, train_labels, *calibration, test_images, test_labels)
 
 
 def _shift_randomly(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -360,6 +362,8 @@ def write_files(directory: Path, models: dict[str, onnx.ModelProto], split: Data
     directory.mkdir(parents=True, exist_ok=True)
     for name, model in models.items():
         onnx.save(model, directory / f"{name}.onnx")
+    calibration = {"image": split.calibration_images, "labels": split.calibration_labels}
+    np.savez_compressed(directory / "digits_calibration.npz", **calibration)
     np.savez_compressed(directory / "digits_test.npz", image=split.test_images, labels=split.test_labels)
     np.savez_compressed(directory / "digits_sample.npz", image=split.test_images[:SAMPLE_IMAGES])
 

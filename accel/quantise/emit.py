@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from accelsim.errors import UnsupportedModelError, printable, reason_of
+from accelsim.errors import printable
+from accelsim.quantise.editing import GraphEditor, tensor_of
 from accelsim.quantise.grid import CodeSpec, Grid, fit, quantise
 from accelsim.quantise.ranges import Ranges, activation_spec
 from accelsim.quantise.scheme import Scheme
 from accelsim.quantise.source import FloatLayer, FloatModel
+from accelsim.quantise.structure import insert_quantisers
 from accelsim.quantise.weights import QuantisedWeights, Weights
 
 Floats = NDArray[np.float32]
@@ -28,7 +29,6 @@ CODE_TYPES = {
     (16, False): TensorProto.UINT16,
 }
 _FUSED_BITS = 8  # onnxruntime's integer kernels want a zero point even where it is 0
-_INPUT_SUFFIX = "_QuantizeLinear_Input"  # what onnxruntime's quantiser calls an output in front of its quantiser
 _CODES_SUFFIX = "_quantized"
 _LARGEST_BIAS_BITS = 30
 _INT32 = np.iinfo(np.int32)
@@ -73,150 +73,36 @@ def emit(model: FloatModel, scheme: Scheme, ranges: Ranges, weights: Weights, bi
     Raises:
         UnsupportedModelError: onnxruntime's quantiser cannot work on the model.
     """
-    proto, used = _let_onnxruntime(model, scheme, ranges, weights)
-    graph = _Graph(proto)
+    proto, used = insert_quantisers(model, scheme, ranges, weights)
+    graph = GraphEditor(proto)
     activations = tuple(_place_activations(graph, scheme, used))
-    remarks: list[str] = []
+    widened: dict[str, int] = {}
     for layer in model.layers:
         if layer.name in weights:
             source = graph.scale_of(graph.nodes[layer.name].input[0])
-            fixed, remark = _with_room_for_bias(
-                weights[layer.name], source, _bias(model, layer, biases), scheme.activation_bits
-            )
-            remarks.extend(remark)
+            bias = _bias(model, layer, biases)
+            fixed, widened[layer.name] = _with_room_for_bias(weights[layer.name], source, bias, scheme.activation_bits)
             weights = {**weights, layer.name: fixed}
             _place_weights(graph, layer, fixed)
-            _place_bias(graph, layer, fixed, source, _bias(model, layer, biases))
+            _place_bias(graph, layer, fixed, source, bias)
     graph.drop_unused()
     del proto.graph.value_info[:]  # shapes can be inferred again
     _stamp(proto, model, scheme)
-    return Emission(proto, activations, weights, tuple(_floats(proto)), tuple(remarks))
+    return Emission(proto, activations, weights, tuple(_floats(proto)), tuple(_remarks(widened)))
 
 
-def _let_onnxruntime(
-    model: FloatModel, scheme: Scheme, ranges: Ranges, weights: Weights
-) -> tuple[ModelProto, dict[str, tuple[float, float]]]:
-    """Let onnxruntime's quantiser insert Q and DQ; returns the ranges as it adjusted them (softmax, relu)."""
-    from onnxruntime.quantization import QDQQuantizer, QuantType, TensorData, TensorsData
-    from onnxruntime.quantization.calibrate import CalibrationMethod
-    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
-
-    symmetric = scheme.activation_mapping == "symmetric"
-    kinds = sorted({*QDQRegistry, *QLinearOpsRegistry} - set(scheme.keep_float))
-    excluded = [node.name for node in model.proto.graph.node if node.name in scheme.keep_float]
-    excluded += [layer.name for layer in model.layers if layer.name not in weights and layer.name not in excluded]
-    data = {n: TensorData(lowest=np.float32(r.low), highest=np.float32(r.high)) for n, r in ranges.items()}
-    tensors = TensorsData(CalibrationMethod.MinMax, data)
-    kind = ("QInt" if scheme.activation_signed else "QUInt") + str(scheme.activation_bits)
-    source = ModelProto()
-    source.CopyFrom(model.proto)
-    logger, level = logging.getLogger(), logging.getLogger().level
-    logger.setLevel(logging.ERROR)  # its remarks on models that are not pre-processed
-    try:
-        quantiser = QDQQuantizer(
-            source, False, False, QuantType.QInt8, getattr(QuantType, kind), tensors, [], excluded, kinds,
-            {
-                "ActivationSymmetric": symmetric,
-                "QDQDisableWeightAdjustForInt32Bias": True,
-                "WeightSymmetric": True,
-            },
-        )  # fmt: skip
-        proto = quantiser.quantize_model()
-    except (ValueError, RuntimeError, KeyError, AttributeError, TypeError, AssertionError) as error:
-        raise UnsupportedModelError(
-            f"onnxruntime's quantiser cannot work on {model.name} ({reason_of(error, 160)}): keep the operators that "
-            f"it stumbles over in float with keep_float"
-        ) from None
-    finally:
-        logger.setLevel(level)
-    adjusted = quantiser.tensors_range
-    return proto, {n: (float(adjusted[n].range_value[0]), float(adjusted[n].range_value[1])) for n in data}
-
-
-class _Graph:
-    """A graph under construction: who writes what, and constants by name."""
-
-    def __init__(self, proto: ModelProto) -> None:
-        self.proto = proto
-        self.graph = proto.graph
-        self.sort()
-        self.nodes = {node.name: node for node in self.graph.node}
-        self.tensors = {tensor.name: tensor for tensor in self.graph.initializer}
-        self.index()
-
-    def index(self) -> None:
-        """Note producers and consumers."""
-        self.producers = {name: node for node in self.graph.node for name in node.output}
-        self.readers: dict[str, list[NodeProto]] = {}
-        for node in self.graph.node:
-            for name in node.input:
-                self.readers.setdefault(name, []).append(node)
-
-    def sort(self) -> None:
-        """Order the nodes so that every value is written before it is read, and otherwise as they are."""
-        missing = {value for node in self.graph.node for value in node.output}
-        waiting, ordered = list(self.graph.node), []
-        while waiting:
-            later = []
-            for node in waiting:
-                if missing.isdisjoint(node.input):
-                    ordered.append(node)
-                    missing.difference_update(node.output)
-                else:
-                    later.append(node)
-            waiting = later
-        copies = [NodeProto.FromString(node.SerializeToString()) for node in ordered]
-        del self.graph.node[:]
-        self.graph.node.extend(copies)
-
-    def array(self, name: str) -> NDArray[np.generic]:
-        """Return a constant."""
-        values: NDArray[np.generic] = numpy_helper.to_array(self.tensors[name])
-        return values
-
-    def put(self, tensor: TensorProto) -> None:
-        """Add a constant, or replace the one of that name."""
-        if tensor.name in self.tensors:
-            self.tensors[tensor.name].CopyFrom(tensor)
-        else:
-            self.graph.initializer.append(tensor)
-            self.tensors[tensor.name] = self.graph.initializer[-1]
-
-    def scale_of(self, dequantised: str) -> Floats | None:
-        """Return the scale of an activation behind a DequantizeLinear, None for a float one."""
-        node = self.producers.get(dequantised)
-        if node is None or node.op_type != "DequantizeLinear":
-            return None
-        return np.asarray(self.array(node.input[1]), np.float32)
-
-    def range_owners(self) -> dict[str, str]:
-        """Tell whose range a tensor takes: in front of a Relu or Clip that alone reads it, the one behind.
-
-        Values outside of that range are clamped anyway; with one scale the clamp costs nothing and rounds nothing.
-        """
-        owners = {}
-        for node in self.graph.node:
-            if node.op_type in ("Relu", "Clip"):
-                dequantise = self.producers.get(node.input[0])
-                quantise = None if dequantise is None else self.producers.get(dequantise.input[0])
-                if quantise is None or quantise.op_type != "QuantizeLinear":
-                    continue
-                if all(len(self.readers[name]) == 1 for name in (*quantise.output, node.input[0])):
-                    owners[_tensor(quantise.input[0])] = _tensor(node.output[0])
-        return owners
-
-    def drop_unused(self) -> None:
-        """Remove constants that nothing reads."""
-        self.index()
-        outputs = {value.name for value in self.graph.output}
-        kept = [t for t in self.graph.initializer if t.name in self.readers or t.name in outputs]
-        del self.graph.initializer[:]
-        self.graph.initializer.extend(kept)
-        self.tensors = {tensor.name: tensor for tensor in self.graph.initializer}
+def _remarks(widened: Mapping[str, int]) -> Iterator[str]:
+    """Say in how many channels the bias has decided the scale."""
+    layers = [name for name, channels in widened.items() if channels]
+    if layers:
+        yield (
+            f"{sum(widened.values())} channel(s) in {len(layers)} layer(s) have weights so small beside their bias "
+            f"that the bias decides their scale, first in '{printable(layers[0], 60)}'"
+        )
 
 
 def _place_activations(
-    graph: _Graph, scheme: Scheme, ranges: Mapping[str, tuple[float, float]]
+    graph: GraphEditor, scheme: Scheme, ranges: Mapping[str, tuple[float, float]]
 ) -> Iterator[QuantisedActivation]:
     """Write our scales and zero points; quantisers that share them with another tensor follow it."""
     spec = activation_spec(scheme)
@@ -226,7 +112,7 @@ def _place_activations(
     for node in graph.graph.node:
         if node.op_type != "QuantizeLinear":
             continue
-        tensor = _tensor(node.input[0])
+        tensor = tensor_of(node.input[0])
         owner = node.input[1].removesuffix("_scale")
         owner = owners.get(owner, owner)
         if node.input[1] not in grids:
@@ -240,11 +126,6 @@ def _place_activations(
         yield QuantisedActivation(tensor, node.output[0], restored, grids[node.input[1]], tensor in owners)
 
 
-def _tensor(name: str) -> str:
-    """Return the float model's name of a tensor in front of a quantiser."""
-    return name.removesuffix(_INPUT_SUFFIX)
-
-
 def _bias(model: FloatModel, layer: FloatLayer, biases: Mapping[str, Floats]) -> Floats | None:
     """Return the bias of a layer, corrected or not, if it has one."""
     if layer.name in biases:
@@ -254,30 +135,26 @@ def _bias(model: FloatModel, layer: FloatLayer, biases: Mapping[str, Floats]) ->
 
 def _with_room_for_bias(
     weights: QuantisedWeights, source: Floats | None, bias: Floats | None, activation_bits: int
-) -> tuple[QuantisedWeights, Sequence[str]]:
+) -> tuple[QuantisedWeights, int]:
     """Widen scales of weights so small beside their bias that it would fill the accumulator in steps of s_x s_w.
 
     A bias of 2^(activation bits + weight bits + 8) steps is as large as the sum of hundreds of largest products;
-    weights that need a finer scale than that hardly change the result.
+    weights that need a finer scale than that hardly change the result. Returns also how many scales were widened.
     """
     if bias is None or source is None or weights.grid.block:
-        return weights, ()
+        return weights, 0
     bits = min(activation_bits + max(weights.grid.spec.bits, 8) + 8, _LARGEST_BIAS_BITS)
     least = np.abs(bias.reshape(-1).astype(np.float64)) / (source.astype(np.float64) * (1 << bits))
     least = least.max(initial=0.0) if weights.grid.axis is None else least
     narrow = weights.grid.scales < least
     if not narrow.any():
-        return weights, ()
+        return weights, 0
     scales = np.maximum(weights.grid.scales, least).astype(np.float32)
     grid = replace(weights.grid, scales=scales.reshape(weights.grid.scales.shape))
-    remark = (
-        f"{int(narrow.sum())} channel(s) of '{printable(weights.layer.name, 60)}' have weights so small beside their "
-        f"bias that the bias decides their scale"
-    )
-    return replace(weights, grid=grid, codes=quantise(weights.values, grid)), (remark,)
+    return replace(weights, grid=grid, codes=quantise(weights.values, grid)), int(narrow.sum())
 
 
-def _place_weights(graph: _Graph, layer: FloatLayer, weights: QuantisedWeights) -> None:
+def _place_weights(graph: GraphEditor, layer: FloatLayer, weights: QuantisedWeights) -> None:
     """Put codes, scales and zero points of a layer's weights behind its DequantizeLinear."""
     node = graph.producers[graph.nodes[layer.name].input[1]]
     grid, spec = weights.grid, weights.grid.spec
@@ -313,7 +190,7 @@ def _packed(name: str, kind: int, bits: int, codes: NDArray[np.int64]) -> Tensor
 
 
 def _place_bias(
-    graph: _Graph, layer: FloatLayer, weights: QuantisedWeights, source: Floats | None, bias: Floats | None
+    graph: GraphEditor, layer: FloatLayer, weights: QuantisedWeights, source: Floats | None, bias: Floats | None
 ) -> None:
     """Write the bias: int32 in steps of s_x s_w; float where groups leave no such step, or the input is float."""
     if bias is None:
@@ -334,7 +211,7 @@ def _place_bias(
         graph.index()
 
 
-def _put_int32_bias(graph: _Graph, layer: FloatLayer, grid: Grid, source: Floats, bias: Floats) -> str:
+def _put_int32_bias(graph: GraphEditor, layer: FloatLayer, grid: Grid, source: Floats, bias: Floats) -> str:
     """Write a bias in steps of s_x s_w; returns the tensor behind its DequantizeLinear."""
     name, one = f"{layer.name}_int32_bias", grid.axis is None
     scales = np.atleast_1d(source * grid.scales).astype(np.float32)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +147,8 @@ def _from_onnxruntime(
     options: dict[str, Any] = {"symmetric": scheme.activation_mapping == "symmetric"}
     if scheme.activation_range == "percentile":
         options["percentile"] = scheme.percentile
-    batches = list(data.batches(model))
-    with tempfile.TemporaryDirectory() as folder:
+    batches = list(data.batches(model, 1))  # the calibrators want batches of one shape
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):  # the calibrators print
         source = Path(folder) / "float.onnx"
         source.write_bytes(model.proto.SerializeToString())
         try:
