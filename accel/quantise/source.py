@@ -176,10 +176,21 @@ def _checked(data: bytes, name: str, folder: Path | None, limits: Limits) -> Mod
         raise UnsupportedModelError(f"{name} has control flow or functions ({what}): inline them before export")
     check_dataflow(proto.graph, name)
     try:
-        onnx.checker.check_model(proto)
+        onnx.checker.check_model(_with_shapes(proto))
     except Exception as error:  # the checker raises several unrelated types
         raise InvalidModelError(f"{name} is not a valid ONNX model: {reason_of(error)}: export it again") from None
     return proto
+
+
+def _with_shapes(proto: ModelProto) -> ModelProto:
+    """Return the model with a shape for every output: the checker wants one, though it can be inferred."""
+    if all(value.type.tensor_type.HasField("shape") for value in proto.graph.output):
+        return proto
+    copy = ModelProto()
+    copy.CopyFrom(proto)
+    for value in copy.graph.output:
+        value.type.tensor_type.shape.SetInParent()
+    return copy
 
 
 def _standalone(data: bytes, folder: Path | None) -> bytes:

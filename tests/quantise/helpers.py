@@ -51,7 +51,9 @@ def two_convolutions(
     second = generator.normal(0, 0.3, (6, 8, 1, 1)) / np.geomspace(1, spread, 8).reshape(1, -1, 1, 1)
     constants = {"w1": first.astype(np.float32), "w2": second.astype(np.float32)}
     if bias:
-        constants |= {"b1": generator.normal(0, 0.1, 8).astype(np.float32) * first.std(axis=(1, 2, 3)).astype(np.float32)}
+        constants |= {
+            "b1": generator.normal(0, 0.1, 8).astype(np.float32) * first.std(axis=(1, 2, 3)).astype(np.float32)
+        }
         constants |= {"b2": generator.normal(0, 0.1, 6).astype(np.float32)}
     middle = helper.make_node("Relu", ["c1"], ["r1"], name="relu")
     if clip is not None:

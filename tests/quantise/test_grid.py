@@ -84,7 +84,9 @@ def test_effective_bits_count_scales_and_zero_points() -> None:
     st.booleans(), st.integers(0, 2**32 - 1),
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
-def test_codes_are_those_of_onnxruntime(low: float, high: float, kind: tuple[int, bool], symmetric: bool, seed: int) -> None:
+def test_codes_are_those_of_onnxruntime(
+    low: float, high: float, kind: tuple[int, bool], symmetric: bool, seed: int
+) -> None:
     """QuantizeLinear and DequantizeLinear of onnxruntime give the same codes and values."""
     bits, signed = kind
     found = grid(low, high, CodeSpec(bits, signed=signed, symmetric=symmetric, narrow=False))
@@ -96,7 +98,9 @@ def test_codes_are_those_of_onnxruntime(low: float, high: float, kind: tuple[int
 
 def _onnxruntime(values: NDArray[np.float32], found: Grid) -> list[NDArray[np.generic]]:
     spec = found.spec
-    kind = {(8, True): TensorProto.INT8, (8, False): TensorProto.UINT8, (16, True): TensorProto.INT16}[spec.bits, spec.signed]
+    kind = {(8, True): TensorProto.INT8, (8, False): TensorProto.UINT8, (16, True): TensorProto.INT16}[
+        spec.bits, spec.signed
+    ]
     constants = [
         numpy_helper.from_array(found.scales, "s"), helper.make_tensor("z", kind, [], [int(found.zero_points)])
     ]  # fmt: skip
