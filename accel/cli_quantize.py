@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from accelsim.cli_options import Debug, Json, printing
+from accelsim.cli_options import Debug, ExternalData, Json, printing
 
 if TYPE_CHECKING:
     from accelsim.quantise.calibration import Calibration
@@ -53,6 +53,7 @@ def quantize(
     pixel_scale: PixelScale = 255.0,
     json_output: Json = False,
     quiet: Silent = False,
+    external_data: ExternalData = False,
     debug: Debug = False,
 ) -> None:
     """Quantise a float model after training, and say what was lost where."""
@@ -66,7 +67,7 @@ def quantize(
 
     chosen = changed(parse_scheme(scheme), [*(option or ()), *(f"keep_float={name}" for name in keep_float or ())])
     _check_report(report)
-    loaded = read_float_model(model, None, chosen.opset)
+    loaded = read_float_model(model, None, chosen.opset, external_data=external_data)
     samples = load_samples(calib, labels, loaded, seed, pixel_scale)
     measured = None if test is None else load_samples(test, None, loaded, seed, pixel_scale)
     with layer_progress(loaded.name, quiet=quiet, describe=True) as progress:

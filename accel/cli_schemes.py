@@ -13,6 +13,7 @@ from accelsim.cli_options import (
     ArrayShape,
     Dataflow,
     Debug,
+    ExternalData,
     Json,
     Settings,
     machine_from,
@@ -40,6 +41,7 @@ def schemes(
     pixel_scale: PixelScale = 255.0,
     json_output: Json = False,
     quiet: Silent = False,
+    external_data: ExternalData = False,
     debug: Debug = False,
 ) -> None:
     """Quantise a float model in several ways, and show accuracy, bytes, cycles, energy and traffic of each."""
@@ -52,7 +54,7 @@ def schemes(
     if not chosen:
         raise UsageError("no scheme is given: name some with --schemes, for example int8-affine,w4a8")
     machine = machine_from(array, dataflow, acc_bits, None, arch, settings)
-    loaded = read_for(chosen, model)
+    loaded = read_for(chosen, model, external_data=external_data)
     # Labels go with the samples that are measured on.
     samples = load_samples(calib, labels if test is None else None, loaded, seed, pixel_scale)
     measured = None if test is None else load_samples(test, labels, loaded, seed, pixel_scale)

@@ -196,14 +196,16 @@ def _float_row(model: FloatModel, scheme: Scheme, test: Calibration, original: O
     )
 
 
-def read_for(schemes: Sequence[Scheme], source: str) -> FloatModel:
+def read_for(schemes: Sequence[Scheme], source: str, *, external_data: bool = False) -> FloatModel:
     """Read a float model once, in the newest operator set that any of some schemes needs.
 
     Args:
-        source: path of the model.
         schemes: what it will be quantised with.
+        source: path of the model.
+        external_data: read tensors from other files in the model's folder.
     """
-    return read_float_model(source, None, max(scheme.opset for scheme in schemes))
+    opset = max(scheme.opset for scheme in schemes)
+    return read_float_model(source, None, opset, external_data=external_data)
 
 
 def short_layer(name: str) -> str:

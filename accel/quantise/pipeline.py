@@ -74,6 +74,7 @@ def quantize(
     *,
     seed: int = 0,
     limits: Limits | None = None,
+    external_data: bool = False,
     progress: Steps | None = None,
 ) -> Quantised:
     """Quantise a float model after training.
@@ -85,6 +86,7 @@ def quantize(
             None for synthetic data, which says nothing about accuracy.
         seed: of synthetic data.
         limits: budgets for reading; None takes the defaults.
+        external_data: read tensors from other files in the model's folder.
         progress: called with (what is being done, how far, of how many).
 
     Returns:
@@ -97,7 +99,8 @@ def quantize(
     if not scheme.is_integer:
         raise UsageError(f"the scheme {scheme.name} keeps floats, so there is nothing to quantise: choose another")
     if not isinstance(model, FloatModel) or _opset(model) < scheme.opset:
-        model = read_float_model(model.original if isinstance(model, FloatModel) else model, limits, scheme.opset)
+        source = model.original if isinstance(model, FloatModel) else model
+        model = read_float_model(source, limits, scheme.opset, external_data=external_data)
     data = load_calibration(calibration, model, seed=seed)
     if scheme.needs_labels and data.labels is None:
         raise UsageError("ranges by cross-entropy need the class of each sample: give labels")

@@ -26,7 +26,7 @@ from accelsim.errors import (
 from accelsim.graph.constraints import is_quantised, node_label
 from accelsim.graph.external_data import embed_external_data
 from accelsim.graph.limits import Limits
-from accelsim.graph.loader import PARSER_REJECTS
+from accelsim.graph.loader import PARSER_REJECTS, check_inferred_shapes
 from accelsim.graph.qonnx import is_qonnx
 from accelsim.graph.structure_checks import check_dataflow, check_text, rename_duplicate_nodes
 from accelsim.graph.tensor_checks import check_tensor
@@ -97,13 +97,20 @@ def constants(proto: ModelProto) -> dict[str, Floats]:
     return {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer if t.data_type == TensorProto.FLOAT}
 
 
-def read_float_model(source: str | Path | bytes, limits: Limits | None = None, opset: int = OLDEST_OPSET) -> FloatModel:
+def read_float_model(
+    source: str | Path | bytes,
+    limits: Limits | None = None,
+    opset: int = OLDEST_OPSET,
+    *,
+    external_data: bool = False,
+) -> FloatModel:
     """Read a float model and prepare it for quantisation.
 
     Args:
         source: path of an .onnx file, or its bytes.
         limits: budgets; None takes the defaults.
         opset: operator set that the result must have at least; older files are converted.
+        external_data: read tensors from other files, which must lie in the model's folder; refused otherwise.
 
     Raises:
         UsageError: there is no such file.
@@ -113,6 +120,7 @@ def read_float_model(source: str | Path | bytes, limits: Limits | None = None, o
     """
     limits = limits or Limits()
     data, name, folder = _read(source, limits)
+    folder = folder if external_data else None
     proto = _checked(data, name, folder, limits)
     if is_qonnx(proto) or any(is_quantised(node) for node in proto.graph.node):
         found = next((n for n in proto.graph.node if is_quantised(n)), proto.graph.node[0])
@@ -169,7 +177,7 @@ def _checked(data: bytes, name: str, folder: Path | None, limits: Limits) -> Mod
             f"{name} has {len(proto.graph.node):,} nodes, the limit is {limits.nodes:,}: use a smaller model"
         )
     for tensor in proto.graph.initializer:
-        check_tensor(f"constant '{printable(tensor.name)}'", tensor, limits)
+        check_tensor(printable(tensor.name), tensor, limits)
     inner = next((n for n in proto.graph.node if any(a.HasField("g") or a.graphs for a in n.attribute)), None)
     if inner is not None or proto.functions:
         what = "local functions" if inner is None else f"{inner.op_type} '{printable(node_label(inner), 60)}'"
@@ -179,6 +187,7 @@ def _checked(data: bytes, name: str, folder: Path | None, limits: Limits) -> Mod
         onnx.checker.check_model(_with_shapes(proto))
     except Exception as error:  # the checker raises several unrelated types
         raise InvalidModelError(f"{name} is not a valid ONNX model: {reason_of(error)}: export it again") from None
+    check_inferred_shapes(proto, limits)
     return proto
 
 

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
+import accelsim
 from accelsim.errors import ResourceLimitError
 from accelsim.graph.limits import Limits
 from accelsim.quantise.pipeline import quantize
@@ -348,3 +349,28 @@ def test_inputs_without_dimensions_are_refused(tmp_path: Path) -> None:
     )  # fmt: skip
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     assert_refused(_quantize(tmp_path, _write(tmp_path, proto.SerializeToString())), 4)
+
+
+def test_external_data_is_read_on_request(tmp_path: Path, calibrated: Path) -> None:
+    """Weights beside the model are refused without --external-data, and give the same result with it."""
+    import onnx
+
+    proto = ModelProto.FromString(two_convolutions())
+    path = tmp_path / "m.onnx"
+    onnx.save_model(proto, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert_refused(_quantize(tmp_path, path, "--calib", calibrated), 5, "keeps its data in another file")
+    assert _quantize(tmp_path, path, "--calib", calibrated, "--external-data", "-q").code == 0
+    plain = quantize(two_convolutions(), "int8-per-channel", noise())
+    run = lambda data: accelsim.run(accelsim.load(data), None, {"x": noise()["x"][:1]}).outputs["y"]  # noqa: E731
+    assert np.array_equal(run((tmp_path / "q.onnx").read_bytes()), run(plain.onnx))
+
+
+def test_models_that_would_fill_the_memory(tmp_path: Path) -> None:
+    """A constant of a billion elements is refused before onnxruntime folds it."""
+    nodes = [
+        helper.make_node("ConstantOfShape", ["size"], ["large"]),
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Add", ["c", "large"], ["y"]),
+    ]
+    constants = {"w": np.ones((4, 8, 1, 1), np.float32), "size": np.asarray([1 << 20, 1 << 10, 1, 1])}
+    assert_refused(_quantize(tmp_path, _write(tmp_path, build(nodes, constants))), 6, "'large'", "the limit is")

@@ -210,3 +210,24 @@ def test_int8_loses_nothing_on_the_digits() -> None:
     assert found.literal.accuracy == pytest.approx(found.machine.accuracy, abs=0.01)
     assert found.distances[0].max_lsb is not None
     assert found.distances[0].max_lsb <= 2
+
+
+def test_blocked_products_are_priced_on_the_array_and_spatial_ones_on_the_host() -> None:
+    """One tap and blocks of channels: a float product on the array; nine taps: host, and the share says so."""
+    generator = np.random.default_rng(0)
+    constants = {
+        "w": generator.normal(0, 1, (16, 64, 1, 1)).astype(np.float32),
+        "v": generator.normal(0, 1, (8, 64, 3, 3)).astype(np.float32),
+    }
+    for weight, share in (("w", 1.0), ("v", 0.0)):
+        node = onnx.helper.make_node("Conv", ["x", weight], ["y"], name="conv")
+        quantised = quantize(
+            build([node], {weight: constants[weight]}, ("N", 64, 6, 6)), "w4a8-g32", noise(shape=(64, 6, 6))
+        )
+        result = _run(quantised, {"x": noise(1, (64, 6, 6))["x"]})
+        assert result.check.verdict == "exact"
+        assert result.macs_on_array_share == share
+        layer = next(layer for layer in result.layers if layer.op == "Conv")
+        assert (layer.placement, layer.computed_by) == ("array" if share else "host", "onnxruntime")
+        if share:
+            assert (layer.m, layer.k, layer.n, layer.arithmetic) == (36, 64, 16, "float32")
