@@ -24,6 +24,8 @@ from accelsim.quantise.weights import Weights, quantise_weights
 
 Array = NDArray[np.generic]
 
+_LARGEST_PRODUCT_BITS = 32
+
 
 @dataclass(frozen=True, eq=False)
 class Quantised:
@@ -113,7 +115,7 @@ def quantize(
         ranges = refined_ranges(model, data, scheme, ranges, weights, progress)
     biases = corrected_biases(model, data, weights, progress) if scheme.bias_correction else {}
     emission = emit(model, scheme, ranges, weights, biases)
-    remarks = (*data.warnings, *emission.remarks, *_remarks(emission, ranges))
+    remarks = (*data.warnings, *emission.remarks, *_remarks(emission, ranges), *_wide_sums(scheme))
     content = emission.proto.SerializeToString(deterministic=True)
     return Quantised(model, scheme, data, content, ranges, emission, remarks)
 
@@ -163,6 +165,14 @@ def _remarks(emission: Emission, ranges: Ranges) -> list[str]:
         more = f" and {len(dead) - 4} more" if len(dead) > 4 else ""
         remarks.append(f"{len(dead)} tensor(s) are always 0 in the calibration data and have no range: {shown}{more}")
     return remarks
+
+
+def _wide_sums(scheme: Scheme) -> list[str]:
+    """Say that products of two 16-bit codes do not fit the usual accumulator."""
+    widths = {scheme.weight_bits, *(entry.bits for entry in scheme.layer_bits)}
+    if scheme.activation_bits + max(widths) < _LARGEST_PRODUCT_BITS:
+        return []
+    return ["sums of products of 16-bit codes need more than 32 bits: run it with --acc-bits 40"]
 
 
 def _is_dead(found: Range | None) -> bool:

@@ -129,7 +129,7 @@ def _least_squares(
         for name, array in values.items():
             low, high = spans[name].smallest, spans[name].largest
             if low < high:
-                counts[name] += np.histogram(array[array != 0], _BINS, (low, high))[0]
+                counts[name] += np.histogram(array[array != 0].astype(np.float64), _BINS, (low, high))[0]
     chosen = {}
     for name, span in spans.items():
         centres = (edges[name][1:] + edges[name][:-1]) / 2

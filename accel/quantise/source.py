@@ -183,6 +183,12 @@ def _checked(data: bytes, name: str, folder: Path | None, limits: Limits) -> Mod
         what = "local functions" if inner is None else f"{inner.op_type} '{printable(node_label(inner), 60)}'"
         raise UnsupportedModelError(f"{name} has control flow or functions ({what}): inline them before export")
     check_dataflow(proto.graph, name)
+    written = {value for node in proto.graph.node for value in node.output}
+    given = next((value.name for value in proto.graph.output if value.name not in written), None)
+    if given is not None:
+        raise UnsupportedModelError(
+            f"the output '{printable(given)}' of {name} is an input or a constant: remove it from the outputs"
+        )
     try:
         onnx.checker.check_model(_with_shapes(proto))
     except Exception as error:  # the checker raises several unrelated types
@@ -267,7 +273,12 @@ def _tidied(proto: ModelProto, name: str) -> ModelProto:
     _fold_factors(tidy.graph)
     _transpose_weights(tidy.graph)
     del tidy.graph.value_info[:]
-    return onnx.shape_inference.infer_shapes(tidy, data_prop=True)
+    try:
+        return onnx.shape_inference.infer_shapes(tidy, data_prop=True)
+    except Exception as error:  # shape inference raises several unrelated types
+        raise InvalidModelError(
+            f"the shapes of {name} contradict each other: {reason_of(error)}: export it again"
+        ) from None
 
 
 def _name_nodes(graph: GraphProto) -> None:
