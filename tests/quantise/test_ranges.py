@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -89,7 +91,7 @@ def test_ranges_of_the_digits(method: str) -> None:
         assert found.high >= 0.2 * found.largest
 
 
-def test_min_max_is_what_onnxruntimes_calibrator_finds() -> None:
+def test_min_max_is_what_onnxruntimes_calibrator_finds(tmp_path: Path) -> None:
     """The extremes are those of onnxruntime's MinMax calibrator."""
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
@@ -104,7 +106,9 @@ def test_min_max_is_what_onnxruntimes_calibrator_finds() -> None:
         def get_next(self) -> object:
             return next(self.batches, None)
 
-    calibrator = create_calibrator(str(DIGITS), [], calibrate_method=CalibrationMethod.MinMax)
+    calibrator = create_calibrator(
+        str(DIGITS), [], str(tmp_path / "augmented.onnx"), calibrate_method=CalibrationMethod.MinMax
+    )
     calibrator.collect_data(Reader())
     theirs = calibrator.compute_data().data
     shared = set(mine) & set(theirs)
