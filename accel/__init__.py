@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from accelsim.gemm import GemmTiming, gemm_timing
     from accelsim.golden import record, verify
     from accelsim.model import Model, load
+    from accelsim.quantise.pipeline import Quantised, quantize
+    from accelsim.quantise.scheme import Scheme
     from accelsim.result import Result
     from accelsim.simulate import run
 
@@ -55,6 +57,9 @@ _HOMES = {
     "gemm_timing": "gemm",
     "Model": "model",
     "load": "model",
+    "Quantised": "quantise.pipeline",
+    "quantize": "quantise.pipeline",
+    "Scheme": "quantise.scheme",
     "Result": "result",
     "run": "simulate",
 }
@@ -69,14 +74,17 @@ __all__ = [
     "InvalidFileError",
     "InvalidModelError",
     "Model",
+    "Quantised",
     "ResourceLimitError",
     "Result",
+    "Scheme",
     "UnsupportedModelError",
     "UsageError",
     "__version__",
     "gemm_timing",
     "load",
     "load_arch",
+    "quantize",
     "record",
     "run",
     "verify",

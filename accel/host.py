@@ -33,7 +33,7 @@ def open_session(
     Args:
         model: serialised ModelProto.
         weights: data of the constants that the model declares as external, used where it lies: keep it alive.
-        optimise: "none", "extended" or "all".
+        optimise: "none", "basic", "extended" or "all".
         entries: session configuration entries.
         save: where to write the optimised model, or "".
     """
@@ -41,6 +41,7 @@ def open_session(
 
     levels = {
         "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+        "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
         "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
         "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
     }

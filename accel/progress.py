@@ -10,12 +10,13 @@ Report = Callable[[str, int, int], None]
 
 
 @contextmanager
-def layer_progress(title: str, *, quiet: bool = False) -> Iterator[Report | None]:
+def layer_progress(title: str, *, quiet: bool = False, describe: bool = False) -> Iterator[Report | None]:
     """Show a bar over the layers of a model while the block runs.
 
     Args:
         title: what is being worked on.
         quiet: show nothing.
+        describe: the names reported are steps of the work, which are shown.
 
     Yields:
         A function of (layer name, index, count), or None when nothing is shown.
@@ -31,6 +32,7 @@ def layer_progress(title: str, *, quiet: bool = False) -> Iterator[Report | None
         task = bar.add_task(title, total=None)
 
         def report(layer: str, index: int, count: int) -> None:
-            bar.update(task, completed=index, total=count)
+            shown = f"{title}: {layer}" if describe else title
+            bar.update(task, completed=index, total=count, description=shown)
 
         yield report

@@ -89,7 +89,7 @@ OPERATORS: tuple[Support, ...] = (
     Support(
         "MatMulNBits, MatMul, Gemm, FusedMatMul, FusedGemm",
         "weight-only quantisation: float activations, DequantizeLinear of constant 2- to 8-bit weights per tensor, "
-        "channel or block",
+        "channel or block; also Conv with one tap and blocks of channels",
         "array",
         "values from onnxruntime; priced as float multipliers in an array of the same shape, packed weights, their "
         "scales, and their dequantisation on the way into the array",
@@ -389,6 +389,6 @@ def float_model_error(proto: ModelProto, name: str) -> UnsupportedModelError | N
     more = f" and {len(layers) - 12} more" if len(layers) > 12 else ""
     return UnsupportedModelError(
         f"{name} is a float model: it has no Q/DQ nodes; layers to quantise: {listed or 'none'}{more}; "
-        f"quantise it first with onnxruntime.quantization.quantize_static(..., quant_format=QuantFormat.QDQ, "
-        f"activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, per_channel=True)"
+        f"quantise it first: accel-sim quantize {name} -o quantised.onnx --calib samples.npz (or with onnxruntime's "
+        f"quantize_static)"
     )

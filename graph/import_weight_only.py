@@ -6,6 +6,8 @@ What the machine pays is stated by a FloatProduct: float multiplications, packed
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from onnx import NodeProto
 
@@ -53,6 +55,25 @@ def import_float_product(context: Context, node: NodeProto) -> Imported:
         len(dequantise.input) > 2 and bool(dequantise.input[2]),
         len(node.input) > 2 and bool(node.input[2]),
     )
+    return import_host(context, node, dequantise, product=product)
+
+
+def import_float_convolution(context: Context, node: NodeProto) -> Imported:
+    """Conv and FusedConv with one tap and one group, whose weights are dequantised constants in blocks of channels."""
+    dequantise = context.producer(node.input[1])
+    codes = "" if dequantise is None else dequantise.input[0]
+    if dequantise is None or dequantise.op_type != "DequantizeLinear" or codes not in context.constants:
+        raise NotOnTheMachineError("weights that are not quantised constants")
+    attribute, weights = attributes(dequantise), context.types[codes].shape
+    block = int(attribute.get("block_size", 0))
+    if math.prod(weights[2:]) != 1 or int(attributes(node).get("group", 1)) != 1 or not block:
+        raise NotOnTheMachineError("not a product of channels with blocked weights")
+    if len(node.input) > 3 and node.input[3]:
+        raise NotOnTheMachineError("a fused addition")
+    bits = ELEMENT_BITS[context.tensors[codes].data_type]
+    zero_points = len(dequantise.input) > 2 and bool(dequantise.input[2])
+    biased = len(node.input) > 2 and bool(node.input[2])
+    product = FloatProduct(_arithmetic(context, node), weights[1], weights[0], bits, block, zero_points, biased)
     return import_host(context, node, dequantise, product=product)
 
 

@@ -16,6 +16,7 @@ from accelsim.graph import (
     import_weight_only,
 )
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError
+from accelsim.graph.fold_clamps import fold_clamps
 from accelsim.graph.import_groups import GROUPED, import_group
 from accelsim.graph.import_host import import_host
 from accelsim.graph.import_qonnx import import_qonnx_graph
@@ -38,6 +39,7 @@ IMPORTERS: dict[str, Callable[[Context, NodeProto], Imported]] = {
     "DynamicQuantizeMatMul": import_dynamic.import_dynamic_matmul,
     "MatMulNBits": import_weight_only.import_matmul_n_bits,
     **dict.fromkeys(("MatMul", "Gemm", "FusedMatMul", "FusedGemm"), import_weight_only.import_float_product),
+    **dict.fromkeys(("Conv", "FusedConv"), import_weight_only.import_float_convolution),
     "QLinearAdd": import_elementwise.import_add,
     "QLinearMul": import_elementwise.import_multiply,
     "QLinearAveragePool": import_elementwise.import_average_pool,
@@ -79,7 +81,7 @@ def import_graph(model: NormalisedModel) -> Graph:
     types = dict(context.types)
     grouped = [part for node in model.proto.graph.node for part in _import_node(context, node, groups, types)]
     outputs = tuple(value.name for value in model.proto.graph.output)
-    nodes = _without_unread(tuple(grouped), outputs)
+    nodes = fold_clamps(_without_unread(tuple(grouped), outputs), outputs)
     read = {name for node in nodes for name in node.inputs} | set(outputs)
     constants = {name: array for name, array in context.constants.items() if name in read}
     graph = Graph(tuple(model.inputs), outputs, types, constants, nodes)

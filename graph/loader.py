@@ -139,7 +139,7 @@ def load_bytes(
     _drop_constant_inputs(proto)
     rename_duplicate_nodes(proto.graph)
     check_quantisation_parameters(proto)
-    _check_inferred_shapes(proto, limits)
+    check_inferred_shapes(proto, limits)
     return CheckedModel(name, sha256, without_weights(proto), _weights(proto), quantisers)
 
 
@@ -226,8 +226,17 @@ def _for_checker(proto: ModelProto) -> ModelProto:
     return copy
 
 
-def _check_inferred_shapes(proto: ModelProto, limits: Limits) -> None:
-    """Bound every tensor whose shape onnx can infer, and compare operands, before anything is allocated."""
+def check_inferred_shapes(proto: ModelProto, limits: Limits) -> None:
+    """Bound every tensor whose shape onnx can infer, and compare operands, before anything is allocated.
+
+    Args:
+        proto: a model that onnx.checker has passed.
+        limits: budgets.
+
+    Raises:
+        InvalidModelError: shapes contradict each other.
+        ResourceLimitError: a tensor, or what is alive at once, is too large.
+    """
     skeleton = _skeleton(proto)
     try:
         inferred = onnx.shape_inference.infer_shapes(skeleton, data_prop=True)

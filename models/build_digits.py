@@ -1,6 +1,6 @@
 """Train, export and quantise the small handwritten-digit network that ships as the example model.
 
-Run ``python models/build_digits.py``; with the same package versions on the same machine the four
+Run ``python models/build_digits.py``; with the same package versions on the same machine the five
 output files come out byte-identical every time.
 """
 
@@ -86,7 +86,7 @@ class DataSplit(NamedTuple):
 
     train_images: FloatArray
     train_labels: LabelArray
-    calibration_images: FloatArray
+    calibration: tuple[FloatArray, LabelArray]
     test_images: FloatArray
     test_labels: LabelArray
 
@@ -140,10 +140,10 @@ def load_split() -> DataSplit:
     rest_images, test_images, rest_labels, test_labels = train_test_split(
         images, labels, test_size=TEST_IMAGES, random_state=SEED, stratify=labels
     )
-    train_images, calibration_images, train_labels, _ = train_test_split(
+    train_images, kept_images, train_labels, kept_labels = train_test_split(
         rest_images, rest_labels, test_size=CALIBRATION_IMAGES, random_state=SEED, stratify=rest_labels
     )
-    return DataSplit(train_images, train_labels, calibration_images, test_images, test_labels)
+    return DataSplit(train_images, train_labels, (kept_images, kept_labels), test_images, test_labels)
 
 
 def _shift_randomly(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -360,6 +360,7 @@ def write_files(directory: Path, models: dict[str, onnx.ModelProto], split: Data
     directory.mkdir(parents=True, exist_ok=True)
     for name, model in models.items():
         onnx.save(model, directory / f"{name}.onnx")
+    np.savez_compressed(directory / "digits_calibration.npz", image=split.calibration[0], labels=split.calibration[1])
     np.savez_compressed(directory / "digits_test.npz", image=split.test_images, labels=split.test_labels)
     np.savez_compressed(directory / "digits_sample.npz", image=split.test_images[:SAMPLE_IMAGES])
 
@@ -379,7 +380,7 @@ def main() -> None:
     with torch.no_grad():
         error = np.abs(network(torch.from_numpy(split.test_images)).numpy() - float_logits).max()
     require(error < EXPORT_TOLERANCE, f"export differs from PyTorch by {error:.2e}")
-    int8_model = quantise(float_model, split.calibration_images)
+    int8_model = quantise(float_model, split.calibration[0])
     executed = check_integer_execution(int8_model)
     float_accuracy = accuracy(float_logits, split.test_labels)
     int8_accuracy = accuracy(predict(int8_model, split.test_images), split.test_labels)
@@ -388,8 +389,7 @@ def main() -> None:
     require(loss <= MAXIMUM_ACCURACY_LOSS, f"quantisation loses {loss:.4f} accuracy")
     write_files(output, {"digits_float": float_model, "digits_int8": int8_model}, split)
     parameters, operations = count_operations(float_model)
-    print(f"parameters            {parameters}")
-    print(f"MACs per image        {operations}")
+    print(f"parameters            {parameters}\nMACs per image        {operations}")
     print(f"largest export error  {error:.2e}")
     print(f"float accuracy        {float_accuracy:.4f} on {len(split.test_labels)} held-back digits")
     print(f"int8 accuracy         {int8_accuracy:.4f} on {len(split.test_labels)} held-back digits")

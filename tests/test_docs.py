@@ -31,7 +31,13 @@ def test_the_readmes_commands_run(
 ) -> None:
     """Every command of the README works when model.onnx is the digits network and its files exist."""
     monkeypatch.chdir(tmp_path)
-    for source, target in (("digits_int8.onnx", "model.onnx"), ("digits_sample.npz", "inputs.npz")):
+    for source, target in (
+        ("digits_int8.onnx", "model.onnx"),
+        ("digits_sample.npz", "inputs.npz"),
+        ("digits_float.onnx", "float.onnx"),
+        ("digits_calibration.npz", "data.npz"),
+        ("digits_test.npz", "test.npz"),
+    ):
         (tmp_path / target).write_bytes((ROOT / "models" / source).read_bytes())
     if re.match("accel-sim (report|compare) ", command):
         for folder, flow in (("results", "ws"), ("others", "os")):

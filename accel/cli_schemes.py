@@ -1,0 +1,72 @@
+"""The command `schemes`: one float model under several schemes, quality and cost side by side."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from accelsim.cli_options import (
+    AccBits,
+    ArchFile,
+    ArrayShape,
+    Dataflow,
+    Debug,
+    ExternalData,
+    Json,
+    Settings,
+    machine_from,
+    printing,
+)
+from accelsim.cli_quantize import FloatPath, Labels, PixelScale, Samples, Seed, Silent, TestSamples, load_samples, warn
+
+_DEFAULT = "int8-symmetric,int8-affine,int8-affine-weights,int8-per-channel,w4a8,w4a16,fp16,fp32"
+
+
+def schemes(
+    model: FloatPath,
+    names: Annotated[
+        str, typer.Option("--schemes", metavar="A,B,...", help="Names, each with +key=value as for quantize.")
+    ] = _DEFAULT,
+    calib: Samples = None,
+    labels: Labels = None,
+    test: TestSamples = None,
+    array: ArrayShape = None,
+    dataflow: Dataflow = None,
+    acc_bits: AccBits = None,
+    arch: ArchFile = None,
+    settings: Settings = None,
+    seed: Seed = 0,
+    pixel_scale: PixelScale = 255.0,
+    json_output: Json = False,
+    quiet: Silent = False,
+    external_data: ExternalData = False,
+    debug: Debug = False,
+) -> None:
+    """Quantise a float model in several ways, and show accuracy, bytes, cycles, energy and traffic of each."""
+    from accelsim.errors import UsageError
+    from accelsim.progress import layer_progress
+    from accelsim.quantise.cost import compare_schemes, read_for
+    from accelsim.quantise.scheme import parse_scheme
+
+    chosen = [parse_scheme(name) for name in names.split(",") if name.strip()]
+    if not chosen:
+        raise UsageError("no scheme is given: name some with --schemes, for example int8-affine,w4a8")
+    machine = machine_from(array, dataflow, acc_bits, None, arch, settings)
+    loaded = read_for(chosen, model, external_data=external_data)
+    # Labels go with the samples that are measured on.
+    samples = load_samples(calib, labels if test is None else None, loaded, seed, pixel_scale)
+    measured = None if test is None else load_samples(test, labels, loaded, seed, pixel_scale)
+    with layer_progress(loaded.name, quiet=quiet, describe=True) as progress:
+        table = compare_schemes(loaded, chosen, samples, measured, machine, progress)
+    for warning in samples.warnings:
+        warn(warning)
+    with printing():
+        if json_output:
+            sys.stdout.write(table.to_json())
+        elif not quiet:
+            from accelsim.quantise.terminal import print_schemes
+            from accelsim.reports.terminal import make_console
+
+            print_schemes(make_console(), table)

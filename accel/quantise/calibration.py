@@ -1,0 +1,220 @@
+"""Calibration data: arrays by input name from .npz, a folder of .npy or .png, or a seed; checked against the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.errors import ResourceLimitError, UsageError, nearest, printable, reason_of
+from accelsim.inputs import LARGEST_NPZ_BYTES, draw_inputs, read_npz
+from accelsim.quantise.source import FloatModel
+from accelsim.tensors import TensorType
+
+Array = NDArray[np.generic]
+Feeds = dict[str, Array]
+
+LABELS = "labels"  # an array of this name beside the inputs holds the classes
+BATCH = 16
+_SYNTHETIC_SAMPLES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Samples to calibrate or to measure with.
+
+    arrays: by input name, first axis samples; labels: the class of each sample, or None; origin: where they come from;
+    warnings: what a reader should know about them.
+    """
+
+    arrays: Mapping[str, Array] = field(repr=False)
+    labels: NDArray[np.int64] | None
+    origin: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are."""
+        return len(next(iter(self.arrays.values())))
+
+    def first(self, count: int) -> Calibration:
+        """Return the first samples only."""
+        labels = None if self.labels is None else self.labels[:count]
+        return Calibration({n: a[:count] for n, a in self.arrays.items()}, labels, self.origin, self.warnings)
+
+    def batches(self, model: FloatModel, size: int = BATCH) -> Iterator[Feeds]:
+        """Yield feeds of the model: batches of samples, or as many as its fixed batch dimension says.
+
+        Args:
+            model: which model they are for.
+            size: samples of a batch where the model leaves it open.
+        """
+        step = size if model.dynamic_batch() else next(iter(model.inputs.values())).shape[0]
+        for start in range(0, self.samples, step):
+            yield {name: array[start : start + step] for name, array in self.arrays.items()}
+
+
+def load_calibration(source: object, model: FloatModel, *, seed: int = 0, pixel_scale: float = 255.0) -> Calibration:
+    """Return calibration data for a model.
+
+    Args:
+        source: a path of .npz or of a folder, a mapping of arrays by input name, or None for synthetic data.
+        model: what it is for.
+        seed: of synthetic data.
+        pixel_scale: what pixels of images are divided by.
+
+    Raises:
+        UsageError: names, shapes, types or values do not fit the model.
+    """
+    if isinstance(source, Calibration):
+        return source
+    if source is None:
+        return _synthetic(model, seed)
+    if isinstance(source, Mapping):
+        return check_samples(
+            {str(name): np.asarray(array) for name, array in source.items()}, model, "calibration data"
+        )
+    if not isinstance(source, str | Path):
+        raise UsageError(f"calibration data is a path or a mapping of arrays, not {type(source).__name__}")
+    path = Path(source)
+    if not path.is_dir():
+        return check_samples(read_npz(path), model, printable(str(path)))
+    from accelsim.quantise.folder import read_folder
+
+    return check_samples(read_folder(path, model, pixel_scale), model, printable(str(path)))
+
+
+def _synthetic(model: FloatModel, seed: int) -> Calibration:
+    """Draw standard normal values: good enough to run the machine, not to judge accuracy."""
+    if seed < 0:
+        raise UsageError(f"the seed must not be negative, got {seed}")
+    count = _SYNTHETIC_SAMPLES if model.dynamic_batch() else next(iter(model.inputs.values())).shape[0]
+    kinds = {name: TensorType.of(kind.dtype, (count, *kind.shape[1:])) for name, kind in model.inputs.items()}
+    warning = (
+        f"the ranges come from {count} synthetic sample(s), standard normal (seed {seed}), so accuracy "
+        f"on real data means nothing: give real samples with --calib"
+    )
+    return Calibration(draw_inputs(kinds, seed), None, f"synthetic, seed {seed}", (warning,))
+
+
+def check_samples(arrays: Mapping[str, Array], model: FloatModel, origin: str) -> Calibration:
+    """Check arrays against the inputs of a model; an array called "labels" beside them holds the classes.
+
+    Args:
+        arrays: by input name, first axis samples.
+        model: the model.
+        origin: what messages call them.
+
+    Raises:
+        UsageError: a name is missing or unknown; a shape, type or count is wrong; values are not finite, or all equal.
+    """
+    wanted = model.inputs
+    labels = arrays[LABELS] if LABELS in arrays and LABELS not in wanted else None
+    given = {name: array for name, array in arrays.items() if labels is None or name != LABELS}
+    unknown = [name for name in given if name not in wanted]
+    if unknown:
+        raise UsageError(
+            f"{origin}: the model has no input '{printable(unknown[0])}' ({nearest(unknown[0], list(wanted))})"
+        )
+    missing = [name for name in wanted if name not in given]
+    if missing:
+        raise UsageError(
+            f"{origin}: the array '{printable(missing[0])}' is missing: add it, its first axis counting samples"
+        )
+    if sum(array.nbytes for array in given.values()) > LARGEST_NPZ_BYTES:
+        raise ResourceLimitError(f"{origin} holds more than {LARGEST_NPZ_BYTES:,} bytes: use fewer samples")
+    checked = {name: _checked(given[name], name, model, origin) for name in wanted}
+    counts = {name: len(array) for name, array in checked.items()}
+    if len(set(counts.values())) > 1:
+        shown = ", ".join(f"'{printable(name)}' {count}" for name, count in counts.items())
+        raise UsageError(f"{origin}: the inputs have different numbers of samples ({shown}): give equally many")
+    count = next(iter(counts.values()))
+    return Calibration(checked, None if labels is None else check_labels(labels, count, origin), origin)
+
+
+def _checked(array: Array, name: str, model: FloatModel, origin: str) -> Array:
+    """Check the array of one input."""
+    kind, label = model.inputs[name], f"{origin}: '{printable(name)}'"
+    value = next(value for value in model.proto.graph.input if value.name == name)
+    free = [dim.dim_value == 0 for dim in value.type.tensor_type.shape.dim]
+    shown = "x".join(
+        ["N", *("?" if any_size else str(size) for any_size, size in zip(free[1:], kind.shape[1:], strict=True))]
+    )
+    fits = array.ndim == len(kind.shape) and all(
+        any_size or size == wanted
+        for any_size, size, wanted in zip(free[1:], array.shape[1:], kind.shape[1:], strict=True)
+    )
+    if not fits:
+        raise UsageError(
+            f"{label} is {'x'.join(map(str, array.shape)) or 'a scalar'}, the model wants {shown}, N samples"
+        )
+    if array.dtype.newbyteorder("=") != kind.dtype:
+        raise UsageError(
+            f"{label} is {array.dtype.name}, the model wants {kind.dtype.name}: convert it with "
+            f".astype(numpy.{kind.dtype.name})"
+        )
+    if not array.size:
+        raise UsageError(f"{label} is empty: give at least one sample")
+    if not free[0] and len(array) % kind.shape[0]:
+        raise UsageError(
+            f"{label} has {len(array)} samples, the model takes {kind.shape[0]} at a time: give a multiple of that"
+        )
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all():
+            raise UsageError(f"{label} contains NaN or infinity: replace those values")
+        if array.min() == array.max():
+            raise UsageError(
+                f"{label} has the value {float(array.min()):g} everywhere, so no range can be told from it: give real "
+                f"samples"
+            )
+    return np.ascontiguousarray(array, kind.dtype)
+
+
+def check_labels(labels: Array, samples: int, origin: str) -> NDArray[np.int64]:
+    """Check the classes of samples.
+
+    Args:
+        labels: whole numbers, one per sample.
+        samples: how many samples there are.
+        origin: what messages call them.
+
+    Raises:
+        UsageError: they are not whole numbers, negative, or not as many as samples.
+    """
+    labels = labels.reshape(-1) if labels.ndim == 2 and 1 in labels.shape else labels
+    if labels.ndim != 1 or len(labels) != samples:
+        shape = "x".join(map(str, labels.shape)) or "a scalar"
+        raise UsageError(
+            f"{origin}: the labels are {shape}, but there are {samples} samples: give one label per sample"
+        )
+    if labels.dtype.kind not in "iu":
+        raise UsageError(f"{origin}: the labels are {labels.dtype.name}: give whole numbers, one class per sample")
+    if labels.size and labels.min() < 0:
+        raise UsageError(f"{origin}: the label {labels.min()} is negative: classes count from 0")
+    return labels.astype(np.int64)
+
+
+def read_labels(path: str | Path, samples: int) -> NDArray[np.int64]:
+    """Read labels from .npy, or from .npz with an array called "labels" or nothing else.
+
+    Args:
+        path: the file.
+        samples: how many samples they are for.
+
+    Raises:
+        UsageError: the file cannot be read, or its labels do not match.
+    """
+    shown = printable(str(path))
+    try:
+        if Path(path).suffix == ".npy":
+            return check_labels(np.load(path, allow_pickle=False), samples, shown)
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"cannot read the labels {shown}: {reason_of(error, 80)}: give .npy or .npz") from None
+    arrays = read_npz(path)
+    name = LABELS if LABELS in arrays else next(iter(arrays), "") if len(arrays) == 1 else ""
+    if name not in arrays:
+        raise UsageError(f"{shown} has no array called '{LABELS}' ({nearest(LABELS, list(arrays))})")
+    return check_labels(arrays[name], samples, shown)

@@ -1,0 +1,214 @@
+"""What a scheme costs and what it buys: accuracy, bytes, cycles, energy and traffic under many schemes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from accelsim.arch import Arch
+from accelsim.errors import AccelSimError, printable
+from accelsim.graph.element_types import size_bytes
+from accelsim.model import load
+from accelsim.quantise.calibration import Calibration
+from accelsim.quantise.compare import Outputs, execution, float_outputs, machine_outputs
+from accelsim.quantise.floats import as_float16
+from accelsim.quantise.observe import run_batches
+from accelsim.quantise.pipeline import Quantised, quantize
+from accelsim.quantise.progress import Steps
+from accelsim.quantise.scheme import Scheme
+from accelsim.quantise.sensitivity import rank_layers
+from accelsim.quantise.source import FloatModel, read_float_model
+from accelsim.result import Result
+from accelsim.simulate import run
+
+SCHEMA_VERSION = 1
+_FLOAT_TIMING = "the machine has no plan for a network of floats"
+_WIDEST_ACCUMULATOR = 64
+
+
+@dataclass(frozen=True)
+class SchemeCost:
+    """One row: a scheme on a network and a machine. None where a figure does not exist; `remarks` say why.
+
+    accuracy, agreement: of the machine's classes with the labels and with the float network's; sqnr_db: of all outputs
+    against the float network's; worst_layer: the one whose quantisation alone hurts the outputs most, and how much;
+    model_bytes: all constants, packed; effective_bits: per weight, scales and zero points counted; cycles, energy_pj,
+    dram_bytes: one run of one sample (or of the fixed batch); acc_bits: width of the accumulators of that run;
+    safe_acc_bits: the smallest that no layer overflows; on_array: share of the multiply-accumulates on the array;
+    integer: share of the layers' multiply-accumulates done in integers; verdict: against onnxruntime.
+    """
+
+    scheme: str
+    accuracy: float | None = None
+    agreement: float | None = None
+    sqnr_db: float | None = None
+    worst_layer: str | None = None
+    worst_sqnr_db: float | None = None
+    model_bytes: int | None = None
+    effective_bits: float | None = None
+    cycles: int | None = None
+    energy_pj: float | None = None
+    dram_bytes: int | None = None
+    acc_bits: int | None = None
+    safe_acc_bits: int | None = None
+    on_array: float | None = None
+    integer: float | None = None
+    verdict: str | None = None
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SchemeTable:
+    """Schemes side by side: what network, on which machine, measured on how many samples."""
+
+    model: str
+    machine: str
+    calibration: str
+    samples: int
+    labelled: bool
+    rows: tuple[SchemeCost, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the table as plain data."""
+        return {"schema_version": SCHEMA_VERSION} | asdict(self)
+
+    def to_json(self) -> str:
+        """Return the table as JSON: sorted keys, null for what JSON lacks."""
+        from accelsim.result import to_json
+
+        data = self.to_dict()
+        data["rows"] = [row | {"remarks": list(row["remarks"])} for row in data["rows"]]
+        return to_json(data)
+
+
+def compare_schemes(
+    model: FloatModel,
+    schemes: Sequence[Scheme],
+    calibration: Calibration,
+    test: Calibration | None = None,
+    arch: Arch | None = None,
+    progress: Steps | None = None,
+) -> SchemeTable:
+    """Measure schemes on one network.
+
+    A scheme that cannot be applied keeps its row, with the reason.
+
+    Args:
+        model: the float model.
+        schemes: what to compare.
+        calibration: samples to choose ranges with.
+        test: samples to measure on; None takes the calibration samples.
+        arch: the machine; None takes the default.
+        progress: called with (what is being done, how far, of how many).
+    """
+    arch, test = arch or Arch(), test or calibration
+    original = float_outputs(model, test)
+    rows = []
+    for index, scheme in enumerate(schemes):
+        if progress is not None:
+            progress(scheme.name, index, len(schemes))
+        try:
+            if scheme.is_integer:
+                rows.append(_integer_row(model, scheme, calibration, test, original, arch))
+            else:
+                rows.append(_float_row(model, scheme, test, original))
+        except AccelSimError as error:
+            rows.append(SchemeCost(scheme.name, remarks=(" ".join(str(error).split()),)))
+    if progress is not None:
+        progress("done", len(schemes), len(schemes))
+    machine = f"{arch.array[0]}x{arch.array[1]} {arch.dataflow}"
+    labelled = test.labels is not None
+    return SchemeTable(model.name, machine, calibration.origin, test.samples, labelled, tuple(rows))
+
+
+def _integer_row(
+    model: FloatModel, scheme: Scheme, calibration: Calibration, test: Calibration, original: Outputs, arch: Arch
+) -> SchemeCost:
+    """Quantise, run and measure."""
+    quantised = quantize(model, scheme, calibration)
+    result, machine, remarks = _run_wide_enough(quantised, test, arch)
+    judged = execution(
+        "machine", machine_outputs(quantised.onnx, quantised.model, test, machine), original, test.labels
+    )
+    worst = rank_layers(quantised)[0]
+    used = [layer.acc for layer in result.layers if layer.acc is not None]
+    return SchemeCost(
+        scheme.name,
+        judged.accuracy,
+        judged.agreement,
+        judged.sqnr_db,
+        worst.layer,
+        worst.output_sqnr_db,
+        quantised.parameters_bytes,
+        quantised.effective_bits,
+        result.cycles,
+        result.energy_pj,
+        result.dram_bytes,
+        machine.acc_bits,
+        max((acc.min_safe_bits for acc in used), default=None),
+        result.macs_on_array_share,
+        _integer_share(result),
+        result.check.verdict,
+        (*quantised.remarks, *remarks),
+    )
+
+
+def _run_wide_enough(quantised: Quantised, test: Calibration, arch: Arch) -> tuple[Result, Arch, list[str]]:
+    """Run one sample; again with wider accumulators where those of the machine overflow."""
+    model = quantised.model
+    feeds = next(iter(test.batches(model, 1)))
+    loaded, remarks = load(quantised.onnx), []
+    result = run(loaded, arch, feeds)
+    if any(layer.acc is not None and layer.acc.overflows for layer in result.layers):
+        bits = max(layer.acc.min_safe_bits for layer in result.layers if layer.acc is not None) + 2
+        bits = min(max(bits, arch.acc_bits), _WIDEST_ACCUMULATOR)
+        remarks.append(f"accumulators of {arch.acc_bits} bits overflow: figures are for {bits} bits")
+        arch = Arch.model_validate(arch.model_dump() | {"acc_bits": bits})
+        result = run(loaded, arch, feeds)
+    return result, arch, remarks
+
+
+def _integer_share(result: Result) -> float | None:
+    """Return the share of multiply-accumulates in integers; float products are priced on an array of float units."""
+    total = sum(layer.macs + layer.off_array_macs for layer in result.layers)
+    whole = sum(layer.macs for layer in result.layers if layer.computed_by == "machine")
+    return whole / total if total else None
+
+
+def _float_row(model: FloatModel, scheme: Scheme, test: Calibration, original: Outputs) -> SchemeCost:
+    """Measure a float format: accuracy and bytes; the machine gives it no cycles."""
+    proto = model.proto
+    outputs = original
+    if scheme.format == "fp16":
+        proto = as_float16(model.proto)
+        outputs = run_batches(model, proto.SerializeToString(), test)
+    judged = execution(scheme.format, outputs, original, test.labels)
+    size = sum(size_bytes(tensor) for tensor in proto.graph.initializer)
+    return SchemeCost(
+        scheme.name,
+        judged.accuracy,
+        judged.agreement,
+        judged.sqnr_db,
+        model_bytes=size,
+        effective_bits=16.0 if scheme.format == "fp16" else 32.0,
+        remarks=(f"cycles and energy: n/a, {_FLOAT_TIMING}",),
+    )
+
+
+def read_for(schemes: Sequence[Scheme], source: str, *, external_data: bool = False) -> FloatModel:
+    """Read a float model once, in the newest operator set that any of some schemes needs.
+
+    Args:
+        schemes: what it will be quantised with.
+        source: path of the model.
+        external_data: read tensors from other files in the model's folder.
+    """
+    opset = max(scheme.opset for scheme in schemes)
+    return read_float_model(source, None, opset, external_data=external_data)
+
+
+def short_layer(name: str) -> str:
+    """Return the end of a layer's name that tells it from others, printable."""
+    first = next((part for part in name.split(";") if part), name)
+    return printable("/".join(first.split("/")[-2:]), 40)

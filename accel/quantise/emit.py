@@ -1,0 +1,255 @@
+"""The Q/DQ model: onnxruntime's quantiser decides which tensors get one, our grids and codes go into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from accelsim.errors import printable
+from accelsim.quantise.editing import GraphEditor, tensor_of
+from accelsim.quantise.grid import CodeSpec, Grid, fit, quantise
+from accelsim.quantise.ranges import Ranges, activation_spec
+from accelsim.quantise.scheme import Scheme
+from accelsim.quantise.source import FloatLayer, FloatModel
+from accelsim.quantise.structure import insert_quantisers
+from accelsim.quantise.weights import QuantisedWeights, Weights
+
+Floats = NDArray[np.float32]
+
+CODE_TYPES = {
+    (2, True): TensorProto.INT2 if hasattr(TensorProto, "INT2") else 0,
+    (4, True): TensorProto.INT4,
+    (8, True): TensorProto.INT8,
+    (16, True): TensorProto.INT16,
+    (8, False): TensorProto.UINT8,
+    (16, False): TensorProto.UINT16,
+}
+_FUSED_BITS = 8  # onnxruntime's integer kernels want a zero point even where it is 0
+_CODES_SUFFIX = "_quantized"
+_LARGEST_BIAS_BITS = 30
+_INT32 = np.iinfo(np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class QuantisedActivation:
+    """A quantised activation.
+
+    tensor: its name in the float model; codes: the tensor of codes in the quantised model; restored: the tensor behind
+    its DequantizeLinear, "" if there is none; clamped: a Relu or Clip follows, whose range it has taken.
+    """
+
+    tensor: str
+    codes: str
+    restored: str
+    grid: Grid = field(repr=False)
+    clamped: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Emission:
+    """The Q/DQ model with what stands in it; float_nodes: operators left in float; remarks: sentences for the user."""
+
+    proto: ModelProto = field(repr=False)
+    activations: tuple[QuantisedActivation, ...]
+    weights: Weights
+    float_nodes: tuple[tuple[str, str], ...]
+    remarks: tuple[str, ...]
+
+
+def emit(model: FloatModel, scheme: Scheme, ranges: Ranges, weights: Weights, biases: Mapping[str, Floats]) -> Emission:
+    """Write the Q/DQ model of a scheme.
+
+    Args:
+        model: the float model.
+        scheme: how to quantise.
+        ranges: of all float activations.
+        weights: quantised weights by layer; layers without stay in float.
+        biases: by layer, where they differ from the model's (bias correction).
+
+    Raises:
+        UnsupportedModelError: onnxruntime's quantiser cannot work on the model.
+    """
+    proto, used = insert_quantisers(model, scheme, ranges, weights)
+    graph = GraphEditor(proto)
+    activations = tuple(_place_activations(graph, scheme, used))
+    widened: dict[str, int] = {}
+    for layer in model.layers:
+        if layer.name in weights:
+            source = graph.scale_of(graph.nodes[layer.name].input[0])
+            bias = _bias(model, layer, biases)
+            fixed, widened[layer.name] = _with_room_for_bias(weights[layer.name], source, bias, scheme.activation_bits)
+            weights = {**weights, layer.name: fixed}
+            _place_weights(graph, layer, fixed)
+            _place_bias(graph, layer, fixed, source, bias)
+    graph.drop_unused()
+    del proto.graph.value_info[:]  # shapes can be inferred again
+    _stamp(proto, model, scheme)
+    return Emission(proto, activations, weights, tuple(_floats(proto)), tuple(_remarks(widened)))
+
+
+def _remarks(widened: Mapping[str, int]) -> Iterator[str]:
+    """Say in how many channels the bias has decided the scale."""
+    layers = [name for name, channels in widened.items() if channels]
+    if layers:
+        yield (
+            f"{sum(widened.values())} channel(s) in {len(layers)} layer(s) have weights so small beside their bias "
+            f"that the bias decides their scale, first in '{printable(layers[0], 60)}'"
+        )
+
+
+def _place_activations(
+    graph: GraphEditor, scheme: Scheme, ranges: Mapping[str, tuple[float, float]]
+) -> Iterator[QuantisedActivation]:
+    """Write our scales and zero points; quantisers that share them with another tensor follow it."""
+    spec = activation_spec(scheme)
+    stored = CodeSpec(spec.bits, spec.signed, spec.symmetric, narrow=False)  # Q saturates at the type's own ends
+    kind = CODE_TYPES[spec.bits, spec.signed]
+    owners, grids = graph.range_owners(), {}
+    for node in graph.graph.node:
+        if node.op_type != "QuantizeLinear":
+            continue
+        tensor = tensor_of(node.input[0])
+        owner = node.input[1].removesuffix("_scale")
+        owner = owners.get(owner, owner)
+        if node.input[1] not in grids:
+            low, high = ranges[owner]
+            scale, zero_point = fit(np.asarray([low]), np.asarray([high]), spec)
+            grids[node.input[1]] = Grid(stored, scale.reshape(()), zero_point.reshape(()))
+            graph.put(numpy_helper.from_array(scale.reshape(()), node.input[1]))
+            graph.put(helper.make_tensor(node.input[2], kind, [], [int(zero_point[0])]))
+        readers = graph.readers.get(node.output[0], ())
+        restored = next((reader.output[0] for reader in readers if reader.op_type == "DequantizeLinear"), "")
+        yield QuantisedActivation(tensor, node.output[0], restored, grids[node.input[1]], tensor in owners)
+
+
+def _bias(model: FloatModel, layer: FloatLayer, biases: Mapping[str, Floats]) -> Floats | None:
+    """Return the bias of a layer, corrected or not, if it has one."""
+    if layer.name in biases:
+        return biases[layer.name]
+    return model.constant(layer.bias) if layer.bias else None
+
+
+def _with_room_for_bias(
+    weights: QuantisedWeights, source: Floats | None, bias: Floats | None, activation_bits: int
+) -> tuple[QuantisedWeights, int]:
+    """Widen scales of weights so small beside their bias that it would fill the accumulator in steps of s_x s_w.
+
+    A bias of 2^(activation bits + weight bits + 8) steps is as large as the sum of hundreds of largest products;
+    weights that need a finer scale than that hardly change the result. Returns also how many scales were widened.
+    """
+    if bias is None or source is None or weights.grid.block:
+        return weights, 0
+    bits = min(activation_bits + max(weights.grid.spec.bits, 8) + 8, _LARGEST_BIAS_BITS)
+    least = np.abs(bias.reshape(-1).astype(np.float64)) / (source.astype(np.float64) * (1 << bits))
+    least = least.max(initial=0.0) if weights.grid.axis is None else least
+    narrow = weights.grid.scales < least
+    if not narrow.any():
+        return weights, 0
+    scales = np.maximum(weights.grid.scales, least).astype(np.float32)
+    grid = replace(weights.grid, scales=scales.reshape(weights.grid.scales.shape))
+    return replace(weights, grid=grid, codes=quantise(weights.values, grid)), int(narrow.sum())
+
+
+def _place_weights(graph: GraphEditor, layer: FloatLayer, weights: QuantisedWeights) -> None:
+    """Put codes, scales and zero points of a layer's weights behind its DequantizeLinear."""
+    node = graph.producers[graph.nodes[layer.name].input[1]]
+    grid, spec = weights.grid, weights.grid.spec
+    name = layer.weight
+    kind = CODE_TYPES[spec.bits, True]
+    graph.put(_packed(f"{name}{_CODES_SUFFIX}", kind, spec.bits, weights.codes))
+    graph.put(numpy_helper.from_array(grid.scales, f"{name}_scale"))
+    inputs = [f"{name}{_CODES_SUFFIX}", f"{name}_scale"]
+    if not spec.symmetric or spec.bits == _FUSED_BITS:
+        zero_points = grid.zero_points
+        graph.put(_packed(f"{name}_zero_point", kind, spec.bits, zero_points))
+        inputs.append(f"{name}_zero_point")
+    del node.input[:]
+    node.input.extend(inputs)
+    del node.attribute[:]
+    if grid.axis is not None:
+        node.attribute.append(helper.make_attribute("axis", grid.axis))
+    if grid.block:
+        node.attribute.append(helper.make_attribute("block_size", grid.block))
+
+
+def _packed(name: str, kind: int, bits: int, codes: NDArray[np.int64]) -> TensorProto:
+    """Return codes as a constant: 2- and 4-bit codes share bytes, the first one in the lowest bits."""
+    if bits >= _FUSED_BITS:
+        data = codes.astype(f"<i{bits // 8}").tobytes()
+    else:
+        share = _FUSED_BITS // bits
+        flat = np.zeros(-(-codes.size // share) * share, np.uint8)
+        flat[: codes.size] = codes.reshape(-1).astype(np.int8).view(np.uint8) & ((1 << bits) - 1)
+        shifts = np.arange(share, dtype=np.uint8) * bits
+        data = np.bitwise_or.reduce(flat.reshape(-1, share) << shifts, axis=1).astype(np.uint8).tobytes()
+    return TensorProto(name=name, data_type=kind, dims=codes.shape, raw_data=data)
+
+
+def _place_bias(
+    graph: GraphEditor, layer: FloatLayer, weights: QuantisedWeights, source: Floats | None, bias: Floats | None
+) -> None:
+    """Write the bias: int32 in steps of s_x s_w; float where groups leave no such step, or the input is float."""
+    if bias is None:
+        return
+    node = graph.nodes[layer.name]
+    old = graph.producers.get(node.input[2]) if len(node.input) > 2 else None
+    if source is None or weights.grid.block:
+        name = f"{layer.name}_float_bias"
+        graph.put(numpy_helper.from_array(bias.astype(np.float32), name))
+        _set_input(node, 2, name)
+    else:
+        name = _put_int32_bias(graph, layer, weights.grid, source, bias)
+        node = graph.nodes[layer.name]
+        _set_input(node, 2, name)
+    graph.index()
+    if old is not None and not graph.readers.get(old.output[0]):
+        graph.graph.node.remove(old)
+        graph.index()
+
+
+def _put_int32_bias(graph: GraphEditor, layer: FloatLayer, grid: Grid, source: Floats, bias: Floats) -> str:
+    """Write a bias in steps of s_x s_w; returns the tensor behind its DequantizeLinear."""
+    name, one = f"{layer.name}_int32_bias", grid.axis is None
+    scales = np.atleast_1d(source * grid.scales).astype(np.float32)
+    steps = np.rint(bias.reshape(-1).astype(np.float64) / scales.astype(np.float64))
+    codes = np.clip(steps, _INT32.min, _INT32.max).astype(np.int32)
+    graph.put(numpy_helper.from_array(codes, name))
+    graph.put(numpy_helper.from_array(scales.reshape(()) if one else scales, f"{name}_scale"))
+    graph.put(numpy_helper.from_array(np.zeros(() if one else scales.shape, np.int32), f"{name}_zero_point"))
+    inputs = [name, f"{name}_scale", f"{name}_zero_point"]
+    fresh = helper.make_node("DequantizeLinear", inputs, [f"{name}_dequantized"], f"{name}_DequantizeLinear")
+    if not one:
+        fresh.attribute.append(helper.make_attribute("axis", 0))
+    graph.graph.node.insert(0, fresh)  # it reads constants only
+    graph.nodes = {node.name: node for node in graph.graph.node}
+    return f"{name}_dequantized"
+
+
+def _set_input(node: NodeProto, position: int, name: str) -> None:
+    """Set an input of a node that may have fewer."""
+    while len(node.input) <= position:
+        node.input.append("")
+    node.input[position] = name
+
+
+def _floats(proto: ModelProto) -> Iterator[tuple[str, str]]:
+    """Name the operators that do not stand between quantisers: (node, operator)."""
+    dequantised = {n.output[0] for n in proto.graph.node if n.op_type == "DequantizeLinear"}
+    constant = {tensor.name for tensor in proto.graph.initializer} | {""}
+    read_as_float = {n for node in proto.graph.node if node.op_type != "QuantizeLinear" for n in node.input}
+    for node in proto.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") or constant.issuperset(node.input):
+            continue
+        if dequantised.isdisjoint(node.input) or not read_as_float.isdisjoint(node.output):
+            yield node.name, node.op_type
+
+
+def _stamp(proto: ModelProto, model: FloatModel, scheme: Scheme) -> None:
+    """Say who made the file, from what and how."""
+    proto.producer_name, proto.producer_version = "accel-sim", ""
+    del proto.metadata_props[:]
+    helper.set_model_props(proto, {"quantisation_scheme": scheme.name, "float_sha256": model.sha256})

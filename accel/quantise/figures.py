@@ -1,0 +1,24 @@
+"""How figures of quantisation are written."""
+
+from __future__ import annotations
+
+import math
+
+
+def decibels(value: float | None) -> str:
+    """Return a signal to noise ratio as text; no noise at all is "exact"."""
+    if value is None or math.isnan(value):
+        return "-"
+    if math.isinf(value):
+        return "exact" if value > 0 else "no signal"
+    return f"{value:.1f} dB"
+
+
+def share(value: float | None) -> str:
+    """Return a share as per cent."""
+    return "-" if value is None else f"{value:.2%}" if 0 < value < 0.01 else f"{value:.1%}"
+
+
+def amount(value: float | None) -> str:
+    """Return a count with thousands apart."""
+    return "n/a" if value is None else f"{value:,.0f}"

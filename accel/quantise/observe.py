@@ -1,0 +1,97 @@
+"""The float model with chosen tensors exposed, run over calibration data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper
+
+from accelsim.host import open_session
+from accelsim.quantise.calibration import BATCH, Calibration
+from accelsim.quantise.progress import Steps
+from accelsim.quantise.source import FloatModel
+
+Array = NDArray[np.generic]
+Floats = NDArray[np.float32]
+
+
+def float_tensors(model: FloatModel) -> tuple[str, ...]:
+    """Return the names of all float activations: inputs, what nodes write, outputs."""
+    graph = model.proto.graph
+    floats = {
+        value.name
+        for value in (*graph.input, *graph.value_info, *graph.output)
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT
+    }
+    written = [name for node in graph.node for name in node.output]
+    return tuple(name for name in (*model.inputs, *written) if name in floats)
+
+
+def with_outputs(proto: ModelProto, names: Sequence[str]) -> bytes:
+    """Return a model whose outputs are the named tensors that nodes write.
+
+    Args:
+        proto: the model; it is left as it is.
+        names: of the tensors.
+    """
+    copy = ModelProto()
+    copy.CopyFrom(proto)
+    known = {value.name: value for value in (*proto.graph.value_info, *proto.graph.output)}
+    del copy.graph.output[:]
+    for name in names:
+        value = known.get(name)
+        if value is None:
+            value = helper.make_empty_tensor_value_info(name)
+        copy.graph.output.append(value)
+    return bytes(copy.SerializeToString())
+
+
+def open_float(data: bytes, *, literal: bool = False) -> Any:
+    """Open a session that computes in float: optimised, or each node for itself."""
+    return open_session(data, optimise="none" if literal else "all")
+
+
+def observe(
+    model: FloatModel,
+    data: Calibration,
+    names: Sequence[str],
+    steps: Steps | None = None,
+    label: str = "observe",
+    size: int = BATCH,
+) -> Iterator[dict[str, Floats]]:
+    """Yield the named tensors of the float model, batch by batch; inputs stand for themselves.
+
+    Args:
+        model: the float model.
+        data: the samples.
+        names: float tensors.
+        steps: shows progress.
+        label: what is being done.
+        size: samples of a batch where the model leaves it open.
+    """
+    written = [name for name in names if name not in model.inputs]
+    session = open_float(with_outputs(model.proto, written)) if written else None
+    batches = list(data.batches(model, size))
+    for index, feeds in enumerate(batches):
+        values: Mapping[str, Array] = dict(zip(written, session.run(written, feeds), strict=True)) if session else {}
+        yield {name: np.asarray(values[name] if name in values else feeds[name]) for name in names}
+        if steps is not None:
+            steps(label, index + 1, len(batches))
+
+
+def run_batches(model: FloatModel, proto: bytes, data: Calibration, *, literal: bool = False) -> dict[str, Array]:
+    """Return the outputs of a model with the float model's inputs over all samples, joined along the first axis.
+
+    Args:
+        model: gives the inputs.
+        proto: the model to run.
+        data: the samples.
+        literal: execute each node for itself, so that quantisers stay what they are.
+    """
+    session = open_float(proto, literal=literal)
+    names = [value.name for value in session.get_outputs()]
+    runs = [session.run(names, feeds) for feeds in data.batches(model)]
+    return {name: np.concatenate([np.atleast_1d(run[at]) for run in runs]) for at, name in enumerate(names)}

@@ -1,0 +1,180 @@
+"""From a float model to a Q/DQ model: read, calibrate, equalise, round, correct, write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.errors import UsageError, nearest, printable
+from accelsim.graph.limits import Limits
+from accelsim.quantise.calibration import Calibration, load_calibration
+from accelsim.quantise.correct import corrected_biases
+from accelsim.quantise.emit import Emission, emit
+from accelsim.quantise.equalise import equalised
+from accelsim.quantise.progress import Steps
+from accelsim.quantise.ranges import Range, Ranges, choose_ranges
+from accelsim.quantise.refine import refined_ranges
+from accelsim.quantise.scheme import Scheme, parse_scheme
+from accelsim.quantise.source import FloatModel, read_float_model
+from accelsim.quantise.weights import Weights, quantise_weights
+
+Array = NDArray[np.generic]
+
+_LARGEST_PRODUCT_BITS = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Quantised:
+    """A quantised model and everything that went into it.
+
+    model: the float model that was quantised, equalised or not; scheme: how; data: the calibration samples; onnx: the
+    Q/DQ file; ranges: of all activations; emission: grids and codes; remarks: sentences for the user.
+    """
+
+    model: FloatModel
+    scheme: Scheme
+    data: Calibration = field(repr=False)
+    onnx: bytes = field(repr=False)
+    ranges: Ranges = field(repr=False)
+    emission: Emission = field(repr=False)
+    remarks: tuple[str, ...]
+
+    @property
+    def weights(self) -> Weights:
+        """Quantised weights by layer."""
+        return self.emission.weights
+
+    @property
+    def parameters_bytes(self) -> int:
+        """Bytes of all constants, packed: codes, scales, zero points, biases."""
+        from accelsim.graph.element_types import size_bytes
+
+        return sum(size_bytes(tensor) for tensor in self.emission.proto.graph.initializer)
+
+    @property
+    def effective_bits(self) -> float:
+        """Bits per quantised weight, scales and zero points counted."""
+        distinct = {weights.layer.weight: weights for weights in self.weights.values()}.values()
+        return sum(w.stored_bits for w in distinct) / max(sum(w.codes.size for w in distinct), 1)
+
+    def save(self, path: str | Path) -> None:
+        """Write the Q/DQ file, whole or not at all."""
+        from accelsim.io import written_atomically
+
+        with written_atomically(Path(path)) as file:
+            file.write(self.onnx)
+
+
+def quantize(
+    model: FloatModel | str | Path | bytes,
+    scheme: Scheme | str = "int8-per-channel",
+    calibration: Calibration | Mapping[str, Array] | str | Path | None = None,
+    *,
+    seed: int = 0,
+    limits: Limits | None = None,
+    external_data: bool = False,
+    progress: Steps | None = None,
+) -> Quantised:
+    """Quantise a float model after training.
+
+    Args:
+        model: path or bytes of an .onnx file, or a model that was read before.
+        scheme: a `Scheme`, or text as `parse_scheme` reads it, such as "int8-per-channel" or "w4a8+bias_correction".
+        calibration: arrays by input name (first axis samples), an .npz file of such, a folder of .npy or .png files, or
+            None for synthetic data, which says nothing about accuracy.
+        seed: of synthetic data.
+        limits: budgets for reading; None takes the defaults.
+        external_data: read tensors from other files in the model's folder.
+        progress: called with (what is being done, how far, of how many).
+
+    Returns:
+        The model as bytes of an .onnx file, with the grids behind it.
+
+    Raises:
+        AccelSimError: anything the user can do something about; see accelsim.errors.
+    """
+    scheme = parse_scheme(scheme) if isinstance(scheme, str) else scheme
+    if not scheme.is_integer:
+        raise UsageError(f"the scheme {scheme.name} keeps floats, so there is nothing to quantise: choose another")
+    if not isinstance(model, FloatModel) or _opset(model) < scheme.opset:
+        source = model.original if isinstance(model, FloatModel) else model
+        model = read_float_model(source, limits, scheme.opset, external_data=external_data)
+    data = load_calibration(calibration, model, seed=seed)
+    if scheme.needs_labels and data.labels is None:
+        raise UsageError("ranges by cross-entropy need the class of each sample: give labels")
+    kept = _kept_layers(model, scheme)
+    if scheme.equalise:
+        model = equalised(model)
+    ranges = choose_ranges(model, data, scheme, progress)
+    weights = quantise_weights(model, scheme, kept)
+    if scheme.needs_labels:
+        ranges = refined_ranges(model, data, scheme, ranges, weights, progress)
+    biases = corrected_biases(model, data, weights, progress) if scheme.bias_correction else {}
+    emission = emit(model, scheme, ranges, weights, biases)
+    remarks = (*data.warnings, *emission.remarks, *_remarks(emission, ranges), *_wide_sums(scheme))
+    content = emission.proto.SerializeToString(deterministic=True)
+    return Quantised(model, scheme, data, content, ranges, emission, remarks)
+
+
+def _opset(model: FloatModel) -> int:
+    """Return the operator set of a prepared model."""
+    from accelsim.quantise.source import opset_of
+
+    return opset_of(model.proto)
+
+
+def _kept_layers(model: FloatModel, scheme: Scheme) -> frozenset[str]:
+    """Return the layers that stay in float.
+
+    Raises:
+        UsageError: a layer or a kind of operator that the scheme names does not exist, or nothing is left to quantise.
+    """
+    names = {node.name for node in model.proto.graph.node}
+    kinds = {node.op_type for node in model.proto.graph.node}
+    layers = [layer.name for layer in model.layers]
+    for name in scheme.keep_float:
+        if name not in names | kinds:
+            raise UsageError(
+                f"there is no layer or operator '{printable(name)}' to keep in float ({nearest(name, layers)})"
+            )
+    for entry in scheme.layer_bits:
+        if entry.layer not in layers:
+            raise UsageError(
+                f"there is no layer '{printable(entry.layer)}' with weights ({nearest(entry.layer, layers)})"
+            )
+    kept = frozenset(layer.name for layer in model.layers if {layer.name, layer.kind} & set(scheme.keep_float))
+    if len(kept) == len(layers):
+        raise UsageError("every layer is kept in float, so there is nothing to quantise: keep fewer")
+    return kept
+
+
+def _remarks(emission: Emission, ranges: Ranges) -> list[str]:
+    """Say what was left in float, and which tensors had no range."""
+    remarks = []
+    if emission.float_nodes:
+        shown = ", ".join(f"{kind} '{printable(name, 50)}'" for name, kind in emission.float_nodes[:8])
+        more = f" and {len(emission.float_nodes) - 8} more" if len(emission.float_nodes) > 8 else ""
+        remarks.append(f"{len(emission.float_nodes)} operator(s) stay in float: {shown}{more}")
+    dead = [a.tensor for a in emission.activations if _is_dead(ranges.get(a.tensor))]
+    if dead:
+        shown = ", ".join(f"'{printable(name, 50)}'" for name in dead[:4])
+        more = f" and {len(dead) - 4} more" if len(dead) > 4 else ""
+        remarks.append(f"{len(dead)} tensor(s) are always 0 in the calibration data and have no range: {shown}{more}")
+    return remarks
+
+
+def _wide_sums(scheme: Scheme) -> list[str]:
+    """Say that products of two 16-bit codes do not fit the usual accumulator."""
+    widths = {scheme.weight_bits, *(entry.bits for entry in scheme.layer_bits)}
+    if scheme.activation_bits + max(widths) < _LARGEST_PRODUCT_BITS:
+        return []
+    return ["sums of products of 16-bit codes need more than 32 bits: run it with --acc-bits 40"]
+
+
+def _is_dead(found: Range | None) -> bool:
+    """Tell whether a tensor was 0 throughout."""
+    return found is not None and found.smallest == found.largest == 0

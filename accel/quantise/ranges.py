@@ -1,0 +1,185 @@
+"""Ranges of activations, chosen from calibration data.
+
+min-max, percentile and entropy come from onnxruntime's own calibrators; the others are ours.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.errors import UsageError, printable, reason_of
+from accelsim.quantise.calibration import BATCH, Calibration, Feeds
+from accelsim.quantise.grid import CodeSpec
+from accelsim.quantise.observe import float_tensors, observe
+from accelsim.quantise.optimum import Histogram, least_squares_range
+from accelsim.quantise.progress import Steps
+from accelsim.quantise.scheme import Scheme
+from accelsim.quantise.source import FloatModel
+
+Floats = NDArray[np.float32]
+
+_BINS = 2048  # of the histograms in which the least squared error is sought
+_FROM_ORT = {"min-max": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
+
+
+@dataclass(frozen=True)
+class Range:
+    """What an activation takes: its chosen range, and its extremes in the calibration data."""
+
+    tensor: str
+    low: float
+    high: float
+    smallest: float
+    largest: float
+
+
+Ranges = Mapping[str, Range]
+
+
+def activation_spec(scheme: Scheme) -> CodeSpec:
+    """Return the codes of a scheme's activations."""
+    return CodeSpec(
+        scheme.activation_bits,
+        scheme.activation_signed,
+        scheme.activation_mapping == "symmetric",
+        scheme.activation_narrow,
+    )
+
+
+def choose_ranges(model: FloatModel, data: Calibration, scheme: Scheme, steps: Steps | None = None) -> Ranges:
+    """Choose the range of every float activation; cross-entropy starts from the least squared error (see `refine`).
+
+    Args:
+        model: the float model.
+        data: calibration samples.
+        scheme: names the method.
+        steps: shows progress.
+
+    Raises:
+        UsageError: the model computes NaN or infinity on the data.
+    """
+    names = float_tensors(model)
+    method = scheme.activation_range
+    spans = _extremes(model, data, names, scheme.averaging if method == "moving-average" else None, steps)
+    chosen = {name: (span.low, span.high) for name, span in spans.items()}
+    if method in ("percentile", "entropy"):
+        chosen |= _from_onnxruntime(model, data, scheme, steps)
+    elif method in ("mse", "sqnr", "cross-entropy"):
+        chosen |= _least_squares(model, data, spans, activation_spec(scheme), steps)
+    elif method == "abs-max":
+        chosen = {name: (-max(-low, high), max(-low, high)) for name, (low, high) in chosen.items()}
+    return {n: Range(n, chosen[n][0], chosen[n][1], span.smallest, span.largest) for n, span in spans.items()}
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Range by extremes, averaged or not, and the extremes of all samples."""
+
+    low: float
+    high: float
+    smallest: float
+    largest: float
+
+
+def _extremes(
+    model: FloatModel, data: Calibration, names: Sequence[str], averaging: float | None, steps: Steps | None
+) -> dict[str, _Span]:
+    """Find the extremes of tensors, averaged exponentially over samples where asked for."""
+    spans: dict[str, _Span] = {}
+    for values in observe(model, data, names, steps, "ranges", BATCH if averaging is None else 1):
+        for name, array in values.items():
+            if not array.size:
+                continue
+            low, high = float(array.min()), float(array.max())
+            if not np.isfinite([low, high]).all():
+                raise UsageError(
+                    f"the float model computes NaN or infinity in '{printable(name)}' on the calibration data: check "
+                    f"the model and how the samples are scaled"
+                )
+            before = spans.get(name)
+            if before is None:
+                spans[name] = _Span(low, high, low, high)
+                continue
+            smallest, largest = min(before.smallest, low), max(before.largest, high)
+            if averaging is None:
+                spans[name] = _Span(smallest, largest, smallest, largest)
+            else:
+                lower = before.low + averaging * (low - before.low)
+                upper = before.high + averaging * (high - before.high)
+                spans[name] = _Span(lower, upper, smallest, largest)
+    return spans
+
+
+def _least_squares(
+    model: FloatModel, data: Calibration, spans: Mapping[str, _Span], spec: CodeSpec, steps: Steps | None
+) -> dict[str, tuple[float, float]]:
+    """Choose the ranges with the least squared error from histograms of all values."""
+    edges = {name: np.linspace(span.smallest, span.largest, _BINS + 1) for name, span in spans.items()}
+    counts = {name: np.zeros(_BINS, np.int64) for name in spans}
+    for values in observe(model, data, list(spans), steps, "histograms"):
+        for name, array in values.items():
+            low, high = spans[name].smallest, spans[name].largest
+            if low < high:
+                counts[name] += np.histogram(array[array != 0].astype(np.float64), _BINS, (low, high))[0]
+    chosen = {}
+    for name, span in spans.items():
+        centres = (edges[name][1:] + edges[name][:-1]) / 2
+        if span.smallest < span.largest:
+            chosen[name] = least_squares_range(Histogram(centres, counts[name]), spec)
+    return chosen
+
+
+def _from_onnxruntime(
+    model: FloatModel, data: Calibration, scheme: Scheme, steps: Steps | None
+) -> dict[str, tuple[float, float]]:
+    """Let onnxruntime's calibrators choose."""
+    from onnxruntime.quantization import CalibrationMethod, create_calibrator
+
+    options: dict[str, Any] = {"symmetric": scheme.activation_mapping == "symmetric"}
+    if scheme.activation_range == "percentile":
+        options["percentile"] = scheme.percentile
+    batches = list(data.batches(model, 1))  # the calibrators want batches of one shape
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):  # the calibrators print
+        source = Path(folder) / "float.onnx"
+        source.write_bytes(model.proto.SerializeToString())
+        try:
+            calibrator = create_calibrator(
+                str(source),
+                [],
+                augmented_model_path=str(Path(folder) / "augmented.onnx"),
+                calibrate_method=getattr(CalibrationMethod, _FROM_ORT[scheme.activation_range]),
+                extra_options=options,
+            )
+            calibrator.collect_data(_Reader(batches, steps))
+            found = calibrator.compute_data().data
+        except (ValueError, RuntimeError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"onnxruntime's {scheme.activation_range} calibration failed on this data ({reason_of(error, 120)}): "
+                f"choose another activation_range"
+            ) from None
+    return {name: (float(np.min(d.range_value[0])), float(np.max(d.range_value[1]))) for name, d in found.items()}
+
+
+class _Reader:
+    """Hands batches to onnxruntime's calibrators, which look at nothing but this method."""
+
+    def __init__(self, batches: Sequence[Feeds], steps: Steps | None) -> None:
+        self._batches, self._steps, self._done = batches, steps, 0
+
+    def get_next(self) -> Feeds | None:
+        """Return the next batch, or None at the end."""
+        if self._done == len(self._batches):
+            return None
+        self._done += 1
+        if self._steps is not None:
+            self._steps("calibrate", self._done, len(self._batches))
+        return self._batches[self._done - 1]

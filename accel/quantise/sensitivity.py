@@ -1,0 +1,88 @@
+"""Which layers suffer: the error at the outputs when one layer alone is quantised, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, helper, numpy_helper
+
+from accelsim.quantise.analysis import sqnr_db
+from accelsim.quantise.calibration import Calibration
+from accelsim.quantise.emit import CODE_TYPES
+from accelsim.quantise.grid import Grid
+from accelsim.quantise.observe import run_batches
+from accelsim.quantise.pipeline import Quantised
+from accelsim.quantise.progress import Steps
+from accelsim.quantise.source import FloatLayer
+
+_SAMPLES = 32  # that are enough to rank layers
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """One layer alone quantised, its weights and its input: SQNR of the outputs in dB, least first in a ranking."""
+
+    layer: str
+    kind: str
+    output_sqnr_db: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row as plain data."""
+        return asdict(self)
+
+
+def rank_layers(
+    quantised: Quantised, data: Calibration | None = None, steps: Steps | None = None
+) -> tuple[Sensitivity, ...]:
+    """Rank the quantised layers, the most sensitive first: candidates for `keep_float` or more bits.
+
+    Args:
+        quantised: a quantised model.
+        data: samples to measure on; None takes calibration samples.
+        steps: shows progress.
+    """
+    few = (data or quantised.data).first(_SAMPLES if quantised.model.dynamic_batch() else _whole_batches(quantised))
+    model = quantised.model
+    exact = run_batches(model, model.proto.SerializeToString(), few)
+    signal = sum(float(np.square(array, dtype=np.float64).sum()) for array in exact.values())
+    grids = {activation.tensor: activation.grid for activation in quantised.emission.activations}
+    layers = [layer for layer in model.layers if layer.name in quantised.weights]
+    rows = []
+    for index, layer in enumerate(layers):
+        got = run_batches(model, _one_layer(quantised, layer, grids.get(layer.source)), few)
+        noise = sum(float(((got[name] - exact[name].astype(np.float64)) ** 2).sum()) for name in exact)
+        rows.append(Sensitivity(layer.name, layer.kind, sqnr_db(signal, noise)))
+        if steps is not None:
+            steps("sensitivity", index + 1, len(layers))
+    return tuple(sorted(rows, key=lambda row: row.output_sqnr_db))
+
+
+def _whole_batches(quantised: Quantised) -> int:
+    """Return how many samples make whole batches of a fixed size."""
+    size = next(iter(quantised.model.inputs.values())).shape[0]
+    return max(_SAMPLES // size, 1) * size
+
+
+def _one_layer(quantised: Quantised, layer: FloatLayer, grid: Grid | None) -> bytes:
+    """Return the float model with one layer's weights and input quantised."""
+    proto = ModelProto()
+    proto.CopyFrom(quantised.model.proto)
+    name = f"{layer.weight}_of_{layer.name}_restored"
+    proto.graph.initializer.append(numpy_helper.from_array(quantised.weights[layer.name].restored, name))
+    place, node = next((i, node) for i, node in enumerate(proto.graph.node) if node.name == layer.name)
+    node.input[1] = name
+    if grid is not None:
+        kind = CODE_TYPES[grid.spec.bits, grid.spec.signed]
+        scale, zero, codes, restored = (f"{layer.name}_input_{part}" for part in ("scale", "zero", "codes", "restored"))
+        proto.graph.initializer.append(numpy_helper.from_array(grid.scales, scale))
+        proto.graph.initializer.append(helper.make_tensor(zero, kind, [], [int(grid.zero_points)]))
+        node.input[0] = restored
+        pair = (
+            helper.make_node("QuantizeLinear", [layer.source, scale, zero], [codes], f"{layer.name}_input_q"),
+            helper.make_node("DequantizeLinear", [codes, scale, zero], [restored], f"{layer.name}_input_dq"),
+        )
+        for offset, fresh in enumerate(pair):
+            proto.graph.node.insert(place + offset, fresh)
+    return bytes(proto.SerializeToString())

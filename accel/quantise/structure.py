@@ -1,0 +1,84 @@
+"""Which tensors get a quantiser: onnxruntime's own, so that its kernels fuse what lies between."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from onnx import ModelProto
+
+from accelsim.errors import UnsupportedModelError, reason_of
+from accelsim.quantise.ranges import Ranges
+from accelsim.quantise.scheme import Scheme
+from accelsim.quantise.source import FloatModel, constants
+from accelsim.quantise.weights import Weights
+
+
+def insert_quantisers(
+    model: FloatModel, scheme: Scheme, ranges: Ranges, weights: Weights
+) -> tuple[ModelProto, dict[str, tuple[float, float]]]:
+    """Let onnxruntime's quantiser insert Q and DQ.
+
+    Args:
+        model: the float model.
+        scheme: how to quantise.
+        ranges: of all float activations.
+        weights: by layer; layers without stay in float.
+
+    Returns:
+        The model, its weights quantised in some way, and the ranges as the quantiser adjusted them (softmax, relu).
+
+    Raises:
+        UnsupportedModelError: it cannot work on the model.
+    """
+    from onnxruntime.quantization import QDQQuantizer, QuantType, TensorData, TensorsData
+    from onnxruntime.quantization.calibrate import CalibrationMethod
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    symmetric = scheme.activation_mapping == "symmetric"
+    kinds = sorted({*QDQRegistry, *QLinearOpsRegistry} - set(scheme.keep_float))
+    excluded = [node.name for node in model.proto.graph.node if node.name in scheme.keep_float]
+    excluded += [layer.name for layer in model.layers if layer.name not in weights and layer.name not in excluded]
+    data = {n: TensorData(lowest=np.float32(r.low), highest=np.float32(r.high)) for n, r in ranges.items()}
+    tensors = TensorsData(CalibrationMethod.MinMax, data)
+    kind = ("QInt" if scheme.activation_signed else "QUInt") + str(scheme.activation_bits)
+    source = ModelProto()
+    source.CopyFrom(model.proto)
+    logger, level = logging.getLogger(), logging.getLogger().level
+    logger.setLevel(logging.ERROR)  # its remarks on models that are not pre-processed
+    try:
+        quantiser = QDQQuantizer(
+            source, False, False, QuantType.QInt8, getattr(QuantType, kind), tensors, [], excluded, kinds,
+            {
+                "ActivationSymmetric": symmetric,
+                "QDQKeepRemovableActivations": _clamps_are_needed(model, ranges),
+                "QDQDisableWeightAdjustForInt32Bias": True,
+                "WeightSymmetric": True,
+            },
+        )  # fmt: skip
+        proto = quantiser.quantize_model()
+    except (ValueError, RuntimeError, KeyError, AttributeError, TypeError, AssertionError) as error:
+        raise UnsupportedModelError(
+            f"onnxruntime's quantiser cannot work on {model.name} ({reason_of(error, 160)}): keep what it "
+            f"stumbles over in float with keep_float"
+        ) from None
+    finally:
+        logger.setLevel(level)
+    adjusted = quantiser.tensors_range
+    return proto, {n: (float(adjusted[n].range_value[0]), float(adjusted[n].range_value[1])) for n in data}
+
+
+def _clamps_are_needed(model: FloatModel, ranges: Ranges) -> bool:
+    """Tell whether a grid behind some Relu or Clip reaches beyond its bounds, so that it must stay."""
+    floats = constants(model.proto)
+    for node in model.proto.graph.node:
+        if node.op_type not in ("Relu", "Clip") or node.output[0] not in ranges:
+            continue
+        bounds = [0.0, np.inf] if node.op_type == "Relu" else [-np.inf, np.inf]
+        for position, name in enumerate(node.input[1:]):
+            if name:
+                bounds[position] = float(floats[name].reshape(-1)[0]) if name in floats else np.nan
+        found = ranges[node.output[0]]
+        if not (min(found.low, 0.0) >= bounds[0] and max(found.high, 0.0) <= bounds[1]):
+            return True
+    return False

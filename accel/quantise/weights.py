@@ -1,0 +1,136 @@
+"""Weights: ranges per tensor, channel or group, grids and codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.errors import UsageError, printable
+from accelsim.quantise.grid import Codes, CodeSpec, Grid, blocks, dequantise, fit, quantise
+from accelsim.quantise.optimum import shrink_rows
+from accelsim.quantise.scheme import Scheme
+from accelsim.quantise.source import FloatLayer, FloatModel
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class QuantisedWeights:
+    """Weights of one layer: the constant's name, its values, their grid and codes."""
+
+    layer: FloatLayer
+    values: Floats = field(repr=False)
+    grid: Grid = field(repr=False)
+    codes: Codes = field(repr=False)
+
+    @property
+    def restored(self) -> Floats:
+        """What the codes stand for."""
+        return dequantise(self.codes, self.grid)
+
+    @property
+    def stored_bits(self) -> int:
+        """Bits of codes, scales and zero points."""
+        return self.codes.size * self.grid.spec.bits + self.grid.parameter_bits
+
+
+Weights = Mapping[str, QuantisedWeights]
+
+
+def weight_spec(scheme: Scheme, layer: str) -> CodeSpec:
+    """Return the codes of a layer's weights; they are signed."""
+    return CodeSpec(scheme.weight_bits_of(layer), True, scheme.weight_mapping == "symmetric", scheme.weight_narrow)
+
+
+def quantise_weights(
+    model: FloatModel, scheme: Scheme, kept: frozenset[str] = frozenset()
+) -> dict[str, QuantisedWeights]:
+    """Quantise the weights of all layers.
+
+    Args:
+        model: the float model.
+        scheme: how.
+        kept: names of layers that stay in float.
+
+    Raises:
+        UsageError: the block size does not divide a layer's input channels.
+    """
+    layers = [layer for layer in model.layers if layer.name not in kept]
+    _check_blocks(model, layers, scheme.block)
+    done: dict[str, QuantisedWeights] = {}
+    for layer in layers:
+        if layer.weight not in {weights.layer.weight for weights in done.values()}:
+            done[layer.name] = quantise_layer(layer, model.constant(layer.weight), scheme)
+    by_constant = {weights.layer.weight: weights for weights in done.values()}
+    return {layer.name: by_constant[layer.weight] for layer in layers}
+
+
+def _check_blocks(model: FloatModel, layers: list[FloatLayer], block: int) -> None:
+    """Demand that blocks divide the input channels wherever there are more channels than one block has."""
+    if not block:
+        return
+    wrong = []
+    for layer in layers:
+        depth = model.constant(layer.weight).shape[layer.depth_axis]
+        if depth > block and depth % block:
+            wrong.append(f"'{printable(layer.name, 60)}' {depth}")
+    if wrong:
+        more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
+        raise UsageError(
+            f"blocks of {block} weights do not divide the input channels of {', '.join(wrong[:8])}{more}: choose "
+            f"another block, or keep these layers in float"
+        )
+
+
+def quantise_layer(layer: FloatLayer, values: Floats, scheme: Scheme) -> QuantisedWeights:
+    """Quantise the weights of one layer.
+
+    A layer with fewer input channels than a block has one scale per output channel; one with more has a scale for every
+    block along the input channels at every place.
+
+    Args:
+        layer: the layer.
+        values: its weights, float32.
+        scheme: how.
+    """
+    spec = weight_spec(scheme, layer.name)
+    block = scheme.block if scheme.block and values.shape[layer.depth_axis] > scheme.block else 0
+    if scheme.granularity == "tensor":
+        low, high = _range(values.reshape(1, -1), spec, scheme)
+        scales, zero_points = fit(low, high, spec)
+        grid = Grid(spec, scales.reshape(()), zero_points.reshape(()))
+    elif not block:
+        moved = np.moveaxis(values, layer.channel_axis, 0)
+        scales, zero_points = fit(*_range(moved.reshape(moved.shape[0], -1), spec, scheme), spec)
+        grid = Grid(spec, scales, zero_points, layer.channel_axis)
+    else:
+        scales, zero_points = _fit_groups(values, layer.depth_axis, block, spec, scheme)
+        grid = Grid(spec, scales, zero_points, layer.depth_axis, block)
+    return QuantisedWeights(layer, values, grid, quantise(values, grid))
+
+
+def _fit_groups(values: Floats, axis: int, block: int, spec: CodeSpec, scheme: Scheme) -> tuple[Floats, Codes]:
+    """Return scales and zero points of groups, in the shape that DequantizeLinear's block_size wants."""
+    moved = np.moveaxis(values, axis, -1)
+    shape = (*moved.shape[:-1], blocks(moved.shape[-1], block))
+    low, high = _range(moved.reshape(-1, block), spec, scheme)
+    scales, zero_points = fit(low, high, spec)
+    return tuple(np.ascontiguousarray(np.moveaxis(a.reshape(shape), -1, axis)) for a in (scales, zero_points))  # type: ignore[return-value]
+
+
+def _range(rows: Floats, spec: CodeSpec, scheme: Scheme) -> tuple[Floats, Floats]:
+    """Choose the range of each row of weights."""
+    low, high = rows.min(axis=1), rows.max(axis=1)
+    if scheme.weight_range == "abs-max":
+        peak = np.maximum(-low, high)
+        return -peak, peak
+    if scheme.weight_range == "percentile":
+        rest = (100 - scheme.percentile) / 2
+        ends = np.percentile(rows, [rest, 100 - rest], axis=1).astype(np.float32)
+        return ends[0], ends[1]
+    if scheme.weight_range in ("mse", "sqnr"):
+        return shrink_rows(rows, low, high, spec)
+    return low, high

@@ -1,0 +1,162 @@
+"""Ranges: the least squared error beats the extremes where there are outliers, and onnxruntime's calibrators agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from accelsim.quantise.analysis import tensor_error
+from accelsim.quantise.calibration import load_calibration
+from accelsim.quantise.grid import CodeSpec, Grid, fit
+from accelsim.quantise.optimum import Histogram, least_squares_range, shrink_rows, squared_error
+from accelsim.quantise.pipeline import quantize
+from accelsim.quantise.ranges import choose_ranges
+from accelsim.quantise.scheme import parse_scheme
+from accelsim.quantise.source import read_float_model
+from tests.quantise.helpers import DIGITS, noise, samples, two_convolutions
+
+SPECS = [
+    CodeSpec(8, signed=True, symmetric=True, narrow=True),
+    CodeSpec(8, signed=False, symmetric=False, narrow=False),
+    CodeSpec(4, signed=True, symmetric=True, narrow=True),
+    CodeSpec(4, signed=True, symmetric=False, narrow=False),
+]
+
+
+def _error(values: np.ndarray, low: float, high: float, spec: CodeSpec) -> float:
+    scale, zero_point = fit(np.asarray([low]), np.asarray([high]), spec)
+    return tensor_error(values, Grid(spec, scale.reshape(()), zero_point.reshape(()))).total
+
+
+def _histogram(values: np.ndarray, bins: int = 2048) -> Histogram:
+    counts, edges = np.histogram(values[values != 0], bins, (values.min(), values.max()))
+    return Histogram((edges[1:] + edges[:-1]) / 2, counts)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("seed", range(3))
+def test_least_squares_beats_extremes_with_outliers(spec: CodeSpec, seed: int) -> None:
+    """One value in ten thousand, 30 times as large as the rest, costs min-max more than clipping it does."""
+    values = np.random.default_rng(seed).normal(0, 1, 40_000).astype(np.float32)
+    values[::10_000] *= 30
+    low, high = least_squares_range(_histogram(values), spec)
+    best, extremes = _error(values, low, high, spec), _error(values, values.min(), values.max(), spec)
+    assert best < extremes * (0.5 if spec.bits == 4 else 0.98)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_least_squares_is_near_the_best_of_all_symmetric_ranges(spec: CodeSpec) -> None:
+    """A sweep over 400 ranges by the exact values finds none that is much better."""
+    values = np.random.default_rng(4).laplace(0, 1, 20_000).astype(np.float32)
+    peak = float(np.abs(values).max())
+    found = _error(values, *least_squares_range(_histogram(values), spec), spec)
+    swept = min(_error(values, -peak * share, peak * share, spec) for share in np.linspace(0.02, 1, 400))
+    assert found <= swept * 1.03
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(SPECS), st.floats(0.1, 1.0))
+@settings(max_examples=30, deadline=None)
+def test_the_histogram_estimates_the_true_error(seed: int, spec: CodeSpec, share: float) -> None:
+    """What the search minimises is the squared error of the values themselves, but for the width of a bin."""
+    values = np.random.default_rng(seed).normal(0, 1, 4000).astype(np.float32)
+    low, high = values.min() * share, values.max() * share
+    estimate = squared_error(_histogram(values), np.asarray([low]), np.asarray([high]), spec)[0]
+    assert estimate == pytest.approx(_error(values, low, high, spec), rel=0.2)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_rows_of_weights_never_lose_by_being_shrunk(spec: CodeSpec) -> None:
+    """The full range is among the candidates, so that each row's error is at most that of min-max."""
+    rows = np.random.default_rng(3).standard_t(3, (12, 144)).astype(np.float32)
+    low, high = rows.min(axis=1), rows.max(axis=1)
+    shrunk = shrink_rows(rows, low, high, spec)
+    for row, a, b, c, d in zip(rows, low, high, *shrunk, strict=True):
+        assert _error(row, c, d, spec) <= _error(row, a, b, spec) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("method", ["min-max", "percentile", "entropy", "mse", "moving-average", "abs-max"])
+def test_ranges_of_the_digits(method: str) -> None:
+    """Every method covers the bulk of the values and stays within the extremes, abs-max with their mirror."""
+    model = read_float_model(DIGITS)
+    data = load_calibration(samples(count=40), model)
+    for found in choose_ranges(model, data, parse_scheme(f"int8-per-channel+activation_range={method}")).values():
+        assert found.low < found.high
+        reach = max(-found.smallest, found.largest)
+        assert -reach * 1.001 <= found.low
+        assert found.high <= reach * 1.001
+        assert found.high >= 0.2 * found.largest
+
+
+def test_min_max_is_what_onnxruntimes_calibrator_finds(tmp_path: Path) -> None:
+    """The extremes are those of onnxruntime's MinMax calibrator."""
+    from onnxruntime.quantization import CalibrationMethod, create_calibrator
+
+    model = read_float_model(DIGITS)
+    data = load_calibration(samples(count=20), model)
+    mine = choose_ranges(model, data, parse_scheme("int8-affine"))
+
+    class Reader:
+        def __init__(self) -> None:
+            self.batches = iter(list(data.batches(model, 20)))
+
+        def get_next(self) -> object:
+            return next(self.batches, None)
+
+    calibrator = create_calibrator(
+        str(DIGITS), [], str(tmp_path / "augmented.onnx"), calibrate_method=CalibrationMethod.MinMax
+    )
+    calibrator.collect_data(Reader())
+    theirs = calibrator.compute_data().data
+    shared = set(mine) & set(theirs)
+    assert len(shared) >= 18
+    for name in shared:
+        low, high = (float(np.min(end)) for end in theirs[name].range_value)
+        assert (mine[name].low, mine[name].high) == pytest.approx((low, high), rel=1e-6)
+
+
+def test_moving_average_depends_on_every_sample() -> None:
+    """With weight 0.5 the range is half the last sample's, a quarter of the one before, and so on."""
+    x = np.zeros((3, 8, 6, 6), np.float32)
+    x[:, 0, 0, 0], x[:, 0, 0, 1] = [1, 2, 4], [-1, -1, -1]
+    model = read_float_model(two_convolutions())
+    scheme = parse_scheme("int8-affine+activation_range=moving-average+averaging=0.5")
+    found = choose_ranges(model, load_calibration({"x": x}, model), scheme)["x"]
+    assert (found.low, found.high) == (-1, 2.75)
+    assert (found.smallest, found.largest) == (-1, 4)
+
+
+def test_cross_entropy_never_raises_the_loss() -> None:
+    """The search starts from the least squared error and takes only steps that lower the loss."""
+    from accelsim.quantise.observe import run_batches
+    from accelsim.quantise.refine import cross_entropy
+
+    labelled = samples(count=60)
+    losses = {}
+    for method in ("mse", "cross-entropy"):
+        quantised = quantize(DIGITS, f"w4a8+granularity=tensor+activation_range={method}", labelled)
+        logits = run_batches(quantised.model, quantised.onnx, quantised.data, literal=True)["logits"]
+        losses[method] = cross_entropy(logits, labelled["labels"])
+    assert losses["cross-entropy"] <= losses["mse"] * 1.001
+
+
+def test_cross_entropy_of_known_numbers() -> None:
+    """Equal logits of four classes give log 4; a probability of a half gives log 2."""
+    from accelsim.quantise.refine import cross_entropy
+
+    labels = np.asarray([0, 3])
+    assert cross_entropy(np.zeros((2, 4), np.float32), labels) == pytest.approx(np.log(4))
+    half = np.full((2, 2), 0.5, np.float32)
+    assert cross_entropy(half, np.asarray([0, 1]), probabilities=True) == pytest.approx(np.log(2))
+
+
+def test_synthetic_data_carries_a_warning() -> None:
+    """Ranges from drawn samples work, and say that they mean nothing."""
+    quantised = quantize(two_convolutions(), "int8-affine", None, seed=3)
+    assert any("synthetic" in remark for remark in quantised.remarks)
+    again = quantize(two_convolutions(), "int8-affine", None, seed=3)
+    assert quantised.onnx == again.onnx
+    assert quantize(two_convolutions(), "int8-affine", noise()).remarks == ()
