@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from accelsim.arch import Arch
@@ -16,14 +16,15 @@ from accelsim.quantise.floats import as_float16
 from accelsim.quantise.observe import run_batches
 from accelsim.quantise.pipeline import Quantised, quantize
 from accelsim.quantise.progress import Steps
-from accelsim.quantise.scheme import Scheme
+from accelsim.quantise.scheme import Scheme, parse_scheme
 from accelsim.quantise.sensitivity import rank_layers
 from accelsim.quantise.source import FloatModel, read_float_model
 from accelsim.result import Result
 from accelsim.simulate import run
 
 SCHEMA_VERSION = 1
-_FLOAT_TIMING = "the machine has no plan for a network of floats"
+_MAPPED_LIKE = "int8-affine"
+_FLOAT_UNITS = f"of an array of float units, mapped like {_MAPPED_LIKE}, whose scratchpads hold as many elements"
 _WIDEST_ACCUMULATOR = 64
 
 
@@ -112,7 +113,7 @@ def compare_schemes(
             if scheme.is_integer:
                 rows.append(_integer_row(model, scheme, calibration, test, original, arch))
             else:
-                rows.append(_float_row(model, scheme, test, original))
+                rows.append(_float_row(model, scheme, calibration, test, original, arch))
         except AccelSimError as error:
             rows.append(SchemeCost(scheme.name, remarks=(" ".join(str(error).split()),)))
     if progress is not None:
@@ -176,23 +177,42 @@ def _integer_share(result: Result) -> float | None:
     return whole / total if total else None
 
 
-def _float_row(model: FloatModel, scheme: Scheme, test: Calibration, original: Outputs) -> SchemeCost:
-    """Measure a float format: accuracy and bytes; the machine gives it no cycles."""
+def _float_row(
+    model: FloatModel, scheme: Scheme, calibration: Calibration, test: Calibration, original: Outputs, arch: Arch
+) -> SchemeCost:
+    """Measure a float format: accuracy and bytes; cycles and energy as those of an array of float units."""
     proto = model.proto
     outputs = original
     if scheme.format == "fp16":
         proto = as_float16(model.proto)
         outputs = run_batches(model, proto.SerializeToString(), test)
     judged = execution(scheme.format, outputs, original, test.labels)
-    size = sum(size_bytes(tensor) for tensor in proto.graph.initializer)
-    return SchemeCost(
+    row = SchemeCost(
         scheme.name,
         judged.accuracy,
         judged.agreement,
         judged.sqnr_db,
-        model_bytes=size,
+        model_bytes=sum(size_bytes(tensor) for tensor in proto.graph.initializer),
         effective_bits=16.0 if scheme.format == "fp16" else 32.0,
-        remarks=(f"cycles and energy: n/a, {_FLOAT_TIMING}",),
+    )
+    try:
+        return _on_float_units(row, scheme, model, calibration, arch)
+    except AccelSimError as error:
+        return replace(row, remarks=(f"cycles and energy: n/a, {' '.join(str(error).split())}",))
+
+
+def _on_float_units(
+    row: SchemeCost, scheme: Scheme, model: FloatModel, calibration: Calibration, arch: Arch
+) -> SchemeCost:
+    """Add the baseline of a format: the mapping and the cycles of the network in int8, other widths and units."""
+    result = run(load(quantize(model, parse_scheme(_MAPPED_LIKE), calibration).onnx), arch, values=False)
+    (found,) = (baseline for baseline in result.energy.detail.baselines if baseline.format == scheme.format)
+    return replace(
+        row,
+        cycles=result.cycles,
+        energy_pj=found.energy_pj,
+        dram_bytes=sum(line.count for line in found.charges if line.component == "dram"),
+        remarks=(f"cycles, energy and DRAM bytes: {_FLOAT_UNITS}",),
     )
 
 

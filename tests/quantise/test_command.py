@@ -88,17 +88,18 @@ def test_names_from_the_model_are_inert_in_the_report(tmp_path: Path, calibrated
 
 
 def test_schemes_side_by_side(tmp_path: Path) -> None:
-    """One table: quality, bytes, cycles; what a float format lacks is n/a with its reason."""
+    """One table: quality, bytes, cycles; a float format is priced as the energy page says, with a remark."""
     names = "int8-symmetric,int8-affine,w4a8,w4a8-g32,int16,fp16,fp32"
     arguments = ("schemes", DIGITS, "--schemes", names, "--calib", CALIBRATION, "--test", TEST)
     shown = command(*arguments)
     assert shown.code == 0, shown.stderr
     assert max(map(len, shown.stdout.splitlines())) <= 100
-    assert "n/a, the machine has no plan for a network of floats" in shown.stdout
+    assert "of an array of float units, mapped like int8-affine" in " ".join(shown.stdout.split())
     assert "accumulators of 32 bits overflow" in shown.stdout
     rows = {row["scheme"]: row for row in json.loads(command(*arguments, "--json").stdout)["rows"]}
     assert list(rows) == names.split(",")
-    assert rows["fp32"]["cycles"] is None
+    assert rows["fp32"]["cycles"] == rows["fp16"]["cycles"] == rows["int8-affine"]["cycles"]
+    assert rows["fp32"]["energy_pj"] > 1.9 * rows["fp16"]["energy_pj"] > 3 * rows["int8-affine"]["energy_pj"]
     assert rows["fp32"]["model_bytes"] == 2 * rows["fp16"]["model_bytes"] == 4 * 19_242
     assert rows["w4a8"]["model_bytes"] < rows["int8-affine"]["model_bytes"] < rows["fp16"]["model_bytes"]
     assert rows["w4a8"]["cycles"] <= rows["int8-affine"]["cycles"]
