@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from accelsim import cli_gemm, cli_golden, cli_trace
+from accelsim import cli_gemm, cli_golden, cli_models, cli_trace
 from accelsim.cli_options import (
     EXIT_CODES,
     AccBits,
@@ -206,6 +206,7 @@ app.command(epilog=EXIT_CODES)(cli_gemm.gemm)
 app.command(epilog=EXIT_CODES)(cli_golden.record)
 app.command(epilog=EXIT_CODES)(cli_golden.verify)
 app.command(epilog=EXIT_CODES)(cli_trace.trace)
+app.command(epilog=EXIT_CODES)(cli_models.models)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
