@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from accelsim import cli_energy, cli_gemm, cli_golden, cli_quantize, cli_report, cli_schemes, cli_trace
+from accelsim import cli_energy, cli_gemm, cli_golden, cli_models, cli_quantize, cli_report, cli_schemes, cli_trace
 from accelsim.cli_options import (
     EXIT_CODES,
     AccBits,
@@ -237,6 +237,7 @@ app.command(epilog=EXIT_CODES)(cli_report.compare)
 app.command(epilog=EXIT_CODES)(cli_trace.trace)
 app.command(epilog=EXIT_CODES)(cli_quantize.quantize)
 app.command(epilog=EXIT_CODES)(cli_schemes.schemes)
+app.command(epilog=EXIT_CODES)(cli_models.models)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

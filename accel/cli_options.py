@@ -26,7 +26,9 @@ EXIT_CODES = (
     "6 resource limit, 130 interrupted."
 )
 
-ModelPath = Annotated[str, typer.Argument(metavar="MODEL.onnx", help="Quantised ONNX model (Q/DQ or QOperator).")]
+ModelPath = Annotated[
+    str, typer.Argument(metavar="MODEL.onnx", help="Quantised ONNX model (Q/DQ or QOperator), or models:NAME.")
+]
 ArrayShape = Annotated[str | None, typer.Option("--array", metavar="RxC", help="Array shape: 16x16, 16X16 or 16.")]
 Dataflow = Annotated[
     str | None, typer.Option("--dataflow", metavar="ws|os|is|best", help="Stationary operand; best: per layer.")

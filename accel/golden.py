@@ -36,7 +36,7 @@ from accelsim.manifest import (
     machine_of,
     observe,
 )
-from accelsim.model import Model, load
+from accelsim.model import Model, is_own_model, load, own_model
 from accelsim.result import Result
 from accelsim.simulate import Progress, run
 
@@ -167,14 +167,16 @@ def _observe(
 
 def _copy(path: Path, model: Model) -> bytes:
     """Read the model's file again for a copy of it."""
-    data = read_regular(path, LARGEST_FILE_BYTES, "the model")
+    data = own_model(path) if is_own_model(path) else read_regular(path, LARGEST_FILE_BYTES, "the model")
     if file_record(data).sha256 != model.checked.sha256:
         raise UsageError(f"{printable(str(path))} changed while it was recorded: record it again")
     return data
 
 
 def _hint(model: str | Path, folder: Path) -> str:
-    """Return where a model lies as seen from a folder, with forward slashes."""
+    """Return where a model lies as seen from a folder, with forward slashes; those of our own go by their name."""
+    if is_own_model(model):
+        return str(model)
     return Path(os.path.relpath(os.path.realpath(model), folder)).as_posix()
 
 
@@ -187,6 +189,8 @@ def _find_model(golden: GoldenFolder) -> Path:
     if "model.onnx" in golden.files:
         return golden.path / "model.onnx"
     hint = golden.manifest.model.path
+    if hint is not None and is_own_model(hint):
+        return Path(hint)
     place = None if hint is None or Path(hint).is_absolute() else golden.path / hint
     if place is None or not os.path.isfile(place):  # noqa: PTH113 - Path.is_file raises for names that are too long
         wanted = printable(str(hint or golden.manifest.model.name))

@@ -15,6 +15,8 @@ from accelsim.graph.normalise import NormalisedModel, input_types, normalise
 from accelsim.graph.reference import MODES
 from accelsim.tensors import TensorType
 
+OWN_MODELS = "models:"  # what the names of models that we build ourselves begin with
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -76,7 +78,7 @@ def load(
     """Load and check a model.
 
     Args:
-        source: path of an .onnx file, or its bytes.
+        source: path of an .onnx file, its bytes, or models:NAME for one of our own (`accel-sim models` lists them).
         limits: budgets; None takes the defaults.
         external_data: read tensors from other files, which must lie in the model's folder; refused otherwise.
         reference: "ort" keeps int8 activations int8 in onnxruntime; "ort-default" compares with its default options.
@@ -91,4 +93,27 @@ def load(
         return Model(load_bytes(source, limits=limits), limits, reference)
     if not isinstance(source, str | Path):
         raise UsageError(f"a model is a path or bytes, not {type(source).__name__}: give the path of a .onnx file")
+    if is_own_model(source):
+        return Model(load_bytes(own_model(source), own_name(source), limits), limits, reference)
     return Model(load_model(source, limits, external_data=external_data), limits, reference)
+
+
+def is_own_model(source: str | Path) -> bool:
+    """Whether this names a model of our own instead of a file, which ./models:NAME would be."""
+    return str(source).startswith(OWN_MODELS)
+
+
+def own_name(source: str | Path) -> str:
+    """Return the name of a model of our own without the prefix."""
+    return str(source).removeprefix(OWN_MODELS)
+
+
+def own_model(source: str | Path) -> bytes:
+    """Return the file of a model of our own, which is built on first use.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    from accelsim.models.store import model_bytes
+
+    return model_bytes(own_name(source))

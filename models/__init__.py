@@ -1,4 +1,4 @@
-"""Sample models built by scripts in this folder, shipped as files."""
+"""Models of our own: samples trained by scripts and shipped as files, and networks that are built when asked for."""
 
 if __name__ != "accelsim.models":
     raise ImportError(

@@ -7,7 +7,6 @@ Here the cache folder is named after a hash of all kernel sources and Numba's ve
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any
 
 import numba
 from numba.core import config
+
+from accelsim.cache import private_folder
 
 Function = Callable[..., Any]
 
@@ -25,18 +26,7 @@ def cache_folder() -> Path | None:
     digest = hashlib.sha256(numba.__version__.encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
-    base = (
-        os.environ.get("ACCEL_SIM_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    )
-    folder = Path(base) / "accelsim" / f"kernels-{digest.hexdigest()[:16]}"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError:
-        return None
-    return folder
+    return private_folder(f"kernels-{digest.hexdigest()[:16]}")
 
 
 def kernel(function: Function) -> Function:

@@ -1,0 +1,1 @@
+"""Networks that we build ourselves, and networks that other tools trained."""
