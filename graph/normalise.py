@@ -27,6 +27,7 @@ from accelsim.graph.limits import Limits
 from accelsim.graph.loader import CheckedModel, Weights, array_of, copy_model, without_weights
 from accelsim.graph.qonnx_expand import ExpandedQuantiser
 from accelsim.graph.reference import Reference, choose_reference, literal_reference
+from accelsim.graph.scalar_scales import make_scales_scalar
 from accelsim.graph.tensor_checks import check_quantisation_parameters
 from accelsim.host import open_session, run_session
 from accelsim.tensors import TensorType
@@ -170,6 +171,7 @@ def normalise(
     """
     shapes = shapes or {name: kind.shape for name, kind in input_types(model).items()}
     source = bind_shapes(model, shapes)
+    make_scales_scalar(source)
     reference = literal_reference() if model.quantisers else choose_reference(model.proto, mode)
     bare, weights = _optimise(source, model, reference)
     exposed = ExposedSession(_expose(bare), weights, model.name, reference)

@@ -173,7 +173,8 @@ def with_weights(int8_model: onnx.ModelProto, weights: Mapping[str, FloatArray],
     model.CopyFrom(int8_model)
     model.ir_version, model.opset_import[0].version = IR_VERSION, OPSET_VERSION
     model.producer_name = "accelsim.models.build_digits_qat"
-    known, changed = constants(int8_model), {}
+    known = constants(int8_model)
+    changed: dict[str, onnx.TensorProto] = {}
     producers = {node.output[0]: node for node in model.graph.node}
     inputs = {node.name: node.input[0] for node in model.graph.node if node.op_type in ("Conv", "Gemm")}
     for name in LAYERS:
