@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 Floats = NDArray[np.float32]
 
@@ -66,6 +66,13 @@ class GraphEditor:
         if node is None or node.op_type != "DequantizeLinear":
             return None
         return np.asarray(self.array(node.input[1]), np.float32)
+
+    def bits_of(self, dequantised: str, usual: int) -> int:
+        """Return the width of the codes of an activation behind a DequantizeLinear; `usual` of a float one."""
+        node = self.producers.get(dequantised)
+        if node is None or node.op_type != "DequantizeLinear":
+            return usual
+        return 8 * helper.tensor_dtype_to_np_dtype(self.tensors[node.input[2]].data_type).itemsize
 
     def range_owners(self) -> dict[str, str]:
         """Tell whose range a tensor takes: in front of a Relu or Clip that alone reads it, the one behind.

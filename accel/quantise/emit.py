@@ -11,12 +11,13 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from accelsim.errors import printable
 from accelsim.quantise.editing import GraphEditor, tensor_of
-from accelsim.quantise.grid import CodeSpec, Grid, fit, quantise
-from accelsim.quantise.ranges import Ranges, activation_spec
+from accelsim.quantise.grid import Grid, fit, quantise
+from accelsim.quantise.ranges import Ranges
 from accelsim.quantise.scheme import Scheme
 from accelsim.quantise.source import FloatLayer, FloatModel
 from accelsim.quantise.structure import insert_quantisers
 from accelsim.quantise.weights import QuantisedWeights, Weights
+from accelsim.quantise.widths import ActivationSpecs, activation_specs, check_widths
 
 Floats = NDArray[np.float32]
 
@@ -75,13 +76,16 @@ def emit(model: FloatModel, scheme: Scheme, ranges: Ranges, weights: Weights, bi
     """
     proto, used = insert_quantisers(model, scheme, ranges, weights)
     graph = GraphEditor(proto)
-    activations = tuple(_place_activations(graph, scheme, used))
+    specs = activation_specs(model, scheme)
+    activations = tuple(_place_activations(graph, specs, used))
+    check_widths(specs, {activation.tensor: activation.grid.spec.bits for activation in activations})
     widened: dict[str, int] = {}
     for layer in model.layers:
         if layer.name in weights:
-            source = graph.scale_of(graph.nodes[layer.name].input[0])
+            read = graph.nodes[layer.name].input[0]
+            source, bits = graph.scale_of(read), graph.bits_of(read, scheme.activation_bits)
             bias = _bias(model, layer, biases)
-            fixed, widened[layer.name] = _with_room_for_bias(weights[layer.name], source, bias, scheme.activation_bits)
+            fixed, widened[layer.name] = _with_room_for_bias(weights[layer.name], source, bias, bits)
             weights = {**weights, layer.name: fixed}
             _place_weights(graph, layer, fixed)
             _place_bias(graph, layer, fixed, source, bias)
@@ -102,12 +106,9 @@ def _remarks(widened: Mapping[str, int]) -> Iterator[str]:
 
 
 def _place_activations(
-    graph: GraphEditor, scheme: Scheme, ranges: Mapping[str, tuple[float, float]]
+    graph: GraphEditor, specs: ActivationSpecs, ranges: Mapping[str, tuple[float, float]]
 ) -> Iterator[QuantisedActivation]:
     """Write our scales and zero points; quantisers that share them with another tensor follow it."""
-    spec = activation_spec(scheme)
-    stored = CodeSpec(spec.bits, spec.signed, spec.symmetric, narrow=False)  # Q saturates at the type's own ends
-    kind = CODE_TYPES[spec.bits, spec.signed]
     owners, grids = graph.range_owners(), {}
     for node in graph.graph.node:
         if node.op_type != "QuantizeLinear":
@@ -116,11 +117,12 @@ def _place_activations(
         owner = node.input[1].removesuffix("_scale")
         owner = owners.get(owner, owner)
         if node.input[1] not in grids:
-            low, high = ranges[owner]
+            low, high, spec = *ranges[owner], specs.of(owner)
+            stored = replace(spec, narrow=False)  # Q saturates at the type's own ends
             scale, zero_point = fit(np.asarray([low]), np.asarray([high]), spec)
             grids[node.input[1]] = Grid(stored, scale.reshape(()), zero_point.reshape(()))
             graph.put(numpy_helper.from_array(scale.reshape(()), node.input[1]))
-            graph.put(helper.make_tensor(node.input[2], kind, [], [int(zero_point[0])]))
+            graph.put(helper.make_tensor(node.input[2], CODE_TYPES[spec.bits, spec.signed], [], [int(zero_point[0])]))
         readers = graph.readers.get(node.output[0], ())
         restored = next((reader.output[0] for reader in readers if reader.op_type == "DequantizeLinear"), "")
         yield QuantisedActivation(tensor, node.output[0], restored, grids[node.input[1]], tensor in owners)

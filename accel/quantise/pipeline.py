@@ -169,8 +169,9 @@ def _remarks(emission: Emission, ranges: Ranges) -> list[str]:
 
 def _wide_sums(scheme: Scheme) -> list[str]:
     """Say that products of two 16-bit codes do not fit the usual accumulator."""
-    widths = {scheme.weight_bits, *(entry.bits for entry in scheme.layer_bits)}
-    if scheme.activation_bits + max(widths) < _LARGEST_PRODUCT_BITS:
+    weights = {scheme.weight_bits, *(entry.bits for entry in scheme.layer_bits)}
+    activations = {scheme.activation_bits, *(entry.bits for entry in scheme.layer_activation_bits)}
+    if max(activations) + max(weights) < _LARGEST_PRODUCT_BITS:
         return []
     return ["sums of products of 16-bit codes need more than 32 bits: run it with --acc-bits 40"]
 

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from accelsim.errors import UsageError, printable, reason_of
 from accelsim.quantise.calibration import BATCH, Calibration, Feeds
-from accelsim.quantise.grid import CodeSpec
 from accelsim.quantise.observe import float_tensors, observe
 from accelsim.quantise.optimum import Histogram, least_squares_range
 from accelsim.quantise.progress import Steps
 from accelsim.quantise.scheme import Scheme
 from accelsim.quantise.source import FloatModel
+from accelsim.quantise.widths import ActivationSpecs, activation_specs
 
 Floats = NDArray[np.float32]
 
@@ -45,16 +45,6 @@ class Range:
 Ranges = Mapping[str, Range]
 
 
-def activation_spec(scheme: Scheme) -> CodeSpec:
-    """Return the codes of a scheme's activations."""
-    return CodeSpec(
-        scheme.activation_bits,
-        scheme.activation_signed,
-        scheme.activation_mapping == "symmetric",
-        scheme.activation_narrow,
-    )
-
-
 def choose_ranges(model: FloatModel, data: Calibration, scheme: Scheme, steps: Steps | None = None) -> Ranges:
     """Choose the range of every float activation; cross-entropy starts from the least squared error (see `refine`).
 
@@ -74,7 +64,7 @@ def choose_ranges(model: FloatModel, data: Calibration, scheme: Scheme, steps: S
     if method in ("percentile", "entropy"):
         chosen |= _from_onnxruntime(model, data, scheme, steps)
     elif method in ("mse", "sqnr", "cross-entropy"):
-        chosen |= _least_squares(model, data, spans, activation_spec(scheme), steps)
+        chosen |= _least_squares(model, data, spans, activation_specs(model, scheme), steps)
     elif method == "abs-max":
         chosen = {name: (-max(-low, high), max(-low, high)) for name, (low, high) in chosen.items()}
     return {n: Range(n, chosen[n][0], chosen[n][1], span.smallest, span.largest) for n, span in spans.items()}
@@ -120,7 +110,7 @@ def _extremes(
 
 
 def _least_squares(
-    model: FloatModel, data: Calibration, spans: Mapping[str, _Span], spec: CodeSpec, steps: Steps | None
+    model: FloatModel, data: Calibration, spans: Mapping[str, _Span], specs: ActivationSpecs, steps: Steps | None
 ) -> dict[str, tuple[float, float]]:
     """Choose the ranges with the least squared error from histograms of all values."""
     edges = {name: np.linspace(span.smallest, span.largest, _BINS + 1) for name, span in spans.items()}
@@ -134,7 +124,7 @@ def _least_squares(
     for name, span in spans.items():
         centres = (edges[name][1:] + edges[name][:-1]) / 2
         if span.smallest < span.largest:
-            chosen[name] = least_squares_range(Histogram(centres, counts[name]), spec)
+            chosen[name] = least_squares_range(Histogram(centres, counts[name]), specs.of(name))
     return chosen
 
 

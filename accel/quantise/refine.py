@@ -17,13 +17,14 @@ from onnx import ModelProto, TensorProto, helper
 from accelsim.errors import UsageError
 from accelsim.quantise.calibration import Calibration
 from accelsim.quantise.emit import Emission, emit
-from accelsim.quantise.grid import fit
+from accelsim.quantise.grid import CodeSpec, fit
 from accelsim.quantise.observe import open_float
 from accelsim.quantise.progress import Steps
-from accelsim.quantise.ranges import Ranges, activation_spec
+from accelsim.quantise.ranges import Ranges
 from accelsim.quantise.scheme import Scheme
 from accelsim.quantise.source import FloatModel
 from accelsim.quantise.weights import Weights
+from accelsim.quantise.widths import activation_specs
 
 Floats = NDArray[np.float32]
 
@@ -69,7 +70,8 @@ def refined_ranges(
     session, softmax = open_float(_with_scales_as_inputs(emission), literal=True), _ends_in_softmax(model)
     chosen = dict(ranges)
     owners = _owners(emission, ranges)
-    parameters = {owner: _parameters(owner, chosen[owner].low, chosen[owner].high, scheme) for owner in owners}
+    specs = activation_specs(model, scheme)
+    parameters = {owner: _parameters(owner, chosen[owner].low, chosen[owner].high, specs.of(owner)) for owner in owners}
 
     def loss() -> float:
         extra = {name: value for pair in parameters.values() for name, value in pair.items()}
@@ -81,7 +83,7 @@ def refined_ranges(
         start = chosen[owner]
         for share in _SHARES:
             before = parameters[owner]
-            parameters[owner] = _parameters(owner, start.low * share, start.high * share, scheme)
+            parameters[owner] = _parameters(owner, start.low * share, start.high * share, specs.of(owner))
             tried = loss()
             if tried < best:
                 best, chosen[owner] = tried, replace(start, low=start.low * share, high=start.high * share)
@@ -114,10 +116,10 @@ def _owners(emission: Emission, ranges: Ranges) -> list[str]:
     return [name for name in ranges if f"{name}_scale" in scales]
 
 
-def _parameters(owner: str, low: float, high: float, scheme: Scheme) -> Mapping[str, NDArray[Any]]:
+def _parameters(owner: str, low: float, high: float, spec: CodeSpec) -> Mapping[str, NDArray[Any]]:
     """Return scale and zero point of a range as feeds."""
-    scale, zero_point = fit(np.asarray([low]), np.asarray([high]), activation_spec(scheme))
-    dtype = np.dtype(f"{'' if scheme.activation_signed else 'u'}int{scheme.activation_bits}")
+    scale, zero_point = fit(np.asarray([low]), np.asarray([high]), spec)
+    dtype = np.dtype(f"{'' if spec.signed else 'u'}int{spec.bits}")
     return {f"{owner}_scale": scale.reshape(()), f"{owner}_zero_point": zero_point.astype(dtype).reshape(())}
 
 

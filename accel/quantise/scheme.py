@@ -14,6 +14,7 @@ GRANULARITIES = ("tensor", "channel", "group")
 ACTIVATION_RANGES = ("min-max", "abs-max", "percentile", "entropy", "mse", "sqnr", "cross-entropy", "moving-average")
 WEIGHT_RANGES = ("min-max", "abs-max", "percentile", "mse", "sqnr")
 FORMATS = ("integer", "fp16", "fp32")
+LAYER_FIELDS = ("layer_bits", "layer_activation_bits")  # widths by layer
 _WEIGHT_BITS = (2, 4, 8, 16)
 _ACTIVATION_BITS = (8, 16)
 _LARGEST_BLOCK = 1 << 16
@@ -21,7 +22,7 @@ _LARGEST_BLOCK = 1 << 16
 
 @dataclass(frozen=True)
 class LayerBits:
-    """The weight width of one layer, by its name."""
+    """The width of one layer's weights, or of its activations, by its name."""
 
     layer: str
     bits: int
@@ -42,7 +43,8 @@ class Scheme:
         labelled data; moving-average: extremes of single samples, averaged with weight `averaging`.
     weight_bits: 2, 4, 8 or 16; weight_mapping, weight_narrow, weight_range: as for activations.
     granularity: a scale per weight "tensor", output "channel", or "group" of `block` weights along the input channels.
-    layer_bits: other weight widths for some layers; keep_float: names of layers or kinds of operators left in float.
+    layer_bits: other weight widths for some layers; layer_activation_bits: other widths for what some layers write;
+    keep_float: names of layers or kinds of operators left in float.
     bias_correction: shift biases by the mean error that the quantised weights make on the calibration data.
     equalise: scale channels of neighbouring layers to equal ranges before anything else.
     """
@@ -63,6 +65,7 @@ class Scheme:
     granularity: str = "channel"
     block: int = 0
     layer_bits: tuple[LayerBits, ...] = ()
+    layer_activation_bits: tuple[LayerBits, ...] = ()
     keep_float: tuple[str, ...] = ()
     bias_correction: bool = False
     equalise: bool = False
@@ -81,7 +84,11 @@ class Scheme:
         _check_choice("granularity", self.granularity, GRANULARITIES)
         _check_choice("activation_range", self.activation_range, ACTIVATION_RANGES)
         _check_choice("weight_range", self.weight_range, WEIGHT_RANGES)
-        _check_bits("activation_bits", self.activation_bits, _ACTIVATION_BITS)
+        for label, bits in (
+            ("activation_bits", self.activation_bits),
+            *((entry.layer, entry.bits) for entry in self.layer_activation_bits),
+        ):
+            _check_bits(label, bits, _ACTIVATION_BITS)
         for label, bits in (("weight_bits", self.weight_bits), *((e.layer, e.bits) for e in self.layer_bits)):
             _check_bits(label, bits, _WEIGHT_BITS)
         if not 50 < self.percentile <= 100:
@@ -116,7 +123,8 @@ class Scheme:
     @property
     def opset(self) -> int:
         """The oldest operator set that can spell the scheme: 13 has axes, 21 blocks, 4 and 16 bits, 25 has 2 bits."""
-        widths = {self.weight_bits, self.activation_bits, *(entry.bits for entry in self.layer_bits)}
+        widths = {self.weight_bits, self.activation_bits}
+        widths |= {entry.bits for entry in (*self.layer_bits, *self.layer_activation_bits)}
         if 2 in widths:
             return 25
         return 21 if widths != {8} or self.block else 13
@@ -129,7 +137,8 @@ class Scheme:
         """Return the scheme as plain data."""
         data = dataclasses.asdict(self)
         data["keep_float"] = list(self.keep_float)
-        data["layer_bits"] = {entry.layer: entry.bits for entry in self.layer_bits}
+        for name in LAYER_FIELDS:
+            data[name] = {entry.layer: entry.bits for entry in getattr(self, name)}
         return data
 
 
@@ -199,7 +208,8 @@ def parse_scheme(text: str) -> Scheme:
 
     Args:
         text: a name, then any number of "+key=value"; "+key" switches something on, "+layer_bits.NAME=4" sets the width
-            of one layer, "+keep_float=NAME" adds a layer or a kind of operator.
+            of one layer's weights, "+layer_activation_bits.NAME=16" that of what it writes, "+keep_float=NAME" adds a
+            layer or a kind of operator.
 
     Raises:
         UsageError: a name, a key or a value is none.
@@ -212,12 +222,13 @@ def parse_scheme(text: str) -> Scheme:
 def changed(scheme: Scheme, options: list[str]) -> Scheme:
     """Return a scheme with options of the form "key=value" applied; errors and forms as for `parse_scheme`."""
     changes: dict[str, Any] = {}
-    layers = {entry.layer: entry.bits for entry in scheme.layer_bits}
+    layers = {name: {entry.layer: entry.bits for entry in getattr(scheme, name)} for name in LAYER_FIELDS}
     floats = list(scheme.keep_float)
     for option in options:
         key, _, value = option.strip().partition("=")
-        if key.startswith("layer_bits."):
-            layers[key.removeprefix("layer_bits.")] = int(_number(key, value))
+        field, _, layer = key.partition(".")
+        if field in LAYER_FIELDS and layer:
+            layers[field][layer] = int(_number(key, value))
         elif key == "keep_float":
             floats.append(value)
         else:
@@ -226,8 +237,8 @@ def changed(scheme: Scheme, options: list[str]) -> Scheme:
         changes["granularity"] = "group"
     elif changes.get("granularity", "group") != "group" and "block" not in changes:
         changes["block"] = 0
-    entries = tuple(LayerBits(layer, bits) for layer, bits in layers.items())
-    return replace(scheme, layer_bits=entries, keep_float=tuple(floats), **changes)
+    changes |= {name: tuple(LayerBits(*entry) for entry in entries.items()) for name, entries in layers.items()}
+    return replace(scheme, keep_float=tuple(floats), **changes)
 
 
 def _value(key: str, text: str) -> Any:
@@ -235,7 +246,7 @@ def _value(key: str, text: str) -> Any:
     known = {field.name: field.default for field in dataclasses.fields(Scheme) if field.name not in ("name", "format")}
     known = {name: default for name, default in known.items() if not isinstance(default, tuple)}
     if key not in known:
-        choices = (*known, "layer_bits.LAYER", "keep_float")
+        choices = (*known, *(f"{name}.LAYER" for name in LAYER_FIELDS), "keep_float")
         raise UsageError(f"a scheme has no option '{printable(key)}' ({nearest(key, choices, len(choices))})")
     default = known[key]
     if isinstance(default, bool):

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
 import accelsim
+from accelsim.errors import UsageError
+from accelsim.quantise.analysis import analyse
 from accelsim.quantise.observe import run_batches
 from accelsim.quantise.pipeline import Quantised, quantize
-from accelsim.quantise.scheme import NAMES, named
+from accelsim.quantise.scheme import NAMES, named, parse_scheme
 from accelsim.quantise.source import read_float_model
 from accelsim.result import Result
 from tests.quantise.helpers import DIGITS, TEST, build, noise, samples, two_convolutions
@@ -155,6 +157,52 @@ def test_mixed_widths(bits: int) -> None:
     assert quantised.weights["first"].grid.spec.bits == 8
     assert quantised.weights["second"].grid.spec.bits == bits
     assert _run(quantised, {"x": noise()["x"][:2]}).check.verdict == "exact"
+
+
+@pytest.mark.parametrize("method", ["min-max", "mse", "cross-entropy"])
+@pytest.mark.parametrize(
+    ("base", "layer", "bits"),
+    [("int8-per-channel", "residual_add", 16), ("int8-symmetric", "reduce", 16), ("uint8", "image", 16),
+     ("w8a16", "stem", 8), ("int16", "pointwise1", 8), ("w4a8-g32", "dense", 16)],
+)  # fmt: skip
+def test_activations_of_mixed_widths(base: str, layer: str, bits: int, method: str) -> None:
+    """What one layer writes has another width, in the file and on the machine; all others keep theirs."""
+    scheme = parse_scheme(f"{base}+activation_range={method}+layer_activation_bits.{layer}={bits}")
+    quantised = quantize(DIGITS, scheme, samples(count=20))
+    wide = {a.tensor for a in quantised.emission.activations if a.grid.spec.bits == bits}
+    shared = {"residual_add": {"pool_out"}}  # a MaxPool passes codes on
+    around = {"image"} if layer == "image" else {f"{layer}_out", f"{layer}_relu_out"}
+    around |= {"residual_relu_out"} if layer == "residual_add" else set()
+    around |= {"logits"} if layer == "dense" else set()
+    assert wide
+    assert wide <= around | shared.get(layer, set())
+    result = _run(quantised, {"image": samples(TEST, 3)["image"]}, 48)
+    assert result.check.verdict == "exact", result.check.first_mismatch
+    assert np.array_equal(result.outputs["logits"].argmax(axis=1), samples(TEST, 3)["labels"])
+
+
+def test_a_wider_activation_is_a_finer_one() -> None:
+    """The tensor's own error falls by the 8 bits (48 dB), its codes are of 16 bits, and the others' errors stay."""
+    narrow, wide = (
+        {e.tensor: e for e in analyse(quantize(DIGITS, f"int8-per-channel{more}", samples(count=20))).activations}
+        for more in ("", "+layer_activation_bits.reduce=16")
+    )
+    assert wide["reduce_relu_out"].bits == 16
+    assert 45 < wide["reduce_relu_out"].sqnr_db - narrow["reduce_relu_out"].sqnr_db < 51
+    others = [name for name in narrow if name != "reduce_relu_out"]
+    assert [wide[name].sqnr_db for name in others] == [narrow[name].sqnr_db for name in others]
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [("pool=16", "'pool' passes on the codes of the layer before it, which have 8 bits"),
+     ("stm=16", "did you mean 'stem'?"), ("dense=16+keep_float=Gemm", "nothing that 'dense' writes is quantised")],
+)  # fmt: skip
+def test_widths_that_no_tensor_can_have(option: str, words: str) -> None:
+    """A layer without codes of its own cannot have another width, and the sentence says which can."""
+    with pytest.raises(UsageError, match=words[:20].replace("?", ".")) as caught:
+        quantize(DIGITS, f"int8-affine+layer_activation_bits.{option}", samples(count=4))
+    assert words in str(caught.value)
 
 
 def test_old_files_are_converted() -> None:

@@ -19,11 +19,12 @@ def test_options_change_fields() -> None:
     """Options reach their fields with the right types; repeated ones add up."""
     scheme = parse_scheme(
         "w4a8+activation_range=percentile+percentile=99.5+bias_correction+block=16+layer_bits.stem=8+keep_float=Gemm"
-        "+keep_float=last"
+        "+keep_float=last+layer_activation_bits.stem=16"
     )
     assert (scheme.activation_range, scheme.percentile, scheme.bias_correction) == ("percentile", 99.5, True)
     assert (scheme.granularity, scheme.block) == ("group", 16)
     assert scheme.layer_bits == (LayerBits("stem", 8),)
+    assert scheme.layer_activation_bits == (LayerBits("stem", 16),)
     assert scheme.weight_bits_of("stem") == 8
     assert scheme.weight_bits_of("other") == 4
     assert scheme.keep_float == ("Gemm", "last")
@@ -54,6 +55,8 @@ def test_a_group_scheme_becomes_per_channel_again() -> None:
         ("int8-affine+activation_narrow=true", "cannot be narrow and affine"),
         ("int8-affine+weight_bits=16", "16-bit weights go with 16-bit activations"),
         ("int8-affine+layer_bits.stem=1", "stem must be one of"),
+        ("int8-affine+layer_activation_bits.stem=4", "stem must be one of 8, 16"),
+        ("int8-affine+layer_bits=4", "did you mean 'layer_bits.LAYER'?"),
         ("int8-affine+name=x", "a scheme has no option 'name'"),
         ("", "there is no scheme ''"),
     ],
