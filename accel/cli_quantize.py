@@ -10,9 +10,9 @@ import typer
 from accelsim.cli_options import Debug, ExternalData, Json, printing
 
 if TYPE_CHECKING:
+    from accelsim.quantisation_result import QuantisationReport
     from accelsim.quantise.calibration import Calibration
     from accelsim.quantise.pipeline import Quantised
-    from accelsim.quantise.report import QuantisationReport
     from accelsim.quantise.scheme import Scheme
     from accelsim.quantise.source import FloatModel
 
@@ -116,10 +116,10 @@ def _write_report(found: QuantisationReport, path: object) -> None:
     from pathlib import Path
 
     from accelsim.io import written_atomically
-    from accelsim.quantise.html import report_html
+    from accelsim.reports.page import quantisation_html
 
     target = Path(str(path))
-    text = found.to_json() if target.suffix == ".json" else report_html(found)
+    text = found.to_json() if target.suffix == ".json" else quantisation_html(found)
     with written_atomically(target) as file:
         file.write(text.encode())
 

@@ -28,6 +28,14 @@ Drawing = Annotated[
     typer.Option("-o", "--output", metavar="FILE", help="Draw what changed: .svg, .pdf, .png, or a page as .html."),
 ]
 AllLayers = Annotated[bool, typer.Option("--all", help="Print all layers that differ, not only the first ones.")]
+Quantisations = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--quantisation",
+        metavar="FILE.json",
+        help="What accel-sim quantize --report FILE.json wrote of a model that was run.",
+    ),
+]
 Silent = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing.")]
 
 
@@ -35,6 +43,7 @@ def report(
     results: Results,
     output: Page = None,
     figures: Figures = None,
+    quantisation: Quantisations = None,
     quiet: Silent = False,
     debug: Debug = False,
 ) -> None:
@@ -47,13 +56,15 @@ def report(
     page = None if output is None else _target(output)
     folder = None if figures is None else check_folder(figures)
     read = _read(results)
+    from accelsim.quantisation_file import read_quantisation
     from accelsim.reports.page import report_figures, report_html
 
+    quantised = [read_quantisation(name) for name in quantisation or ()]
     written: list[tuple[Path, int]] = []
     if page is not None:
-        written.append((page, _write(page, report_html(read).encode())))
+        written.append((page, _write(page, report_html(read, quantised).encode())))
     if folder is not None:
-        files = report_figures(read)
+        files = report_figures(read, quantised)
         make_folder(folder)
         write_together(folder, files)
         written += [(folder / name, len(data)) for name, data in files.items()]

@@ -1,6 +1,6 @@
 """Draws the documentation's pictures from real runs of the digits network.
 
-`build_pictures.py [run] [timeline] [report]` draws those that are named, or all. The picture of
+`build_pictures.py [run] [timeline] [report] [grids]` draws those that are named, or all. The picture of
 the report needs Chromium, with which it is opened.
 """
 
@@ -73,9 +73,48 @@ def draw_report() -> Path:
     return target
 
 
+GRIDS = {
+    "int8, one scale: rounding only": "int8-affine",
+    "4 bits, the whole range": "w4a8+granularity=tensor+weight_range=min-max",
+    "4 bits, least squared error: the ends are clipped": "w4a8+granularity=tensor",
+    "2 bits, least squared error": "w2a8+granularity=tensor",
+}
+GRIDS_OF, PANEL_PX, TITLE_PX, SCALE = "pointwise1_weight", 400, 24, 2
+
+
+def draw_grids() -> Path:
+    """Draw the weights of one layer with the grids of four schemes, as `accel-sim quantize --report` does."""
+    from matplotlib import font_manager
+    from PIL import Image, ImageDraw, ImageFont
+
+    from accelsim.quantise.analysis import tensor_error
+    from accelsim.quantise.pipeline import quantize
+    from accelsim.reports.charts.histograms import HEIGHT_PX, draw_histogram
+    from accelsim.reports.charts.style import figure_bytes
+    from accelsim.reports.ratios import decibels
+
+    with np.load(ROOT / "models" / "digits_calibration.npz") as archive:
+        samples = dict(archive)
+    width, height = PANEL_PX * SCALE, (int(HEIGHT_PX) + TITLE_PX) * SCALE
+    canvas = Image.new("RGB", (2 * width, 2 * height), "white")
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 12 * SCALE)
+    for place, (title, scheme) in enumerate(GRIDS.items()):
+        weights = quantize(ROOT / "models" / "digits_float.onnx", scheme, samples).weights
+        chosen = next(one for one in weights.values() if one.layer.weight == GRIDS_OF)
+        error = tensor_error(chosen.values, chosen.grid, GRIDS_OF)
+        left, top = place % 2 * width, place // 2 * height
+        with Image.open(io.BytesIO(figure_bytes(lambda e=error: draw_histogram(e, PANEL_PX), "png"))) as panel:
+            canvas.paste(panel.convert("RGB"), (left, top + TITLE_PX * SCALE))
+        text = f"{title} ({decibels(error.sqnr_db)})"
+        ImageDraw.Draw(canvas).text((left + 44 * SCALE, top + 6 * SCALE), text, font=font, fill="#222222")
+    target = IMAGES / "grids.png"
+    canvas.quantize(64).save(target, optimize=True)
+    return target
+
+
 def main() -> None:
     """Draw the pictures that are named, or all."""
-    pictures = {"run": draw_run, "timeline": draw_timeline, "report": draw_report}
+    pictures = {"run": draw_run, "timeline": draw_timeline, "report": draw_report, "grids": draw_grids}
     for name in sys.argv[1:] or pictures:
         print(f"wrote {pictures[name]().relative_to(ROOT)}")
 

@@ -12,14 +12,17 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from accelsim.errors import UsageError, printable
+from accelsim.quantisation_result import QuantisationReport
 from accelsim.reports.changes import Changes, flat_machine
 from accelsim.reports.charts.changes import draw_changes
 from accelsim.reports.charts.style import FIGURE_KINDS, Chart, figure_bytes, inline_svg
-from accelsim.reports.facts import facts, machine_name
+from accelsim.reports.facts import Fact, facts, machine_name
 from accelsim.reports.parts import Figure
+from accelsim.reports.quantisation import quantisation_facts, quantisation_sections
 from accelsim.reports.sections import WIDE, Section, sections
 from accelsim.reports.view import View, peak_of, view_of
 from accelsim.result import Result
+from accelsim.version import __version__
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -65,23 +68,64 @@ def views_of(results: Sequence[Result]) -> list[View]:
     return [replace(view, peak=peak_of(views)) for view in views]
 
 
-def report_html(results: Sequence[Result]) -> str:
+def report_html(results: Sequence[Result], quantised: Sequence[QuantisationReport] = ()) -> str:
     """Return the page.
 
     Args:
         results: one, or several that are shown beside each other.
+        quantised: what quantising did to their models, each of which belongs to one of the results.
 
     Raises:
-        UsageError: see views_of.
+        UsageError: see views_of; or a report on quantising is about none of the models.
     """
     views = views_of(results)
+    found = _all_sections(views, quantised)
+    heading = views[0].title if len(views) == 1 else f"{len(views)} results side by side"
+    glances = [Glance(view.title, tuple(facts(view.result))) for view in views]
+    return _page(heading, glances, found, views[0].result.versions.get("accelsim", ""))
+
+
+def _all_sections(views: Sequence[View], quantised: Sequence[QuantisationReport]) -> list[Section]:
+    """Return the sections of results, those on quantising their models in front of the machine's."""
+    known = {view.result.model.sha256 for view in views}
     found = sections(views)
+    place = next(index for index, section in enumerate(found) if section.key == "machine")
+    for number, report in reversed(list(enumerate(quantised, start=1))):
+        if report.quantised_sha256 not in known:
+            raise UsageError(
+                f"quantising {printable(report.model, 60)} with {printable(str(report.scheme.get('name')), 60)} gave "
+                f"another file than the one that was run: run the file that accel-sim quantize wrote beside that report"
+            )
+        found[place:place] = quantisation_sections(report, number if len(quantised) > 1 else 0)
+    return found
+
+
+def quantisation_html(report: QuantisationReport) -> str:
+    """Return what quantising did to a model as a page of its own.
+
+    Args:
+        report: the model taken apart.
+    """
+    heading = f"{printable(report.model, 80)}, quantised"
+    glance = Glance(heading, tuple(quantisation_facts(report)))
+    return _page(heading, [glance], quantisation_sections(report), __version__)
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What stands above all sections: the facts of one result."""
+
+    title: str
+    facts: tuple[Fact, ...]
+
+
+def _page(heading: str, glances: Sequence[Glance], found: Sequence[Section], version: str) -> str:
+    """Fill the template."""
     css, js = _asset("report.css"), _asset("report.js")
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src '{_hash(css)}'; script-src '{_hash(js)}'"
     )
-    heading = views[0].title if len(views) == 1 else f"{len(views)} results side by side"
     return (
         environment()
         .get_template("page.html.j2")
@@ -90,9 +134,9 @@ def report_html(results: Sequence[Result]) -> str:
             css=css,
             js=js,
             heading=heading,
-            views=[{"title": view.title, "facts": facts(view.result)} for view in views],
+            views=glances,
             sections=[(section, _drawn(section)) for section in found],
-            version=views[0].result.versions.get("accelsim", ""),
+            version=version,
         )
     )
 
@@ -108,16 +152,18 @@ def _drawn(section: Section) -> list[Shown]:
     return shown
 
 
-def report_figures(results: Sequence[Result]) -> dict[str, bytes]:
+def report_figures(results: Sequence[Result], quantised: Sequence[QuantisationReport] = ()) -> dict[str, bytes]:
     """Return the charts of a report as files by name, each as SVG, PDF and PNG.
 
     Args:
         results: as for report_html.
+        quantised: as for report_html.
 
     Raises:
-        UsageError: see views_of.
+        UsageError: see report_html.
     """
-    return _files(figure.chart for section in sections(views_of(results)) for figure in section.figures)
+    found = _all_sections(views_of(results), quantised)
+    return _files(figure.chart for section in found for figure in section.figures)
 
 
 def changes_figure(changes: Changes, kind: str) -> bytes:

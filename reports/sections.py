@@ -29,7 +29,10 @@ WIDE, NARROW = 1000.0, 520.0
 
 @dataclass(frozen=True)
 class Section:
-    """One question with its answers; tall: they scroll inside of their frames; lines: text as it is, per result."""
+    """One question with its answers; tall: they scroll inside of their frames; lines: text as it is, per result.
+
+    gallery: many small charts beside each other.
+    """
 
     key: str
     title: str
@@ -37,6 +40,7 @@ class Section:
     figures: tuple[Figure, ...]
     tall: bool = False
     lines: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    gallery: bool = False
 
 
 def sections(views: Sequence[View]) -> list[Section]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.quantisation_result import Distribution, ErrorAnalysis, LayerError, TensorError, sqnr_db
 from accelsim.quantise.calibration import Calibration
 from accelsim.quantise.emit import QuantisedActivation
 from accelsim.quantise.grid import Grid, clipped, dequantise, quantise
@@ -26,110 +25,6 @@ Floats = NDArray[np.float32]
 OUTLIER_DEVIATIONS = 6.0  # a value so many standard deviations from the mean is an outlier
 _BINS = 96
 _LARGEST_CODES = 1 << 16
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """Histogram of a tensor's values with the grid over it.
-
-    edges: of the bins; counts: values per bin; grid_low, grid_high: ends of the grid; step: its (largest) scale.
-    """
-
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-    grid_low: float
-    grid_high: float
-    step: float
-
-
-@dataclass(frozen=True)
-class TensorError:
-    """What quantising one tensor does to its values.
-
-    tensor: name; kind: "weight" or "activation"; bits: of a code; scales: how many the tensor has; effective_bits: per
-    value, scales and zero points counted; elements: values looked at; signal: sum of their squares; rounding, clipping:
-    sums of squared errors of the values inside and outside of the grid; total: the sum over all, computed by itself;
-    clipped_share: share of the values outside; unused_codes: codes that no value takes, of `codes` per scale together;
-    outlier_share: share of values more than six standard deviations from the mean; propagated_sqnr_db: of the tensor in
-    the quantised network, with all errors before it, None for weights.
-    """
-
-    tensor: str
-    kind: str
-    bits: int
-    scales: int
-    effective_bits: float
-    elements: int
-    signal: float
-    rounding: float
-    clipping: float
-    total: float
-    clipped_share: float
-    unused_codes: int
-    codes: int
-    outlier_share: float
-    smallest: float
-    largest: float
-    propagated_sqnr_db: float | None
-    distribution: Distribution = field(repr=False)
-
-    @property
-    def sqnr_db(self) -> float:
-        """Signal to quantisation noise ratio of the tensor by itself, in dB."""
-        return sqnr_db(self.signal, self.total)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as plain data."""
-        data = asdict(self) | {"sqnr_db": self.sqnr_db}
-        data["distribution"] |= {"edges": list(self.distribution.edges), "counts": list(self.distribution.counts)}
-        return data
-
-
-@dataclass(frozen=True)
-class LayerError:
-    """Errors around one layer.
-
-    weight_sqnr_db: of its weights by themselves; output_sqnr_db: of its output in the quantised network, None where
-    the output has no quantiser.
-    """
-
-    layer: str
-    kind: str
-    weight_bits: int | None
-    weight_sqnr_db: float | None
-    output: str
-    output_sqnr_db: float | None
-
-
-@dataclass(frozen=True)
-class ErrorAnalysis:
-    """All errors of a quantised model: per tensor, per layer, and end to end (the outputs, literally executed)."""
-
-    weights: tuple[TensorError, ...]
-    activations: tuple[TensorError, ...]
-    layers: tuple[LayerError, ...]
-    output_sqnr_db: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the analysis as plain data."""
-        return {
-            "weights": [error.to_dict() for error in self.weights],
-            "activations": [error.to_dict() for error in self.activations],
-            "layers": [asdict(layer) for layer in self.layers],
-            "output_sqnr_db": self.output_sqnr_db,
-        }
-
-
-def sqnr_db(signal: float, noise: float) -> float:
-    """Return a signal to noise ratio in dB; infinite without noise.
-
-    Args:
-        signal: sum of squares.
-        noise: sum of squared errors.
-    """
-    if noise <= 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
 
 
 class _Tally:

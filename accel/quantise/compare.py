@@ -7,15 +7,13 @@ where onnxruntime's fused kernels round. What differs is what simulated quantisa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.arch import Arch
 from accelsim.model import load
-from accelsim.quantise.analysis import sqnr_db
+from accelsim.quantisation_result import Execution, OutputDistance, ThreeWay, sqnr_db
 from accelsim.quantise.calibration import Calibration
 from accelsim.quantise.observe import run_batches
 from accelsim.quantise.pipeline import Quantised
@@ -28,49 +26,6 @@ Outputs = Mapping[str, Array]
 
 _BATCH = 32
 _LEAST_CLASSES = 2
-
-
-@dataclass(frozen=True)
-class OutputDistance:
-    """How far one output is from another execution's; lsb figures are None where the output has no known step."""
-
-    output: str
-    step: float | None
-    max_lsb: float | None
-    share: float
-    max_abs: float
-
-
-@dataclass(frozen=True)
-class Execution:
-    """One way to execute the network: SQNR against float (None for float itself), accuracy and agreement of classes.
-
-    accuracy: share of samples whose label is the largest output, None without labels; agreement: share of samples with
-    the float network's class, None where the first output is no vector of classes.
-    """
-
-    name: str
-    sqnr_db: float | None
-    accuracy: float | None
-    agreement: float | None
-
-
-@dataclass(frozen=True)
-class ThreeWay:
-    """Float, fake quantisation and machine on the same samples.
-
-    distances: of the machine's outputs from those of fake quantisation, in steps of the output.
-    """
-
-    samples: int
-    original: Execution
-    literal: Execution
-    machine: Execution
-    distances: tuple[OutputDistance, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the comparison as plain data."""
-        return asdict(self)
 
 
 def machine_outputs(

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import numpy as np
 from onnx import ModelProto, helper, numpy_helper
 
-from accelsim.quantise.analysis import sqnr_db
+from accelsim.quantisation_result import Sensitivity, sqnr_db
 from accelsim.quantise.calibration import Calibration
 from accelsim.quantise.emit import CODE_TYPES
 from accelsim.quantise.grid import Grid
@@ -18,19 +15,6 @@ from accelsim.quantise.progress import Steps
 from accelsim.quantise.source import FloatLayer
 
 _SAMPLES = 32  # that are enough to rank layers
-
-
-@dataclass(frozen=True)
-class Sensitivity:
-    """One layer alone quantised, its weights and its input: SQNR of the outputs in dB, least first in a ranking."""
-
-    layer: str
-    kind: str
-    output_sqnr_db: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the row as plain data."""
-        return asdict(self)
 
 
 def rank_layers(

@@ -11,11 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from accelsim.errors import printable
-from accelsim.quantise.analysis import ErrorAnalysis
-from accelsim.quantise.compare import ThreeWay
+from accelsim.quantisation_result import ErrorAnalysis, Sensitivity, ThreeWay
 from accelsim.quantise.cost import SchemeCost, SchemeTable, short_layer
-from accelsim.quantise.figures import amount, decibels, share
-from accelsim.quantise.sensitivity import Sensitivity
+from accelsim.reports.ratios import decibels, share
 
 _MOST_LAYERS = 40
 _PICOJOULES = 1e6  # in a microjoule
@@ -101,7 +99,17 @@ def _cells(row: SchemeCost, labelled: bool) -> tuple[str, ...]:
     bits = "n/a" if row.effective_bits is None else f"{row.effective_bits:.2f}"
     quality = share(row.accuracy if labelled else row.agreement)
     sqnr = decibels(row.sqnr_db).removesuffix(" dB")
-    return quality, sqnr, worst, amount(row.model_bytes), bits, amount(row.cycles), energy, amount(row.dram_bytes), safe
+    return (
+        quality,
+        sqnr,
+        worst,
+        _amount(row.model_bytes),
+        bits,
+        _amount(row.cycles),
+        energy,
+        _amount(row.dram_bytes),
+        safe,
+    )
 
 
 def remark_lines(table: SchemeTable, width: int = 96) -> Iterator[str]:
@@ -124,3 +132,8 @@ def _all_remarks(row: SchemeCost) -> Iterator[str]:
     if row.on_array is not None and row.on_array < 1:
         yield f"{1 - row.on_array:.0%} of the multiply-accumulates run on the host, without cycles for their arithmetic"
     yield from row.remarks
+
+
+def _amount(value: float | None) -> str:
+    """Return a count with thousands apart."""
+    return "n/a" if value is None else f"{value:,.0f}"

@@ -1,4 +1,4 @@
-"""How figures of quantisation are written."""
+"""How ratios are written: decibels and shares."""
 
 from __future__ import annotations
 
@@ -17,8 +17,3 @@ def decibels(value: float | None) -> str:
 def share(value: float | None) -> str:
     """Return a share as per cent."""
     return "-" if value is None else f"{value:.2%}" if 0 < value < 0.01 else f"{value:.1%}"
-
-
-def amount(value: float | None) -> str:
-    """Return a count with thousands apart."""
-    return "n/a" if value is None else f"{value:,.0f}"

@@ -1,0 +1,211 @@
+"""What `accel-sim quantize` finds out, as frozen data: errors per tensor and layer, executions side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SCHEMA_VERSION = 1
+KIND = "quantisation"
+
+
+def sqnr_db(signal: float, noise: float) -> float:
+    """Return a signal to noise ratio in dB; infinite without noise.
+
+    Args:
+        signal: sum of squares.
+        noise: sum of squared errors.
+    """
+    if noise <= 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Histogram of a tensor's values with the grid over it.
+
+    edges: of the bins; counts: values per bin; grid_low, grid_high: ends of the grid; step: its (largest) scale.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    grid_low: float
+    grid_high: float
+    step: float
+
+
+@dataclass(frozen=True)
+class TensorError:
+    """What quantising one tensor does to its values.
+
+    tensor: name; kind: "weight" or "activation"; bits: of a code; scales: how many the tensor has; effective_bits: per
+    value, scales and zero points counted; elements: values looked at; signal: sum of their squares; rounding, clipping:
+    sums of squared errors of the values inside and outside of the grid; total: the sum over all, computed by itself;
+    clipped_share: share of the values outside; unused_codes: codes that no value takes, of `codes` per scale together;
+    outlier_share: share of values more than six standard deviations from the mean; propagated_sqnr_db: of the tensor in
+    the quantised network, with all errors before it, None for weights.
+    """
+
+    tensor: str
+    kind: str
+    bits: int
+    scales: int
+    effective_bits: float
+    elements: int
+    signal: float
+    rounding: float
+    clipping: float
+    total: float
+    clipped_share: float
+    unused_codes: int
+    codes: int
+    outlier_share: float
+    smallest: float
+    largest: float
+    propagated_sqnr_db: float | None
+    distribution: Distribution = field(repr=False)
+
+    @property
+    def sqnr_db(self) -> float:
+        """Signal to quantisation noise ratio of the tensor by itself, in dB."""
+        return sqnr_db(self.signal, self.total)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as plain data."""
+        data = asdict(self) | {"sqnr_db": self.sqnr_db}
+        data["distribution"] |= {"edges": list(self.distribution.edges), "counts": list(self.distribution.counts)}
+        return data
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """Errors around one layer.
+
+    weight_sqnr_db: of its weights by themselves; output_sqnr_db: of its output in the quantised network, None where
+    the output has no quantiser.
+    """
+
+    layer: str
+    kind: str
+    weight_bits: int | None
+    weight_sqnr_db: float | None
+    output: str
+    output_sqnr_db: float | None
+
+
+@dataclass(frozen=True)
+class ErrorAnalysis:
+    """All errors of a quantised model: per tensor, per layer, and end to end (the outputs, literally executed)."""
+
+    weights: tuple[TensorError, ...]
+    activations: tuple[TensorError, ...]
+    layers: tuple[LayerError, ...]
+    output_sqnr_db: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the analysis as plain data."""
+        return {
+            "weights": [error.to_dict() for error in self.weights],
+            "activations": [error.to_dict() for error in self.activations],
+            "layers": [asdict(layer) for layer in self.layers],
+            "output_sqnr_db": self.output_sqnr_db,
+        }
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """One layer alone quantised, its weights and its input: SQNR of the outputs in dB, least first in a ranking."""
+
+    layer: str
+    kind: str
+    output_sqnr_db: float
+
+
+@dataclass(frozen=True)
+class OutputDistance:
+    """How far one output is from another execution's; lsb figures are None where the output has no known step."""
+
+    output: str
+    step: float | None
+    max_lsb: float | None
+    share: float
+    max_abs: float
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One way to execute the network: SQNR against float (None for float itself), accuracy and agreement of classes.
+
+    accuracy: share of samples whose label is the largest output, None without labels; agreement: share of samples with
+    the float network's class, None where the first output is no vector of classes.
+    """
+
+    name: str
+    sqnr_db: float | None
+    accuracy: float | None
+    agreement: float | None
+
+
+@dataclass(frozen=True)
+class ThreeWay:
+    """Float, fake quantisation and machine on the same samples.
+
+    distances: of the machine's outputs from those of fake quantisation, in steps of the output.
+    """
+
+    samples: int
+    original: Execution
+    literal: Execution
+    machine: Execution
+    distances: tuple[OutputDistance, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the comparison as plain data."""
+        return asdict(self) | {"distances": [asdict(distance) for distance in self.distances]}
+
+
+@dataclass(frozen=True)
+class QuantisationReport:
+    """A quantised model taken apart.
+
+    model, sha256: of the float file; quantised_sha256: of the file that came out; scheme: its fields by name, "name"
+    among them; calibration: where the samples come from; float_bytes, quantised_bytes: of all constants;
+    effective_bits: per weight; errors, sensitivity, comparison: see there.
+    """
+
+    model: str
+    sha256: str
+    quantised_sha256: str
+    scheme: Mapping[str, Any]
+    calibration: str
+    samples: int
+    float_bytes: int
+    quantised_bytes: int
+    effective_bits: float
+    remarks: tuple[str, ...]
+    errors: ErrorAnalysis
+    sensitivity: tuple[Sensitivity, ...]
+    comparison: ThreeWay
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data."""
+        plain = ("model", "sha256", "quantised_sha256", "calibration", "samples")
+        plain += ("float_bytes", "quantised_bytes", "effective_bits")
+        return {name: getattr(self, name) for name in plain} | {
+            "kind": KIND,
+            "schema_version": SCHEMA_VERSION,
+            "scheme": dict(self.scheme),
+            "remarks": list(self.remarks),
+            "errors": self.errors.to_dict(),
+            "sensitivity": [asdict(row) for row in self.sensitivity],
+            "comparison": self.comparison.to_dict(),
+        }
+
+    def to_json(self) -> str:
+        """Return the report as JSON: sorted keys, null for NaN and infinities."""
+        from accelsim.result import to_json
+
+        return to_json(self.to_dict())
