@@ -88,7 +88,9 @@ def _report(part: schema.QuantisationPart) -> QuantisationReport:
         sensitivity=tuple(Sensitivity(**dict(row)) for row in part.sensitivity),
         comparison=ThreeWay(
             comparison.samples,
-            *(Execution(**dict(one)) for one in (comparison.original, comparison.literal, comparison.machine)),
+            Execution(**dict(comparison.original)),
+            Execution(**dict(comparison.literal)),
+            Execution(**dict(comparison.machine)),
             tuple(OutputDistance(**dict(row)) for row in comparison.distances),
         ),
     )

@@ -9,6 +9,9 @@ from typing import Any
 
 SCHEMA_VERSION = 1
 KIND = "quantisation"
+_PLAIN = (
+    "model", "sha256", "quantised_sha256", "calibration", "samples", "float_bytes", "quantised_bytes", "effective_bits",
+)  # fmt: skip
 
 
 def sqnr_db(signal: float, noise: float) -> float:
@@ -192,9 +195,7 @@ class QuantisationReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data."""
-        plain = ("model", "sha256", "quantised_sha256", "calibration", "samples")
-        plain += ("float_bytes", "quantised_bytes", "effective_bits")
-        return {name: getattr(self, name) for name in plain} | {
+        return {name: getattr(self, name) for name in _PLAIN} | {
             "kind": KIND,
             "schema_version": SCHEMA_VERSION,
             "scheme": dict(self.scheme),

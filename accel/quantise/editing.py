@@ -72,7 +72,7 @@ class GraphEditor:
         node = self.producers.get(dequantised)
         if node is None or node.op_type != "DequantizeLinear":
             return usual
-        return 8 * helper.tensor_dtype_to_np_dtype(self.tensors[node.input[2]].data_type).itemsize
+        return int(8 * helper.tensor_dtype_to_np_dtype(self.tensors[node.input[2]].data_type).itemsize)
 
     def range_owners(self) -> dict[str, str]:
         """Tell whose range a tensor takes: in front of a Relu or Clip that alone reads it, the one behind.
