@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -30,3 +32,33 @@ def test_every_network_is_on_the_page() -> None:
     for name in listed:
         if name != "model":
             assert name in PAGE, name
+
+
+@pytest.fixture(scope="module")
+def builder() -> ModuleType:
+    """The script that writes the table of trained networks."""
+    path = Path(__file__).resolve().parents[2] / "docs" / "build_trained_page.py"
+    spec = importlib.util.spec_from_file_location("build_trained_page", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_is_current(builder: ModuleType) -> None:
+    """A subset of the rows is computed again; run `python docs/build_trained_page.py` when this fails."""
+    for row in builder.rows(("8 bits", "4 bits, `w4a8+bias_correction`", "**4 bits, trained**")):
+        assert row in PAGE
+
+
+def test_training_beats_every_way_to_round_afterwards(builder: ModuleType) -> None:
+    """On 9,000 shifted digits, with 4 bits: fewer errors and a lower loss than the best quantiser without training."""
+    trained = builder.score(builder.NETWORKS["**4 bits, trained**"])
+    best = builder.score("w4a8+bias_correction")
+    assert trained.shifted > best.shifted
+    assert trained.cross_entropy < best.cross_entropy
+    listed = re.findall(r"^\| 4 bits, \S.* \| \S+ \| ([\d.]+)% \| ([\d.]+) \|$", PAGE, re.MULTILINE)
+    assert len(listed) == 5
+    assert max(float(share) for share, _ in listed) < 100 * trained.shifted
+    assert min(float(loss) for _, loss in listed) > trained.cross_entropy
