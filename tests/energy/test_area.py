@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from accelsim.energy.area import AREA_SOURCE, gate_counts
 from tests.cli.command import command
+from tests.scripts import script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 REPORT = """
@@ -29,12 +29,7 @@ REPORT = """
 @pytest.fixture(scope="module")
 def builder() -> ModuleType:
     """The script that writes the table."""
-    spec = importlib.util.spec_from_file_location("build_area_table", ROOT / "docs" / "build_area_table.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("build_area_table")
 
 
 def test_the_table_is_monotone(builder: ModuleType) -> None:

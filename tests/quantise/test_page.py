@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from accelsim.quantise.scheme import NAMES
 from tests.cli.command import command
 from tests.quantise.helpers import ROOT
+from tests.scripts import script
 
 PAGE = (ROOT / "docs" / "quantisation.md").read_text("utf-8")
 COMMANDS = re.findall(r"^    (accel-sim .*)$", PAGE, re.MULTILINE)
@@ -23,12 +23,7 @@ SUBSET = ("fp32", "int8-symmetric", "int8-affine", "int8-affine-weights", "w4a8"
 @pytest.fixture(scope="module")
 def builder() -> ModuleType:
     """The script that writes the table."""
-    spec = importlib.util.spec_from_file_location("build_schemes_page", ROOT / "docs" / "build_schemes_page.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("build_schemes_page")
 
 
 def test_the_examples_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from tests.cli.command import command
+from tests.scripts import script
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 PAGE = (DOCS / "scalesim.md").read_text("utf-8")
@@ -20,10 +20,7 @@ COMMANDS = re.findall(r"^    (accel-sim .*)$", PAGE, re.MULTILINE)
 @pytest.fixture(scope="module")
 def builder() -> ModuleType:
     """The script that writes the tables."""
-    spec = importlib.util.spec_from_file_location("build_scalesim_page", DOCS / "build_scalesim_page.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("build_scalesim_page")
 
 
 def test_the_tables_are_current(builder: ModuleType) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from tests.cli.command import command
+from tests.scripts import script
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "models.md").read_text("utf-8")
 COMMANDS = re.findall(r"^    (accel-sim .*)$", PAGE, re.MULTILINE)
@@ -37,13 +37,7 @@ def test_every_network_is_on_the_page() -> None:
 @pytest.fixture(scope="module")
 def builder() -> ModuleType:
     """The script that writes the table of trained networks."""
-    path = Path(__file__).resolve().parents[2] / "docs" / "build_trained_page.py"
-    spec = importlib.util.spec_from_file_location("build_trained_page", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("build_trained_page")
 
 
 def test_the_table_is_current(builder: ModuleType) -> None:
