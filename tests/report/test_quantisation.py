@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Iterator
@@ -30,7 +29,7 @@ from tests.quantise.helpers import DIGITS, samples
 from tests.report.browser import Browser
 from tests.report.results import HOSTILE
 from tests.report.test_browser import cut, overlaps
-from tests.report.test_result_file import ANYTHING, DAMAGED, Path_, places
+from tests.report.test_result_file import ANYTHING, DAMAGED, Path_, altered, places
 
 
 @cache
@@ -197,7 +196,7 @@ WRONG: dict[str, tuple[Path_, object, str]] = {
 def test_wrong_files_are_refused(tmp_path: Path, place: Path_, value: object, words: str) -> None:
     """One sentence with the place."""
     with pytest.raises(InvalidFileError, match=r".+") as caught:
-        read_quantisation(write(tmp_path, changed(place, value)))
+        read_quantisation(write(tmp_path, altered(plain(), place, value)))
     assert words in str(caught.value)
     assert str(caught.value).isprintable()
 
@@ -210,15 +209,6 @@ def test_damaged_files_are_refused(tmp_path: Path, data: bytes) -> None:
         read_quantisation(tmp_path / "q.json")
 
 
-def changed(place: Path_, value: object) -> dict[str, Any]:
-    data = copy.deepcopy(plain())
-    part: Any = data
-    for key in place[:-1]:
-        part = part[key]
-    part[place[-1]] = value
-    return data
-
-
 SMALL = {"edges", "counts"}
 PLACES = [place for place in places(plain()) if not (SMALL & set(map(str, place)) and place[-1] not in SMALL)]
 
@@ -228,7 +218,7 @@ PLACES = [place for place in places(plain()) if not (SMALL & set(map(str, place)
 def test_whatever_is_read_is_drawn(tmp_path_factory: pytest.TempPathFactory, place: Path_, value: object) -> None:
     """Any value in any place is shown, or refused with a sentence."""
     try:
-        data = json.dumps(changed(place, value), allow_nan=False)
+        data = json.dumps(altered(plain(), place, value), allow_nan=False)
     except ValueError:
         return
     path = tmp_path_factory.getbasetemp() / "any.json"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,11 @@ def plain() -> dict[str, Any]:
 
 def changed(place: Path_, value: object) -> dict[str, Any]:
     """Return the data with one value replaced."""
-    data = copy.deepcopy(plain())
+    return altered(plain(), place, value)
+
+
+def altered(data: dict[str, Any], place: Path_, value: object) -> dict[str, Any]:
+    """Replace one value of the data of a file."""
     part: Any = data
     for key in place[:-1]:
         part = part[key]
