@@ -151,7 +151,7 @@ def _refuse_empty(context: Context, node: NodeProto, operator: Operator) -> None
     """
     product = operator.product if isinstance(operator, HostOperator) else None
     sums = isinstance(operator, Convolution | MatrixMultiply | GlobalAveragePool | Softmax) or product is not None
-    source, target = (context.types[name].elements for name in (node.input[0], node.output[0]))
+    source, target = (context.types[name].elements for name in (node.input[0], next(filter(None, node.output))))
     if not sums or (source and target):
         return
     if target:

@@ -7,15 +7,16 @@ where onnxruntime's fused kernels round. What differs is what simulated quantisa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.arch import Arch
-from accelsim.model import load
+from accelsim.model import Model, load
 from accelsim.quantisation_result import Execution, OutputDistance, ThreeWay, sqnr_db
 from accelsim.quantise.calibration import Calibration
-from accelsim.quantise.observe import run_batches
+from accelsim.quantise.observe import joined, run_batches
 from accelsim.quantise.pipeline import Quantised
 from accelsim.quantise.progress import Steps
 from accelsim.quantise.source import FloatModel
@@ -24,31 +25,64 @@ from accelsim.simulate import run
 Array = NDArray[np.generic]
 Outputs = Mapping[str, Array]
 
-_BATCH = 32
+WIDEST_ACCUMULATOR = 64
+_MARGIN_BITS = 2  # sums behind an overflow are not what they would be without
 _LEAST_CLASSES = 2
 
 
-def machine_outputs(
+@dataclass(frozen=True, eq=False)
+class MachineRun:
+    """What the machine gives for all samples.
+
+    outputs: by name; arch: the machine, its accumulators widened until no sum of these samples overflows; widened:
+    whether they had to be; safe_acc_bits: the narrowest accumulator in which none would, None without sums.
+    """
+
+    outputs: Outputs
+    arch: Arch
+    widened: bool
+    safe_acc_bits: int | None
+
+
+def run_machine(
     onnx: bytes, model: FloatModel, data: Calibration, arch: Arch | None = None, steps: Steps | None = None
-) -> dict[str, Array]:
-    """Return the machine's outputs over all samples, joined along the first axis.
+) -> MachineRun:
+    """Run all samples on the machine, in the batches in which the float network runs them.
 
     Args:
         onnx: a quantised model.
         model: the float model with the same inputs.
         data: the samples.
-        arch: the machine; None takes the default.
+        arch: the machine; None takes the default. Where its accumulators overflow, wider ones are taken.
         steps: shows progress.
     """
-    loaded = load(onnx)
-    batches = list(data.batches(model, _BATCH))
+    loaded, given = load(onnx), arch or Arch()
+    machine = given
+    while True:
+        outputs, needed, overflows = _run_all(loaded, model, data, machine, steps)
+        if not overflows or machine.acc_bits == WIDEST_ACCUMULATOR:
+            return MachineRun(outputs, machine, machine is not given, needed or None)
+        bits = min(max(needed, machine.acc_bits) + _MARGIN_BITS, WIDEST_ACCUMULATOR)
+        machine = Arch.model_validate(machine.model_dump() | {"acc_bits": bits})
+
+
+def _run_all(
+    loaded: Model, model: FloatModel, data: Calibration, arch: Arch, steps: Steps | None
+) -> tuple[dict[str, Array], int, bool]:
+    """Return the outputs over all samples, the bits that their sums need, and whether the machine has fewer."""
+    batches = list(data.batches(model))
     found: dict[str, list[Array]] = {}
+    needed, overflows = 0, False
     for index, feeds in enumerate(batches):
-        for name, array in run(loaded, arch, feeds, check=False).outputs.items():
-            found.setdefault(name, []).append(np.atleast_1d(array))
+        result = run(loaded, arch, feeds, check=False)
+        for name, array in result.outputs.items():
+            found.setdefault(name, []).append(array)
+        used = [layer.acc for layer in result.layers if layer.acc is not None]
+        needed = max(needed, *(acc.min_safe_bits for acc in used), 0)
+        overflows = overflows or any(acc.overflows for acc in used)
         if steps is not None:
             steps("machine", index + 1, len(batches))
-    return {name: np.concatenate(arrays) for name, arrays in found.items()}
+    return {name: joined(arrays) for name, arrays in found.items()}, needed, overflows
 
 
 def float_outputs(model: FloatModel, data: Calibration) -> dict[str, Array]:
@@ -71,14 +105,15 @@ def compare_three(
     model = quantised.model
     original = float_outputs(model, data)
     literal = run_batches(model, quantised.onnx, data, literal=True)
-    machine = machine_outputs(quantised.onnx, model, data, arch, steps)
+    machine = run_machine(quantised.onnx, model, data, arch, steps)
+    name = f"machine, {machine.arch.acc_bits}-bit accumulators" if machine.widened else "machine"
     steps_of = output_steps(quantised)
-    distances = tuple(_distance(name, machine[name], literal[name], steps_of.get(name)) for name in original)
+    distances = tuple(_distance(key, machine.outputs[key], literal[key], steps_of.get(key)) for key in original)
     return ThreeWay(
         data.samples,
-        execution("float", original, original, data.labels),
-        execution("fake quantisation", literal, original, data.labels),
-        execution("machine", machine, original, data.labels),
+        execution("float", original, original, data),
+        execution("fake quantisation", literal, original, data),
+        execution(name, machine.outputs, original, data),
         distances,
     )
 
@@ -97,40 +132,39 @@ def _distance(name: str, mine: Array, other: Array, step: float | None) -> Outpu
     return OutputDistance(name, step, lsb, float((apart > 0).mean()) if apart.size else 0.0, largest)
 
 
-def execution(name: str, outputs: Outputs, original: Outputs, labels: NDArray[np.int64] | None) -> Execution:
+def execution(name: str, outputs: Outputs, original: Outputs, data: Calibration) -> Execution:
     """Judge one execution against the float network, by all outputs, and by classes in the first.
 
     Args:
         name: of the execution.
         outputs: by name.
         original: the float network's.
-        labels: the class of each sample, or None.
+        data: the samples, labelled or not.
     """
     signal = noise = 0.0
     for key, exact in original.items():
         signal += float(np.square(exact, dtype=np.float64).sum())
         noise += float(np.square(outputs[key].astype(np.float64) - exact.astype(np.float64)).sum())
-    classes, expected = (classes_of(outputs[next(iter(original))]), classes_of(next(iter(original.values()))))
-    accuracy = None if labels is None else _same(classes, labels)
-    agreement = None if expected is None else _same(classes, expected)
+    first = next(iter(original))
+    classes, expected = classes_of(outputs[first], data), classes_of(original[first], data)
+    accuracy = None if classes is None or data.labels is None else float(np.equal(classes, data.labels).mean())
+    agreement = None if classes is None or expected is None else float(np.equal(classes, expected).mean())
     return Execution(name, None if outputs is original else sqnr_db(signal, noise), accuracy, agreement)
 
 
-def _same(classes: NDArray[np.int64] | None, others: NDArray[np.int64]) -> float | None:
-    """Return the share of equal classes, None where there are none or not as many."""
-    if classes is None or len(classes) != len(others):
-        return None
-    return float(np.equal(classes, others).mean())
-
-
-def classes_of(output: Array) -> NDArray[np.int64] | None:
+def classes_of(output: Array, data: Calibration) -> NDArray[np.int64] | None:
     """Return the class of each sample, None where an output is no vector of classes per sample.
+
+    What has the shape of an input is a reconstruction of it.
 
     Args:
         output: [samples, classes], other dimensions of size 1 between or behind.
+        data: the samples.
     """
     long = [size for size in output.shape[1:] if size > 1]
-    if output.ndim < _LEAST_CLASSES or len(long) != 1:
+    if output.ndim < _LEAST_CLASSES or len(long) != 1 or len(output) != data.samples:
+        return None
+    if any(output.shape == array.shape for array in data.arrays.values()):
         return None
     classes: NDArray[np.int64] = output.reshape(len(output), -1).argmax(axis=1)
     return classes

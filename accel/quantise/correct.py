@@ -34,7 +34,7 @@ def corrected_biases(
         weights: quantised weights by layer.
         steps: shows progress.
     """
-    layers = [layer for layer in model.layers if layer.name in weights and layer.kind in _WITH_BIAS]
+    layers = correctable(model, weights)
     if not layers:
         return {}
     session = open_float(_with_error_layers(model, layers, weights))
@@ -54,6 +54,18 @@ def corrected_biases(
         old = model.constant(layer.bias) if layer.bias else np.zeros(shift.shape, np.float32)
         corrected[layer.name] = (old - shift).astype(np.float32)
     return corrected
+
+
+def correctable(model: FloatModel, weights: Mapping[str, QuantisedWeights]) -> list[FloatLayer]:
+    """Return the quantised layers whose bias can be shifted: it is a constant, or there is room for one.
+
+    Args:
+        model: the float model.
+        weights: quantised weights by layer.
+    """
+    computed = {node.name for node in model.proto.graph.node if len(node.input) > 2 and node.input[2]}
+    layers = (layer for layer in model.layers if layer.name in weights and layer.kind in _WITH_BIAS)
+    return [layer for layer in layers if layer.bias or layer.name not in computed]
 
 
 def _error_name(layer: FloatLayer) -> str:

@@ -11,10 +11,10 @@ from accelsim.errors import AccelSimError, printable
 from accelsim.graph.element_types import size_bytes
 from accelsim.model import load
 from accelsim.quantise.calibration import Calibration
-from accelsim.quantise.compare import Outputs, execution, float_outputs, machine_outputs
+from accelsim.quantise.compare import Outputs, execution, float_outputs, run_machine
 from accelsim.quantise.floats import as_float16
 from accelsim.quantise.observe import run_batches
-from accelsim.quantise.pipeline import Quantised, quantize
+from accelsim.quantise.pipeline import quantize
 from accelsim.quantise.progress import Steps
 from accelsim.quantise.scheme import Scheme, parse_scheme
 from accelsim.quantise.sensitivity import rank_layers
@@ -25,7 +25,6 @@ from accelsim.simulate import run
 SCHEMA_VERSION = 1
 _MAPPED_LIKE = "int8-affine"
 _FLOAT_UNITS = f"of an array of float units, mapped like {_MAPPED_LIKE}, whose scratchpads hold as many elements"
-_WIDEST_ACCUMULATOR = 64
 
 
 @dataclass(frozen=True)
@@ -128,12 +127,13 @@ def _integer_row(
 ) -> SchemeCost:
     """Quantise, run and measure."""
     quantised = quantize(model, scheme, calibration)
-    result, machine, remarks = _run_wide_enough(quantised, test, arch)
-    judged = execution(
-        "machine", machine_outputs(quantised.onnx, quantised.model, test, machine), original, test.labels
-    )
+    machine = run_machine(quantised.onnx, quantised.model, test, arch)
+    judged = execution("machine", machine.outputs, original, test)
+    feeds = next(iter(test.batches(quantised.model, 1)))
+    result = run(load(quantised.onnx), machine.arch, feeds)
+    bits = machine.arch.acc_bits
+    wide = [f"accumulators of {arch.acc_bits} bits overflow: figures are for {bits} bits"] if machine.widened else []
     worst = rank_layers(quantised)[0]
-    used = [layer.acc for layer in result.layers if layer.acc is not None]
     return SchemeCost(
         scheme.name,
         judged.accuracy,
@@ -146,28 +146,13 @@ def _integer_row(
         result.cycles,
         result.energy_pj,
         result.dram_bytes,
-        machine.acc_bits,
-        max((acc.min_safe_bits for acc in used), default=None),
+        bits,
+        machine.safe_acc_bits,
         result.macs_on_array_share,
         _integer_share(result),
         result.check.verdict,
-        (*quantised.remarks, *remarks),
+        (*quantised.remarks, *wide),
     )
-
-
-def _run_wide_enough(quantised: Quantised, test: Calibration, arch: Arch) -> tuple[Result, Arch, list[str]]:
-    """Run one sample; again with wider accumulators where those of the machine overflow."""
-    model = quantised.model
-    feeds = next(iter(test.batches(model, 1)))
-    loaded, remarks = load(quantised.onnx), []
-    result = run(loaded, arch, feeds)
-    if any(layer.acc is not None and layer.acc.overflows for layer in result.layers):
-        bits = max(layer.acc.min_safe_bits for layer in result.layers if layer.acc is not None) + 2
-        bits = min(max(bits, arch.acc_bits), _WIDEST_ACCUMULATOR)
-        remarks.append(f"accumulators of {arch.acc_bits} bits overflow: figures are for {bits} bits")
-        arch = Arch.model_validate(arch.model_dump() | {"acc_bits": bits})
-        result = run(loaded, arch, feeds)
-    return result, arch, remarks
 
 
 def _integer_share(result: Result) -> float | None:
@@ -186,7 +171,7 @@ def _float_row(
     if scheme.format == "fp16":
         proto = as_float16(model.proto)
         outputs = run_batches(model, proto.SerializeToString(), test)
-    judged = execution(scheme.format, outputs, original, test.labels)
+    judged = execution(scheme.format, outputs, original, test)
     row = SchemeCost(
         scheme.name,
         judged.accuracy,

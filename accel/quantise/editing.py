@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from accelsim.errors import UnsupportedModelError, printable
+
 Floats = NDArray[np.float32]
 
 INPUT_SUFFIX = "_QuantizeLinear_Input"  # what onnxruntime's quantiser calls an output in front of its quantiser
@@ -35,13 +37,18 @@ class GraphEditor:
         missing = {value for node in self.graph.node for value in node.output}
         waiting, ordered = list(self.graph.node), []
         while waiting:
-            later = []
+            later: list[NodeProto] = []
             for node in waiting:
                 if missing.isdisjoint(node.input):
                     ordered.append(node)
                     missing.difference_update(node.output)
                 else:
                     later.append(node)
+            if len(later) == len(waiting):
+                raise UnsupportedModelError(
+                    f"the quantisers of '{printable(waiting[0].name, 60)}' and others would feed each other, because "
+                    f"of names that they share: rename the tensors of the model"
+                )
             waiting = later
         copies = [NodeProto.FromString(node.SerializeToString()) for node in ordered]
         del self.graph.node[:]
@@ -79,14 +86,16 @@ class GraphEditor:
 
         Values outside of that range are clamped anyway; with one scale the clamp costs nothing and rounds nothing.
         """
-        owners = {}
+        owners: dict[str, str] = {}
+        outputs = {value.name for value in self.graph.output}
         for node in self.graph.node:
             if node.op_type in ("Relu", "Clip"):
                 dequantise = self.producers.get(node.input[0])
                 quantise = None if dequantise is None else self.producers.get(dequantise.input[0])
                 if quantise is None or quantise.op_type != "QuantizeLinear":
                     continue
-                if all(len(self.readers[name]) == 1 for name in (*quantise.output, node.input[0])):
+                between = (*quantise.output, node.input[0])
+                if outputs.isdisjoint(between) and all(len(self.readers[name]) == 1 for name in between):
                     owners[tensor_of(quantise.input[0])] = tensor_of(node.output[0])
         return owners
 

@@ -11,7 +11,8 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from accelsim.errors import printable
 from accelsim.quantise.editing import GraphEditor, tensor_of
-from accelsim.quantise.grid import Grid, fit, quantise
+from accelsim.quantise.grid import CodeSpec, Grid, fit, quantise
+from accelsim.quantise.observe import float_tensors
 from accelsim.quantise.ranges import Ranges
 from accelsim.quantise.scheme import Scheme
 from accelsim.quantise.source import FloatLayer, FloatModel
@@ -79,20 +80,16 @@ def emit(model: FloatModel, scheme: Scheme, ranges: Ranges, weights: Weights, bi
     specs = activation_specs(model, scheme)
     activations = tuple(_place_activations(graph, specs, used))
     check_widths(specs, {activation.tensor: activation.grid.spec.bits for activation in activations})
-    widened: dict[str, int] = {}
+    fixed, widened = _with_room_for_biases(model, scheme, graph, weights, biases)
     for layer in model.layers:
-        if layer.name in weights:
-            read = graph.nodes[layer.name].input[0]
-            source, bits = graph.scale_of(read), graph.bits_of(read, scheme.activation_bits)
-            bias = _bias(model, layer, biases)
-            fixed, widened[layer.name] = _with_room_for_bias(weights[layer.name], source, bias, bits)
-            weights = {**weights, layer.name: fixed}
-            _place_weights(graph, layer, fixed)
-            _place_bias(graph, layer, fixed, source, bias)
+        if layer.name in fixed:
+            source = graph.scale_of(graph.nodes[layer.name].input[0])
+            _place_weights(graph, layer, fixed[layer.name])
+            _place_bias(graph, layer, fixed[layer.name], source, _bias(model, layer, biases))
     graph.drop_unused()
     del proto.graph.value_info[:]  # shapes can be inferred again
     _stamp(proto, model, scheme)
-    return Emission(proto, activations, weights, tuple(_floats(proto)), tuple(_remarks(widened)))
+    return Emission(proto, activations, fixed, tuple(_floats(proto, model)), tuple(_remarks(widened)))
 
 
 def _remarks(widened: Mapping[str, int]) -> Iterator[str]:
@@ -116,7 +113,9 @@ def _place_activations(
         tensor = tensor_of(node.input[0])
         owner = node.input[1].removesuffix("_scale")
         owner = owners.get(owner, owner)
-        if node.input[1] not in grids:
+        if node.input[1] not in grids and owner not in ranges:
+            grids[node.input[1]] = _grid_of_table(graph, node)
+        elif node.input[1] not in grids:
             low, high, spec = *ranges[owner], specs.of(owner)
             stored = replace(spec, narrow=False)  # Q saturates at the type's own ends
             scale, zero_point = fit(np.asarray([low]), np.asarray([high]), spec)
@@ -128,6 +127,13 @@ def _place_activations(
         yield QuantisedActivation(tensor, node.output[0], restored, grids[node.input[1]], tensor in owners)
 
 
+def _grid_of_table(graph: GraphEditor, node: NodeProto) -> Grid:
+    """Return the grid of what a Gather reads from a constant table: the table's, as onnxruntime's quantiser chose."""
+    zero_point = graph.array(node.input[2])
+    spec = CodeSpec(8 * zero_point.dtype.itemsize, zero_point.dtype.kind == "i", not zero_point.any(), narrow=False)
+    return Grid(spec, np.asarray(graph.array(node.input[1]), np.float32).reshape(()), zero_point.astype(np.int64))
+
+
 def _bias(model: FloatModel, layer: FloatLayer, biases: Mapping[str, Floats]) -> Floats | None:
     """Return the bias of a layer, corrected or not, if it has one."""
     if layer.name in biases:
@@ -135,25 +141,52 @@ def _bias(model: FloatModel, layer: FloatLayer, biases: Mapping[str, Floats]) ->
     return model.constant(layer.bias) if layer.bias else None
 
 
-def _with_room_for_bias(
-    weights: QuantisedWeights, source: Floats | None, bias: Floats | None, activation_bits: int
-) -> tuple[QuantisedWeights, int]:
+def _with_room_for_biases(
+    model: FloatModel, scheme: Scheme, graph: GraphEditor, weights: Weights, biases: Mapping[str, Floats]
+) -> tuple[Weights, dict[str, int]]:
     """Widen scales of weights so small beside their bias that it would fill the accumulator in steps of s_x s_w.
 
-    A bias of 2^(activation bits + weight bits + 8) steps is as large as the sum of hundreds of largest products;
-    weights that need a finer scale than that hardly change the result. Returns also how many scales were widened.
+    Weights that several layers share have room for the biases of all. Returns also how many scales were widened, by
+    layer.
     """
-    if bias is None or source is None or weights.grid.block:
-        return weights, 0
-    bits = min(activation_bits + max(weights.grid.spec.bits, 8) + 8, _LARGEST_BIAS_BITS)
+    least: dict[str, NDArray[np.float64]] = {}
+    layers = [layer for layer in model.layers if layer.name in weights]
+    for layer in layers:
+        read = graph.nodes[layer.name].input[0]
+        source, bits = graph.scale_of(read), graph.bits_of(read, scheme.activation_bits)
+        needed = _least_scales(weights[layer.name].grid, source, _bias(model, layer, biases), bits)
+        if needed is not None:
+            least[layer.weight] = np.maximum(least.get(layer.weight, 0.0), needed)
+    fixed = {layer.name: _widened(weights[layer.name], least.get(layer.weight)) for layer in layers}
+    changed = {name: int((one.grid.scales > weights[name].grid.scales).sum()) for name, one in fixed.items()}
+    return fixed, changed
+
+
+def _least_scales(
+    grid: Grid, source: Floats | None, bias: Floats | None, activation_bits: int
+) -> NDArray[np.float64] | None:
+    """Return the scales below which a bias would fill the accumulator.
+
+    A bias of 2^(activation bits + weight bits + 8) steps is as large as the sum of hundreds of largest products;
+    weights that need a finer scale than that hardly change the result.
+    """
+    if bias is None or source is None or grid.block:
+        return None
+    bits = min(activation_bits + max(grid.spec.bits, 8) + 8, _LARGEST_BIAS_BITS)
     least = np.abs(bias.reshape(-1).astype(np.float64)) / (source.astype(np.float64) * (1 << bits))
-    least = least.max(initial=0.0) if weights.grid.axis is None else least
-    narrow = weights.grid.scales < least
-    if not narrow.any():
-        return weights, 0
-    scales = np.maximum(weights.grid.scales, least).astype(np.float32)
-    grid = replace(weights.grid, scales=scales.reshape(weights.grid.scales.shape))
-    return replace(weights, grid=grid, codes=quantise(weights.values, grid)), int(narrow.sum())
+    if grid.axis is None or least.size == 1:
+        return np.asarray(least.max(initial=0.0))
+    worst: NDArray[np.float64] = least.reshape(-1, grid.scales.size).max(axis=0)  # groups share the scales of a channel
+    return worst
+
+
+def _widened(weights: QuantisedWeights, least: NDArray[np.float64] | None) -> QuantisedWeights:
+    """Return weights whose scales are not below some, with new codes where they were."""
+    if least is None or not (weights.grid.scales < least).any():
+        return weights
+    scales = np.maximum(weights.grid.scales, least).astype(np.float32).reshape(weights.grid.scales.shape)
+    grid = replace(weights.grid, scales=scales)
+    return replace(weights, grid=grid, codes=quantise(weights.values, grid))
 
 
 def _place_weights(graph: GraphEditor, layer: FloatLayer, weights: QuantisedWeights) -> None:
@@ -217,6 +250,7 @@ def _put_int32_bias(graph: GraphEditor, layer: FloatLayer, grid: Grid, source: F
     """Write a bias in steps of s_x s_w; returns the tensor behind its DequantizeLinear."""
     name, one = f"{layer.name}_int32_bias", grid.axis is None
     scales = np.atleast_1d(source * grid.scales).astype(np.float32)
+    scales = np.tile(scales, 1 if one else max(bias.size // scales.size, 1))  # groups share the scales of a channel
     steps = np.rint(bias.reshape(-1).astype(np.float64) / scales.astype(np.float64))
     codes = np.clip(steps, _INT32.min, _INT32.max).astype(np.int32)
     graph.put(numpy_helper.from_array(codes, name))
@@ -238,15 +272,24 @@ def _set_input(node: NodeProto, position: int, name: str) -> None:
     node.input[position] = name
 
 
-def _floats(proto: ModelProto) -> Iterator[tuple[str, str]]:
-    """Name the operators that do not stand between quantisers: (node, operator)."""
-    dequantised = {n.output[0] for n in proto.graph.node if n.op_type == "DequantizeLinear"}
-    constant = {tensor.name for tensor in proto.graph.initializer} | {""}
-    read_as_float = {n for node in proto.graph.node if node.op_type != "QuantizeLinear" for n in node.input}
-    for node in proto.graph.node:
+def _floats(proto: ModelProto, model: FloatModel) -> Iterator[tuple[str, str]]:
+    """Name the operators that do not stand between quantisers: (node, operator).
+
+    Such an operator reads an activation or weights that are not dequantised, or writes floats that nothing quantises.
+    """
+    graph = proto.graph
+    constant = {tensor.name for tensor in graph.initializer} | {""}
+    restored = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    quantised = {node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"}
+    floats = set(float_tensors(model))
+    weighted = {layer.name for layer in model.layers}
+    for node in graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear") or constant.issuperset(node.input):
             continue
-        if dequantised.isdisjoint(node.input) or not read_as_float.isdisjoint(node.output):
+        read = [name for name in node.input if name not in constant and (name in floats or name in restored)]
+        written = [name for name in node.output if tensor_of(name) in floats]
+        inside = restored.issuperset(read) and quantised.issuperset(written)
+        if (read or written) and not (inside and (node.name not in weighted or node.input[1] in restored)):
             yield node.name, node.op_type
 
 

@@ -69,8 +69,8 @@ def find_pairs(model: FloatModel) -> tuple[Pair, ...]:
     return tuple(pairs)
 
 
-def equalised(model: FloatModel) -> FloatModel:
-    """Return the same network with equalised channels.
+def equalised(model: FloatModel) -> tuple[FloatModel, tuple[Pair, ...]]:
+    """Return the same network with equalised channels, and the pairs of layers between which they are.
 
     Args:
         model: the float model.
@@ -86,7 +86,7 @@ def equalised(model: FloatModel) -> FloatModel:
     for tensor in proto.graph.initializer:
         if tensor.name in values:
             tensor.CopyFrom(numpy_helper.from_array(values[tensor.name], tensor.name))
-    return replace(model, proto=proto)
+    return replace(model, proto=proto), pairs
 
 
 def _balance(pair: Pair, values: dict[str, Floats]) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
+from accelsim.errors import UnsupportedModelError, UsageError, reason_of
 from accelsim.host import open_session
 from accelsim.quantise.calibration import BATCH, Calibration
 from accelsim.quantise.progress import Steps
@@ -27,7 +28,7 @@ def float_tensors(model: FloatModel) -> tuple[str, ...]:
         if value.type.tensor_type.elem_type == TensorProto.FLOAT
     }
     written = [name for node in graph.node for name in node.output]
-    return tuple(name for name in (*model.inputs, *written) if name in floats)
+    return tuple(name for name in (*model.inputs, *filter(None, written)) if name in floats)
 
 
 def with_outputs(proto: ModelProto, names: Sequence[str]) -> bytes:
@@ -49,9 +50,47 @@ def with_outputs(proto: ModelProto, names: Sequence[str]) -> bytes:
     return bytes(copy.SerializeToString())
 
 
-def open_float(data: bytes, *, literal: bool = False) -> Any:
-    """Open a session that computes in float: optimised, or each node for itself."""
-    return open_session(data, optimise="none" if literal else "all")
+class FloatSession:
+    """A session that computes in float, with errors that speak of the samples."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.outputs: tuple[str, ...] = tuple(value.name for value in session.get_outputs())
+
+    def run(self, names: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
+        """Return outputs by name.
+
+        Args:
+            names: of the outputs.
+            feeds: arrays by input name.
+
+        Raises:
+            UsageError: onnxruntime cannot compute the network on these samples.
+        """
+        try:
+            return list(self._session.run(list(names), dict(feeds)))
+        except Exception as error:  # onnxruntime's errors have no common base class
+            raise UsageError(
+                f"onnxruntime cannot run the float network on these samples ({reason_of(error, 160)}): check that "
+                f"their values and sizes are what it expects"
+            ) from None
+
+
+def open_float(data: bytes, *, literal: bool = False) -> FloatSession:
+    """Open a session that computes in float: optimised, or each node for itself.
+
+    Raises:
+        UnsupportedModelError: onnxruntime refuses the network.
+    """
+    try:
+        return FloatSession(open_session(data, optimise="none" if literal else "all"))
+    except Exception as error:
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        raise UnsupportedModelError(
+            f"onnxruntime refuses the network ({reason_of(error, 160)}): keep what it stumbles over in float with "
+            f"keep_float"
+        ) from None
 
 
 def observe(
@@ -83,7 +122,7 @@ def observe(
 
 
 def run_batches(model: FloatModel, proto: bytes, data: Calibration, *, literal: bool = False) -> dict[str, Array]:
-    """Return the outputs of a model with the float model's inputs over all samples, joined along the first axis.
+    """Return the outputs of a model with the float model's inputs over all samples, joined as `joined` says.
 
     Args:
         model: gives the inputs.
@@ -92,6 +131,17 @@ def run_batches(model: FloatModel, proto: bytes, data: Calibration, *, literal: 
         literal: execute each node for itself, so that quantisers stay what they are.
     """
     session = open_float(proto, literal=literal)
-    names = [value.name for value in session.get_outputs()]
+    names = session.outputs
     runs = [session.run(names, feeds) for feeds in data.batches(model)]
-    return {name: np.concatenate([np.atleast_1d(run[at]) for run in runs]) for at, name in enumerate(names)}
+    return {name: joined([run[at] for run in runs]) for at, name in enumerate(names)}
+
+
+def joined(parts: Sequence[Array]) -> Array:
+    """Return the outputs of batches in one array: along the first axis, or flat where the batch is not the first one.
+
+    Args:
+        parts: one array per batch.
+    """
+    if len({part.shape[1:] for part in parts}) == 1 and parts[0].ndim:
+        return np.concatenate(parts)
+    return np.concatenate([part.reshape(-1) for part in parts])

@@ -19,6 +19,7 @@ from accelsim.quantise.progress import Steps
 from accelsim.quantise.ranges import Range, Ranges, choose_ranges
 from accelsim.quantise.refine import refined_ranges
 from accelsim.quantise.scheme import Scheme, parse_scheme
+from accelsim.quantise.sharing import separated
 from accelsim.quantise.source import FloatModel, read_float_model
 from accelsim.quantise.weights import Weights, quantise_weights
 
@@ -107,17 +108,31 @@ def quantize(
     if scheme.needs_labels and data.labels is None:
         raise UsageError("ranges by cross-entropy need the class of each sample: give labels")
     kept = _kept_layers(model, scheme)
+    model = separated(model, scheme)
+    remarks: list[str] = []
     if scheme.equalise:
-        model = equalised(model)
+        model, pairs = equalised(model)
+        remarks += [] if pairs else ["no two convolutions follow each other in a way that can be equalised"]
     ranges = choose_ranges(model, data, scheme, progress)
     weights = quantise_weights(model, scheme, kept)
     if scheme.needs_labels:
         ranges = refined_ranges(model, data, scheme, ranges, weights, progress)
     biases = corrected_biases(model, data, weights, progress) if scheme.bias_correction else {}
+    remarks += _uncorrected(weights, biases) if scheme.bias_correction else []
     emission = emit(model, scheme, ranges, weights, biases)
-    remarks = (*data.warnings, *emission.remarks, *_remarks(emission, ranges), *_wide_sums(scheme))
+    said = (*data.warnings, *remarks, *emission.remarks, *_remarks(emission, ranges), *_wide_sums(scheme))
     content = emission.proto.SerializeToString(deterministic=True)
-    return Quantised(model, scheme, data, content, ranges, emission, remarks)
+    return Quantised(model, scheme, data, content, ranges, emission, said)
+
+
+def _uncorrected(weights: Weights, biases: Mapping[str, Array]) -> list[str]:
+    """Say which layers bias correction could not correct."""
+    left = [name for name in weights if name not in biases]
+    if not left:
+        return []
+    shown = ", ".join(f"'{printable(name, 50)}'" for name in left[:4])
+    more = f" and {len(left) - 4} more" if len(left) > 4 else ""
+    return [f"{len(left)} layer(s) have no constant bias that could be corrected: {shown}{more}"]
 
 
 def _opset(model: FloatModel) -> int:

@@ -27,7 +27,8 @@ from accelsim.quantise.widths import ActivationSpecs, activation_specs
 
 Floats = NDArray[np.float32]
 
-_BINS = 2048  # of the histograms in which the least squared error is sought
+_BINS = 2048  # of the histograms in which the least squared error, or the least divergence, is sought
+_ENTROPY_LEVELS = 128  # to which a histogram is reduced to see what quantising loses, as TensorRT does
 _FROM_ORT = {"min-max": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
 
 
@@ -135,6 +136,8 @@ def _from_onnxruntime(
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
     options: dict[str, Any] = {"symmetric": scheme.activation_mapping == "symmetric"}
+    if scheme.activation_range == "entropy":  # by default there are as many bins as codes, and nothing to choose from
+        options |= {"num_bins": _BINS, "num_quantized_bins": _ENTROPY_LEVELS}
     if scheme.activation_range == "percentile":
         options["percentile"] = scheme.percentile
     batches = list(data.batches(model, 1))  # the calibrators want batches of one shape

@@ -75,7 +75,7 @@ def refined_ranges(
 
     def loss() -> float:
         extra = {name: value for pair in parameters.values() for name, value in pair.items()}
-        logits = np.concatenate([session.run(None, feeds | extra)[0] for feeds in few.batches(model)])
+        logits = np.concatenate([session.run(session.outputs, feeds | extra)[0] for feeds in few.batches(model)])
         return cross_entropy(*_classes(logits, few), probabilities=softmax)
 
     best = loss()

@@ -31,6 +31,7 @@ from accelsim.graph.qonnx import is_qonnx
 from accelsim.graph.structure_checks import check_dataflow, check_text, rename_duplicate_nodes
 from accelsim.graph.tensor_checks import check_tensor
 from accelsim.host import open_session
+from accelsim.quantise.tidy import free_names, split_odd_biases
 from accelsim.tensors import TensorType
 
 Floats = NDArray[np.float32]
@@ -272,6 +273,8 @@ def _tidied(proto: ModelProto, name: str) -> ModelProto:
     _name_nodes(tidy.graph)
     _fold_factors(tidy.graph)
     _transpose_weights(tidy.graph)
+    split_odd_biases(tidy.graph)
+    free_names(tidy.graph, name)
     del tidy.graph.value_info[:]
     try:
         return onnx.shape_inference.infer_shapes(tidy, data_prop=True)
@@ -284,7 +287,7 @@ def _tidied(proto: ModelProto, name: str) -> ModelProto:
 def _name_nodes(graph: GraphProto) -> None:
     """Name every node, after its operator and output where the file does not."""
     for node in graph.node:
-        node.name = node.name or f"{node.op_type}_{node.output[0]}"
+        node.name = node.name or f"{node.op_type}_{next(filter(None, node.output), '')}"
     rename_duplicate_nodes(graph)
 
 

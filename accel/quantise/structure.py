@@ -65,7 +65,15 @@ def insert_quantisers(
     finally:
         logger.setLevel(level)
     adjusted = quantiser.tensors_range
-    return proto, {n: (float(adjusted[n].range_value[0]), float(adjusted[n].range_value[1])) for n in data}
+    # In front of a Relu it takes the range behind, even where the values are an output of the network.
+    own = {name for name in model.outputs if name in ranges}
+    used = {n: (float(adjusted[n].range_value[0]), float(adjusted[n].range_value[1])) for n in data}
+    return proto, used | {name: (ranges[name].low, ranges[name].high) for name in own & _clamped(model)}
+
+
+def _clamped(model: FloatModel) -> set[str]:
+    """Return the tensors that a Relu or Clip reads."""
+    return {node.input[0] for node in model.proto.graph.node if node.op_type in ("Relu", "Clip")}
 
 
 def _clamps_are_needed(model: FloatModel, ranges: Ranges) -> bool:

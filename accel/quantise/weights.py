@@ -16,6 +16,8 @@ from accelsim.quantise.source import FloatLayer, FloatModel
 
 Floats = NDArray[np.float32]
 
+_MATRIX_RANK = 2
+
 
 @dataclass(frozen=True, eq=False)
 class QuantisedWeights:
@@ -59,7 +61,7 @@ def quantise_weights(
         UsageError: the block size does not divide a layer's input channels.
     """
     layers = [layer for layer in model.layers if layer.name not in kept]
-    _check_blocks(model, layers, scheme.block)
+    _check_blocks(model, [layer for layer in layers if not _stacked(model, layer)], scheme.block)
     done: dict[str, QuantisedWeights] = {}
     for layer in layers:
         if layer.weight not in {weights.layer.weight for weights in done.values()}:
@@ -88,7 +90,8 @@ def _check_blocks(model: FloatModel, layers: list[FloatLayer], block: int) -> No
 def quantise_layer(layer: FloatLayer, values: Floats, scheme: Scheme) -> QuantisedWeights:
     """Quantise the weights of one layer.
 
-    A layer with fewer input channels than a block has one scale per output channel; one with more has a scale for every
+    A stack of matrices has one scale, the only kind that onnxruntime's integer products of stacks take. A layer with
+    fewer input channels than a block has one scale per output channel; one with more has a scale for every
     block along the input channels at every place.
 
     Args:
@@ -97,8 +100,9 @@ def quantise_layer(layer: FloatLayer, values: Floats, scheme: Scheme) -> Quantis
         scheme: how.
     """
     spec = weight_spec(scheme, layer.name)
+    whole = scheme.granularity == "tensor" or is_stack(layer, values.ndim)
     block = scheme.block if scheme.block and values.shape[layer.depth_axis] > scheme.block else 0
-    if scheme.granularity == "tensor":
+    if whole:
         low, high = _range(values.reshape(1, -1), spec, scheme)
         scales, zero_points = fit(low, high, spec)
         grid = Grid(spec, scales.reshape(()), zero_points.reshape(()))
@@ -110,6 +114,16 @@ def quantise_layer(layer: FloatLayer, values: Floats, scheme: Scheme) -> Quantis
         scales, zero_points = _fit_groups(values, layer.depth_axis, block, spec, scheme)
         grid = Grid(spec, scales, zero_points, layer.depth_axis, block)
     return QuantisedWeights(layer, values, grid, quantise(values, grid))
+
+
+def is_stack(layer: FloatLayer, rank: int) -> bool:
+    """Tell whether the weights of a layer are several matrices, one per place in the batch."""
+    return layer.kind == "MatMul" and rank > _MATRIX_RANK
+
+
+def _stacked(model: FloatModel, layer: FloatLayer) -> bool:
+    """Tell the same of a layer of a model."""
+    return is_stack(layer, model.constant(layer.weight).ndim)
 
 
 def _fit_groups(values: Floats, axis: int, block: int, spec: CodeSpec, scheme: Scheme) -> tuple[Floats, Codes]:

@@ -91,6 +91,24 @@ def test_ranges_of_the_digits(method: str) -> None:
         assert found.high >= 0.2 * found.largest
 
 
+@pytest.mark.parametrize("tails", ["laplace", "outliers"])
+def test_least_divergence_cuts_long_tails(tails: str) -> None:
+    """Entropy gives another range than the extremes where few values are large, as percentiles do."""
+    x = noise(64)["x"].astype(np.float32).copy()
+    if tails == "laplace":
+        x = np.random.default_rng(3).laplace(0, 1, x.shape).astype(np.float32)
+    else:
+        x.reshape(-1)[::5000] = 60
+    model = read_float_model(two_convolutions())
+    data = load_calibration({"x": x}, model)
+    widths = {}
+    for method in ("min-max", "entropy"):
+        found = choose_ranges(model, data, parse_scheme(f"int8-affine+activation_range={method}"))["x"]
+        widths[method] = found.high - found.low
+    bulk = float(np.percentile(np.abs(x), 99))
+    assert bulk < widths["entropy"] < 0.9 * widths["min-max"]
+
+
 def test_min_max_is_what_onnxruntimes_calibrator_finds(tmp_path: Path) -> None:
     """The extremes are those of onnxruntime's MinMax calibrator."""
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
