@@ -154,7 +154,7 @@ def _propagated(
         for tensor, name in pairs.items():
             exact = expected[tensor].astype(np.float64)
             signal[tensor] += float((exact**2).sum())
-            noise[tensor] += float(((got[name] - exact) ** 2).sum())
+            noise[tensor] += float(((got[name].astype(np.float64) - exact) ** 2).sum())
     found = {tensor: sqnr_db(signal[tensor], noise[tensor]) for tensor in pairs}
     whole = sqnr_db(sum(signal[name] for name in outputs), sum(noise[name] for name in outputs))
     return found, whole
