@@ -356,7 +356,7 @@ def test_external_data_is_read_on_request(tmp_path: Path, calibrated: Path) -> N
     proto = ModelProto.FromString(two_convolutions())
     path = tmp_path / "m.onnx"
     onnx.save_model(proto, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
-    assert_refused(_quantize(tmp_path, path, "--calib", calibrated), 5, "keeps its data in another file")
+    assert_refused(_quantize(tmp_path, path, "--calib", calibrated), 5, "in another file", "read with --external-data")
     assert _quantize(tmp_path, path, "--calib", calibrated, "--external-data", "-q").code == 0
     plain = quantize(two_convolutions(), "int8-per-channel", noise())
     run = lambda data: accelsim.run(accelsim.load(data), None, {"x": noise()["x"][:1]}).outputs["y"]  # noqa: E731
