@@ -62,10 +62,10 @@ def quantize(
     from accelsim.progress import layer_progress
     from accelsim.quantise.pipeline import quantize as quantise
     from accelsim.quantise.report import report_on
-    from accelsim.quantise.scheme import changed, parse_scheme
+    from accelsim.quantise.scheme import parse_scheme
     from accelsim.quantise.source import read_float_model
 
-    chosen = changed(parse_scheme(scheme), [*(option or ()), *(f"keep_float={name}" for name in keep_float or ())])
+    chosen = parse_scheme(scheme, [*(option or ()), *(f"keep_float={name}" for name in keep_float or ())])
     _check_report(report)
     loaded = read_float_model(model, None, chosen.opset, external_data=external_data)
     samples = load_samples(calib, labels, loaded, seed, pixel_scale)
