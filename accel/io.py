@@ -95,16 +95,18 @@ def written_atomically(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def check_target(path: Path, option: str = "-o") -> None:
+def check_target(path: str | Path, option: str = "-o", read: Mapping[str, str | Path | None] | None = None) -> None:
     """Refuse a file that cannot be created, before any work is done.
 
     Args:
         path: the file.
         option: which option named it.
+        read: files that must not be replaced, by what they are called; None stands for one that is not given.
 
     Raises:
         UsageError: names the file and the reason.
     """
+    path, shown = Path(path), printable(str(path) or "(empty name)")
     folder = path.parent
     try:
         if "\0" in str(path):
@@ -115,11 +117,16 @@ def check_target(path: Path, option: str = "-o") -> None:
             missing = NotADirectoryError if folder.exists() else FileNotFoundError
             code = errno.ENOTDIR if folder.exists() else errno.ENOENT
             raise missing(code, os.strerror(code))
+        if path.exists() and not path.is_file():
+            raise ValueError("not a regular file")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        for name, other in (read or {}).items():
+            if other is not None and os.path.realpath(path) == os.path.realpath(other):
+                raise ValueError(f"it is also {name}")
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise UsageError(f"cannot write {printable(str(path))}: {reason}: choose another file with {option}") from None
+        raise UsageError(f"cannot write {shown}: {reason}: choose another file with {option}") from None
 
 
 def write_through(path: Path, data: bytes) -> None:

@@ -21,6 +21,7 @@ from accelsim.errors import (
     reason_of,
 )
 from accelsim.graph.constraints import node_label
+from accelsim.graph.element_types import INPUT_TYPES, element_name
 from accelsim.graph.limits import Limits
 from accelsim.graph.structure_checks import rename_duplicate_nodes
 from accelsim.host import open_session
@@ -248,6 +249,11 @@ def _inputs(proto: ModelProto) -> dict[str, TensorType]:
             raise UnsupportedModelError(
                 f"input '{printable(value.name)}' has no dimensions, so calibration samples cannot be told apart: "
                 f"export the model with a batch dimension"
+            )
+        if tensor.elem_type not in INPUT_TYPES:
+            raise UnsupportedModelError(
+                f"input '{printable(value.name)}' is {element_name(tensor.elem_type)}, which samples cannot hold: "
+                f"export the model with an input of numbers"
             )
         types[value.name] = TensorType.of(helper.tensor_dtype_to_np_dtype(tensor.elem_type), shape)
     return types
