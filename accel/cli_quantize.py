@@ -176,8 +176,8 @@ def _print(found: QuantisationReport, quantised: Quantised, output: str, *, json
     from accelsim.reports.terminal import make_console
 
     console = make_console()
-    print_errors(console, found.errors, found.sensitivity)
-    print_comparison(console, found.comparison)
+    print_errors(console, found)
+    print_comparison(console, found)
     for remark in found.remarks:
         if remark not in quantised.data.warnings:
             console.print(printable(remark, 700))

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from accelsim.errors import printable
-from accelsim.quantisation_result import ErrorAnalysis, Sensitivity, ThreeWay
+from accelsim.quantisation_result import QuantisationReport
 from accelsim.quantise.cost import SchemeCost, SchemeTable, short_layer
 from accelsim.reports.ratios import decibels, share
 
@@ -64,15 +64,14 @@ def _folded(name: str, width: int) -> str:
     return "\n".join(lines)
 
 
-def print_errors(console: Console, errors: ErrorAnalysis, ranking: tuple[Sensitivity, ...]) -> None:
+def print_errors(console: Console, report: QuantisationReport) -> None:
     """Print the errors by layer, the most sensitive layers first.
 
     Args:
         console: where to.
-        errors: of the quantised model.
-        ranking: of its layers.
+        report: of the quantised model.
     """
-    layers = {layer.layer: layer for layer in errors.layers}
+    layers, ranking = {layer.layer: layer for layer in report.errors.layers}, report.sensitivity
     rows = []
     for row in ranking[:_MOST_LAYERS]:
         layer = layers[row.layer]
@@ -82,23 +81,26 @@ def print_errors(console: Console, errors: ErrorAnalysis, ranking: tuple[Sensiti
     if len(ranking) > _MOST_LAYERS:
         console.print(f"and {len(ranking) - _MOST_LAYERS} less sensitive layers")
     console.print(
-        "SQNR of the weights, of the layer's output in the quantised network, and of the model's outputs "
-        "when this layer alone is quantised; most sensitive first."
+        f"SQNR of the weights, of the layer's output in the quantised network (on the {report.samples:,} calibration "
+        f"samples), and of the model's outputs when this layer alone is quantised (on the first {report.ranked_on:,} "
+        f"of them); most sensitive first."
     )
 
 
-def print_comparison(console: Console, found: ThreeWay) -> None:
+def print_comparison(console: Console, report: QuantisationReport) -> None:
     """Print the three executions.
 
     Args:
         console: where to.
-        found: the comparison.
+        report: with the comparison.
     """
+    found = report.comparison
     rows = [
         (printable(one.name, 40), decibels(one.sqnr_db), share(one.accuracy), share(one.agreement))
         for one in (found.original, found.literal, found.machine)
     ]
     console.print(_table(console, ("execution", "SQNR", "accuracy", "as float"), rows))
+    console.print(f"measured on {report.measured_samples} ({printable(report.measured_on, 60)})")
     for distance in found.distances:
         far = f"{distance.max_abs:.3g}" if distance.max_lsb is None else f"{distance.max_lsb:g} LSB"
         console.print(

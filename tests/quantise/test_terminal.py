@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from accelsim.quantisation_result import ErrorAnalysis, Execution, LayerError, Sensitivity, ThreeWay
+from accelsim.quantisation_result import ErrorAnalysis, Execution, LayerError, QuantisationReport, Sensitivity, ThreeWay
 from accelsim.quantise.cost import SchemeCost, SchemeTable
 from accelsim.quantise.terminal import print_comparison, print_errors, print_schemes
 
@@ -80,10 +80,16 @@ def test_layers_are_whole(width: int) -> None:
     name = "backbone_stage_4_block_17/depthwise_conv"
     errors = ErrorAnalysis((), (), (LayerError(name, "Conv", 8, -12.25, "y", 101.55),), 30.0)
     console = _console(width)
-    print_errors(console, errors, (Sensitivity(name, "Conv", 44.75),))
     machine = Execution("fake quantisation", 33.45, 0.5, 0.25)
-    print_comparison(console, ThreeWay(9, Execution("float", None, 0.5, 1.0), machine, machine, ()))
+    compared = ThreeWay(9, Execution("float", None, 0.5, 1.0), machine, machine, ())
+    ranking = (Sensitivity(name, "Conv", 44.75),)
+    report = QuantisationReport("m", "", "", {}, "c.npz", 64, "t.npz", 32, 4, 1, 8.0, (), errors, ranking, compared)
+    print_errors(console, report)
+    print_comparison(console, report)
     text = "\n".join(_printed(console))
     assert all(figure in text for figure in ("-12.2 dB", "101.5 dB", "44.8 dB", "33.5 dB", "25.0%"))
     assert name in "".join(match[1] for line in text.splitlines() if (match := re.match(r" ([\w/]+)", line)))
     assert "…" not in text
+    flat = " ".join(text.split())
+    for words in ("on the 64 calibration samples", "on the first 32 of them", "measured on the 9 test samples (t.npz)"):
+        assert words in flat
