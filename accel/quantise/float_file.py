@@ -169,15 +169,16 @@ def _with_shapes(proto: ModelProto) -> ModelProto:
     return copy
 
 
-def standalone(data: bytes, folder: Path | None) -> bytes:
+def standalone(data: bytes, folder: Path | None, limits: Limits) -> bytes:
     """Return the file with its external data inside.
 
     Args:
         data: the file.
         folder: where external data may be read from, or None.
+        limits: budgets.
     """
     proto = ModelProto.FromString(data)
     if folder is None or not any(t.data_location == TensorProto.EXTERNAL for t in proto.graph.initializer):
         return data
-    embed_external_data(proto, folder, Limits())
+    embed_external_data(proto, folder, limits)
     return bytes(proto.SerializeToString())

@@ -121,7 +121,9 @@ def read_float_model(
     layers = tuple(_layers(proto.graph))
     if not layers:
         raise UnsupportedModelError(_nothing_to_quantise(proto.graph, name))
-    return FloatModel(name, hashlib.sha256(data).hexdigest(), standalone(data, folder), proto, _inputs(proto), layers)
+    return FloatModel(
+        name, hashlib.sha256(data).hexdigest(), standalone(data, folder, limits), proto, _inputs(proto), layers
+    )
 
 
 def _converted(proto: ModelProto, name: str, opset: int) -> ModelProto:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import accelsim
-from accelsim.errors import AccelSimError, UnsupportedModelError, UsageError
+from accelsim.errors import AccelSimError, ResourceLimitError, UnsupportedModelError, UsageError
+from accelsim.graph.limits import Limits
 from accelsim.quantise.pipeline import quantize
 from accelsim.quantise.source import read_float_model
 from tests.qonnx_models import DOMAIN
@@ -95,6 +99,16 @@ def test_what_the_converter_asserts_is_not_shown() -> None:
     assert "uses operator set 6" in said
     assert "export it with operator set 13 or later" in said
     assert "ssert" not in said
+
+
+def test_external_data_beyond_the_limit(tmp_path: Path) -> None:
+    """The sentence names the limit that Python can raise; raising it is enough, lowering it is too much."""
+    path = tmp_path / "m.onnx"
+    proto = ModelProto.FromString(two_convolutions())
+    onnx.save_model(proto, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    with pytest.raises(ResourceLimitError, match=r"or raise Limits\.file_bytes from Python"):
+        read_float_model(path, Limits(file_bytes=2000), external_data=True)
+    assert len(read_float_model(path, Limits(file_bytes=3000), external_data=True).layers) == 2
 
 
 def test_models_of_our_own() -> None:
