@@ -106,9 +106,11 @@ def check_target(path: str | Path, option: str = "-o", read: Mapping[str, str | 
     Raises:
         UsageError: names the file and the reason.
     """
-    path, shown = Path(path), printable(str(path) or "(empty name)")
-    folder = path.parent
+    named, path = bool(str(path)), Path(path)
+    shown, folder = printable(str(path)) if named else "(empty name)", path.parent
     try:
+        if not named:
+            raise ValueError("a file needs a name")
         if "\0" in str(path):
             raise ValueError("its name has a null character")
         if not path.name or path.is_dir():
@@ -122,7 +124,7 @@ def check_target(path: str | Path, option: str = "-o", read: Mapping[str, str | 
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         for name, other in (read or {}).items():
-            if other is not None and os.path.realpath(path) == os.path.realpath(other):
+            if other is not None and "\0" not in str(other) and os.path.realpath(path) == os.path.realpath(other):
                 raise ValueError(f"it is also {name}")
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)

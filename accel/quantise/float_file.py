@@ -70,7 +70,8 @@ def read_file(source: str | Path | bytes, limits: Limits) -> tuple[bytes, str, P
 
 def _own(source: str | Path) -> tuple[bytes, str, None]:
     """Build a model of our own in its float form; the quantised one is refused before it is built."""
-    from accelsim.models.store import FLOAT_SUFFIX, find
+    from accelsim.models.catalogue import FLOAT_SUFFIX
+    from accelsim.models.store import find
 
     name, shown = own_name(source), printable(str(source))
     _, in_float = find(name)

@@ -327,7 +327,7 @@ def test_an_unwritable_target(tmp_path: Path, small: Path) -> None:
         (tmp_path / "absent" / "q.onnx", "No such file or directory"),
         (tmp_path, "Is a directory"),
         (pipe, "not a regular file"),
-        ("", "cannot write (empty name)"),
+        ("", "cannot write (empty name): a file needs a name"),
     ):
         done = command("quantize", tmp_path / "absent.onnx", "-o", target, "-q")
         assert_refused(done, 2, "cannot write", reason, "choose another file with -o")
