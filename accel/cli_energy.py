@@ -64,12 +64,10 @@ def energy_options(
 
 def check_action_counts(file: str | None) -> None:
     """Refuse a file that cannot be written, before any work is done."""
-    from pathlib import Path
-
     from accelsim.io import check_target
 
     if file is not None:
-        check_target(Path(file), "--action-counts")
+        check_target(file, "--action-counts")
 
 
 def write_action_counts(result: Result, file: str) -> None:

@@ -45,10 +45,11 @@ def _write(name: str, output: str) -> None:
     """Build a model and write it; the target is looked at before anything is built."""
     from pathlib import Path
 
-    from accelsim.io import written_atomically
+    from accelsim.io import check_target, written_atomically
     from accelsim.models.store import find, model_bytes
 
     find(name)
+    check_target(output)
     with written_atomically(Path(output)) as file:
         file.write(model_bytes(name))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,14 +18,19 @@ if TYPE_CHECKING:
     from accelsim.quantise.scheme import Scheme
     from accelsim.quantise.source import FloatModel
 
-FloatPath = Annotated[str, typer.Argument(metavar="FLOAT.onnx", help="Float ONNX model.")]
+FloatPath = Annotated[str, typer.Argument(metavar="FLOAT.onnx", help="Float ONNX model, or models:NAME-float.")]
 Samples = Annotated[
     str | None,
     typer.Option("--calib", metavar="DATA", help=".npz by input name, or a folder of .npy or .png; else synthetic."),
 ]
-Labels = Annotated[str | None, typer.Option("--labels", metavar="FILE", help="Class of each sample: .npy or .npz.")]
+Labels = Annotated[
+    str | None, typer.Option("--labels", metavar="FILE", help="Class of each sample of --calib: .npy or .npz.")
+]
 TestSamples = Annotated[
     str | None, typer.Option("--test", metavar="DATA", help="Other samples to measure on, as for --calib.")
+]
+TestLabels = Annotated[
+    str | None, typer.Option("--test-labels", metavar="FILE", help="Class of each sample of --test: .npy or .npz.")
 ]
 PixelScale = Annotated[float, typer.Option("--pixel-scale", metavar="X", help="What pixels of images are divided by.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of synthetic samples.", min=0)]
@@ -49,6 +56,7 @@ def quantize(
         str | None, typer.Option("--report", metavar="FILE", help="Errors taken apart, as .html or .json.")
     ] = None,
     test: TestSamples = None,
+    test_labels: TestLabels = None,
     seed: Seed = 0,
     pixel_scale: PixelScale = 255.0,
     json_output: Json = False,
@@ -62,19 +70,25 @@ def quantize(
     from accelsim.progress import layer_progress
     from accelsim.quantise.pipeline import quantize as quantise
     from accelsim.quantise.report import report_on
-    from accelsim.quantise.scheme import changed, parse_scheme
+    from accelsim.quantise.scheme import parse_scheme
     from accelsim.quantise.source import read_float_model
 
-    chosen = changed(parse_scheme(scheme), [*(option or ()), *(f"keep_float={name}" for name in keep_float or ())])
-    _check_report(report)
+    chosen = parse_scheme(scheme, [*(option or ()), *(f"keep_float={name}" for name in keep_float or ())])
+    _check_targets(
+        output,
+        report,
+        {"the model": model, "--calib": calib, "--labels": labels, "--test": test, "--test-labels": test_labels},
+    )
+    check_test_labels(test, test_labels)
     loaded = read_float_model(model, None, chosen.opset, external_data=external_data)
     samples = load_samples(calib, labels, loaded, seed, pixel_scale)
-    measured = None if test is None else load_samples(test, None, loaded, seed, pixel_scale)
+    measured = None if test is None else load_samples(test, test_labels, loaded, seed, pixel_scale)
     with layer_progress(loaded.name, quiet=quiet, describe=True) as progress:
         quantised = quantise(loaded, chosen, samples, seed=seed, progress=progress)
         quantised.save(Path(output))
         wanted = report is not None or json_output or not quiet
-        found = report_on(quantised, measured, None, progress) if wanted else None
+        with _saying_what_is_there(output):
+            found = report_on(quantised, measured, None, progress) if wanted else None
     if report is not None and found is not None:
         _write_report(found, Path(report))
     for warning in samples.warnings:
@@ -90,10 +104,32 @@ def load_samples(
     """Load samples and, from another file, their labels."""
     from dataclasses import replace
 
-    from accelsim.quantise.calibration import load_calibration, read_labels
+    from accelsim.quantise.calibration import class_count, load_calibration, read_labels
 
     samples = load_calibration(source, model, seed=seed, pixel_scale=pixel_scale)
-    return samples if labels is None else replace(samples, labels=read_labels(labels, samples.samples))
+    if labels is None:
+        return samples
+    return replace(samples, labels=read_labels(labels, samples.samples, class_count(model)))
+
+
+def check_test_labels(test: str | None, labels: str | None) -> None:
+    """Refuse labels of test samples that are not given."""
+    from accelsim.errors import UsageError
+
+    if labels is not None and test is None:
+        raise UsageError("--test-labels holds the classes of --test, which is not given: give it, or use --labels")
+
+
+@contextmanager
+def _saying_what_is_there(output: str) -> Iterator[None]:
+    """Say on an interrupt that the model is complete, though nothing is said about it yet."""
+    from accelsim.errors import printable
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write(f"accel-sim: {printable(output)} is written and complete, its report is not\n")
+        raise
 
 
 def warn(sentence: str) -> None:
@@ -103,12 +139,16 @@ def warn(sentence: str) -> None:
     sys.stderr.write(f"accel-sim: warning: {printable(sentence, 1000)}\n")
 
 
-def _check_report(report: str | None) -> None:
-    """Refuse a report of an unknown kind before any work is done."""
+def _check_targets(output: str, report: str | None, read: dict[str, str | None]) -> None:
+    """Refuse files that cannot be written, or that are read, before any work is done."""
     from accelsim.errors import UsageError, printable
+    from accelsim.io import check_target
 
     if report is not None and not report.endswith((".html", ".json")):
         raise UsageError(f"a report is .html or .json, not '{printable(report)}': choose one of the two")
+    check_target(output, "-o", read)
+    if report is not None:
+        check_target(report, "--report", {**read, "the model to write": output})
 
 
 def _write_report(found: QuantisationReport, path: object) -> None:
@@ -136,8 +176,8 @@ def _print(found: QuantisationReport, quantised: Quantised, output: str, *, json
     from accelsim.reports.terminal import make_console
 
     console = make_console()
-    print_errors(console, found.errors, found.sensitivity)
-    print_comparison(console, found.comparison)
+    print_errors(console, found)
+    print_comparison(console, found)
     for remark in found.remarks:
         if remark not in quantised.data.warnings:
             console.print(printable(remark, 700))

@@ -117,7 +117,7 @@ def _target(name: str, suffixes: tuple[str, ...] = ()) -> Path:
     path = Path(name)
     if suffixes and path.suffix.lower() not in suffixes:
         raise UsageError(f"cannot tell from {printable(name)} what to draw: its name must end in {', '.join(suffixes)}")
-    check_target(path)
+    check_target(name)
     return path
 
 

@@ -19,7 +19,19 @@ from accelsim.cli_options import (
     machine_from,
     printing,
 )
-from accelsim.cli_quantize import FloatPath, Labels, PixelScale, Samples, Seed, Silent, TestSamples, load_samples, warn
+from accelsim.cli_quantize import (
+    FloatPath,
+    Labels,
+    PixelScale,
+    Samples,
+    Seed,
+    Silent,
+    TestLabels,
+    TestSamples,
+    check_test_labels,
+    load_samples,
+    warn,
+)
 
 _DEFAULT = "int8-symmetric,int8-affine,int8-affine-weights,int8-per-channel,w4a8,w4a16,fp16,fp32"
 
@@ -32,6 +44,7 @@ def schemes(
     calib: Samples = None,
     labels: Labels = None,
     test: TestSamples = None,
+    test_labels: TestLabels = None,
     array: ArrayShape = None,
     dataflow: Dataflow = None,
     acc_bits: AccBits = None,
@@ -53,11 +66,11 @@ def schemes(
     chosen = [parse_scheme(name) for name in names.split(",") if name.strip()]
     if not chosen:
         raise UsageError("no scheme is given: name some with --schemes, for example int8-affine,w4a8")
+    check_test_labels(test, test_labels)
     machine = machine_from(array, dataflow, acc_bits, None, arch, settings)
     loaded = read_for(chosen, model, external_data=external_data)
-    # Labels go with the samples that are measured on.
-    samples = load_samples(calib, labels if test is None else None, loaded, seed, pixel_scale)
-    measured = None if test is None else load_samples(test, labels, loaded, seed, pixel_scale)
+    samples = load_samples(calib, labels, loaded, seed, pixel_scale)
+    measured = None if test is None else load_samples(test, test_labels, loaded, seed, pixel_scale)
     with layer_progress(loaded.name, quiet=quiet, describe=True) as progress:
         table = compare_schemes(loaded, chosen, samples, measured, machine, progress)
     for warning in samples.warnings:

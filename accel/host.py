@@ -27,6 +27,7 @@ def open_session(
     optimise: str = "none",
     entries: tuple[tuple[str, str], ...] = (),
     save: str = "",
+    without: tuple[str, ...] = (),
 ) -> Any:
     """Open an onnxruntime CPU session with one thread on model bytes (never on a path).
 
@@ -36,6 +37,7 @@ def open_session(
         optimise: "none", "basic", "extended" or "all".
         entries: session configuration entries.
         save: where to write the optimised model, or "".
+        without: names of onnxruntime's optimisers that are left out.
     """
     import onnxruntime
 
@@ -62,7 +64,9 @@ def open_session(
         options.add_session_config_entry(key, value)
     if save:
         options.optimized_model_filepath = save
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(without)
+    )
 
 
 def run_session(

@@ -26,8 +26,12 @@ _UNREADABLE = (
 )  # fmt: skip
 
 
-def read_npz(path: str | Path) -> dict[str, Array]:
+def read_npz(path: str | Path, what: str = "inputs") -> dict[str, Array]:
     """Read all arrays of an .npz file (never pickled objects).
+
+    Args:
+        path: the file.
+        what: it holds, for messages.
 
     Raises:
         UsageError: the file is missing or no .npz archive.
@@ -39,11 +43,11 @@ def read_npz(path: str | Path) -> dict[str, Array]:
             if file.read(6) == b"\x93NUMPY":
                 raise UsageError(f"{shown} is a single array: save it with numpy.savez(file, input_name=array)")
             if not zipfile.is_zipfile(file):
-                raise UsageError(f"{shown} is not an .npz archive: save the inputs with numpy.savez(file, name=array)")
+                raise UsageError(f"{shown} is not an .npz archive: save the {what} with numpy.savez(file, name=array)")
             file.seek(0)
             return _read_archive(file, shown)
     except OSError as error:
-        raise UsageError(f"cannot read the inputs {shown}: {error.strerror or error}: give an .npz file") from None
+        raise UsageError(f"cannot read the {what} {shown}: {error.strerror or error}: give an .npz file") from None
     except MemoryError:
         raise ResourceLimitError(f"{shown} does not fit into memory: use a smaller batch") from None
     except _UNREADABLE as error:

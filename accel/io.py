@@ -95,18 +95,22 @@ def written_atomically(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def check_target(path: Path, option: str = "-o") -> None:
+def check_target(path: str | Path, option: str = "-o", read: Mapping[str, str | Path | None] | None = None) -> None:
     """Refuse a file that cannot be created, before any work is done.
 
     Args:
         path: the file.
         option: which option named it.
+        read: files that must not be replaced, by what they are called; None stands for one that is not given.
 
     Raises:
         UsageError: names the file and the reason.
     """
-    folder = path.parent
+    named, path = bool(str(path)), Path(path)
+    shown, folder = printable(str(path)) if named else "(empty name)", path.parent
     try:
+        if not named:
+            raise ValueError("a file needs a name")
         if "\0" in str(path):
             raise ValueError("its name has a null character")
         if not path.name or path.is_dir():
@@ -115,11 +119,16 @@ def check_target(path: Path, option: str = "-o") -> None:
             missing = NotADirectoryError if folder.exists() else FileNotFoundError
             code = errno.ENOTDIR if folder.exists() else errno.ENOENT
             raise missing(code, os.strerror(code))
+        if path.exists() and not path.is_file():
+            raise ValueError("not a regular file")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        for name, other in (read or {}).items():
+            if other is not None and "\0" not in str(other) and os.path.realpath(path) == os.path.realpath(other):
+                raise ValueError(f"it is also {name}")
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise UsageError(f"cannot write {printable(str(path))}: {reason}: choose another file with {option}") from None
+        raise UsageError(f"cannot write {shown}: {reason}: choose another file with {option}") from None
 
 
 def write_through(path: Path, data: bytes) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 SCHEMA_VERSION = 1
 KIND = "quantisation"
 _PLAIN = (
-    "model", "sha256", "quantised_sha256", "calibration", "samples", "float_bytes", "quantised_bytes", "effective_bits",
+    "model", "sha256", "quantised_sha256", "calibration", "samples", "measured_on", "ranked_on",
+    "float_bytes", "quantised_bytes", "effective_bits",
 )  # fmt: skip
 
 
@@ -175,8 +176,10 @@ class QuantisationReport:
     """A quantised model taken apart.
 
     model, sha256: of the float file; quantised_sha256: of the file that came out; scheme: its fields by name, "name"
-    among them; calibration: where the samples come from; float_bytes, quantised_bytes: of all constants;
-    effective_bits: per weight; errors, sensitivity, comparison: see there.
+    among them; calibration, samples: where the samples come from that ranges and errors are told from, and how many;
+    measured_on: where those of `comparison` come from; ranked_on: how many of the first calibration samples
+    `sensitivity` is told from; float_bytes, quantised_bytes: of all constants; effective_bits: per weight;
+    errors, sensitivity, comparison: see there.
     """
 
     model: str
@@ -185,6 +188,8 @@ class QuantisationReport:
     scheme: Mapping[str, Any]
     calibration: str
     samples: int
+    measured_on: str
+    ranked_on: int
     float_bytes: int
     quantised_bytes: int
     effective_bits: float
@@ -192,6 +197,12 @@ class QuantisationReport:
     errors: ErrorAnalysis
     sensitivity: tuple[Sensitivity, ...]
     comparison: ThreeWay
+
+    @property
+    def measured_samples(self) -> str:
+        """What the executions are measured on, in words."""
+        same = (self.measured_on, self.comparison.samples) == (self.calibration, self.samples)
+        return f"the {self.comparison.samples:,} {'calibration' if same else 'test'} samples"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data."""

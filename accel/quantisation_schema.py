@@ -126,6 +126,8 @@ class QuantisationPart(Part):
     scheme: dict[Text, Any]
     calibration: Text
     samples: Count
+    measured_on: Text
+    ranked_on: Count
     float_bytes: Count
     quantised_bytes: Count
     effective_bits: Amount

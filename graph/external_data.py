@@ -35,7 +35,8 @@ def embed_external_data(proto: ModelProto, folder: Path, limits: Limits) -> None
         budget -= size_bytes(tensor)
         if budget < 0:
             raise ResourceLimitError(
-                f"the external data of the model exceeds {limits.file_bytes:,} bytes: raise the limit"
+                f"the external data of the model exceeds {limits.file_bytes:,} bytes: use a smaller model, or raise "
+                f"Limits.file_bytes from Python"
             )
         fields = {entry.key: entry.value for entry in tensor.external_data}
         data = _read(folder, fields, size_bytes(tensor), printable(tensor.name))

@@ -21,12 +21,14 @@ _GRIDS = (
     "(of the coarsest grid where a tensor has several). What lies outside of the band is clipped."
 )
 _ALONE = (
-    "Signal to quantisation noise of the weights, of the layer's output in the quantised network, and of the network's "
-    "outputs when this layer alone is quantised: the least of these names the layer to keep in float or to widen."
+    "Signal to quantisation noise of the weights, of the layer's output in the quantised network (on the {:,} "
+    "calibration samples), and of the network's outputs when this layer alone is quantised (on the first {:,} of "
+    "them): the least of these names the layer to keep in float or to widen."
 )
 _TENSORS = (
     "Squared errors are those of rounding (values that have a code near) and of clipping (values outside of the grid), "
-    "nothing else. Outliers are more than six standard deviations from the mean."
+    "nothing else. Outliers are more than six standard deviations from the mean. Activations are those of the {:,} "
+    "calibration samples."
 )
 
 
@@ -37,14 +39,14 @@ def quantisation_facts(report: QuantisationReport) -> list[Fact]:
         report: the model taken apart.
     """
     machine, original = report.comparison.machine, report.comparison.original
-    quality = [f"{decibels(machine.sqnr_db)} at the outputs"]
+    quality = [f"on {report.measured_samples}", f"{decibels(machine.sqnr_db)} at the outputs"]
     if machine.agreement is not None:
         quality.append(f"{share(machine.agreement)} of the samples get the float network's class")
     if machine.accuracy is None:
         value = share(machine.agreement) if machine.agreement is not None else decibels(machine.sqnr_db)
         accuracy = Fact("against float, on the machine", value, "; ".join(quality))
     else:
-        quality.insert(0, f"float {share(original.accuracy)}")
+        quality.insert(1, f"float {share(original.accuracy)}")
         accuracy = Fact("accuracy on the machine", share(machine.accuracy), "; ".join(quality))
     ratio = report.float_bytes / max(report.quantised_bytes, 1)
     return [
@@ -78,17 +80,21 @@ def quantisation_sections(report: QuantisationReport, number: int = 0) -> list[S
         Section(
             f"{key}executions",
             f"Float, fake quantisation, machine{name}",
-            f"Scheme {scheme}, {_origin(report)}; measured on {report.comparison.samples:,} samples. Fake quantisation "
-            "computes in float between quantisers, the machine adds integers and rounds once.",
+            f"Scheme {scheme}, {_origin(report)}; measured on {report.measured_samples} "
+            f"({printable(report.measured_on, 100)}). Fake quantisation computes in float between quantisers, the "
+            "machine adds integers and rounds once.",
             (*_executions(report), *([Figure("remarks", None, None, _remarks(report))] if report.remarks else [])),
         ),
         Section(
-            f"{key}layers", f"What each layer loses{name}", _ALONE, (Figure("", None, _layers(report), opened=True),)
+            f"{key}layers",
+            f"What each layer loses{name}",
+            _ALONE.format(report.samples, report.ranked_on),
+            (Figure("", None, _layers(report), opened=True),),
         ),
         Section(
             f"{key}tensors",
             f"Errors of each tensor{name}",
-            _TENSORS,
+            _TENSORS.format(report.samples),
             tuple(
                 Figure(kind, None, _tensors(kind, errors), opened=True)
                 for kind, errors in (("weights", report.errors.weights), ("activations", report.errors.activations))

@@ -109,7 +109,8 @@ def check_samples(arrays: Mapping[str, Array], model: FloatModel, origin: str) -
         origin: what messages call them.
 
     Raises:
-        UsageError: a name is missing or unknown; a shape, type or count is wrong; values are not finite, or all equal.
+        UsageError: a name is missing or unknown; a shape, type or count is wrong; values are not finite, all 0, or all
+            equal in every input; a label names no class.
     """
     wanted = model.inputs
     labels = arrays[LABELS] if LABELS in arrays and LABELS not in wanted else None
@@ -132,7 +133,41 @@ def check_samples(arrays: Mapping[str, Array], model: FloatModel, origin: str) -
         shown = ", ".join(f"'{printable(name)}' {count}" for name, count in counts.items())
         raise UsageError(f"{origin}: the inputs have different numbers of samples ({shown}): give equally many")
     count = next(iter(counts.values()))
-    return Calibration(checked, None if labels is None else check_labels(labels, count, origin), origin)
+    warnings = _constant_inputs(checked, origin)
+    if labels is None:
+        return Calibration(checked, None, origin, warnings)
+    return Calibration(checked, check_labels(labels, count, origin, class_count(model)), origin, warnings)
+
+
+def _constant_inputs(arrays: Mapping[str, Array], origin: str) -> tuple[str, ...]:
+    """Return a warning per input with one value everywhere, a mask perhaps; all 0, or nothing else, is no data."""
+    constant = {name: array for name, array in arrays.items() if array.min() == array.max()}
+    warnings = []
+    for name, array in constant.items():
+        if array.dtype.kind != "f":
+            continue
+        value, label = float(array.min()), f"{origin}: '{printable(name)}'"
+        if not value or len(constant) == len(arrays):
+            raise UsageError(
+                f"{label} has the value {value:g} everywhere, so no range can be told from it: give real samples"
+            )
+        warnings.append(
+            f"{label} has the value {value:g} everywhere, and its range is chosen for that: give samples in which it "
+            f"varies, unless it never does"
+        )
+    return tuple(warnings)
+
+
+def class_count(model: FloatModel) -> int | None:
+    """Return how many classes the first output tells apart, None where it is no vector of classes per sample.
+
+    Args:
+        model: the float model.
+    """
+    shape = model.proto.graph.output[0].type.tensor_type.shape
+    sizes = [dim.dim_value for dim in shape.dim][1:]
+    long = [size for size in sizes if size != 1]
+    return long[0] or None if len(long) == 1 else None
 
 
 def _checked(array: Array, name: str, model: FloatModel, origin: str) -> Array:
@@ -148,9 +183,13 @@ def _checked(array: Array, name: str, model: FloatModel, origin: str) -> Array:
         for any_size, size, wanted in zip(free[1:], array.shape[1:], kind.shape[1:], strict=True)
     )
     if not fits:
-        raise UsageError(
-            f"{label} is {'x'.join(map(str, array.shape)) or 'a scalar'}, the model wants {shown}, N samples"
-        )
+        has = "x".join(map(str, array.shape)) or "a scalar"
+        if not free[1:]:
+            raise UsageError(
+                f"{label} is {has}, but the input has one dimension, which has to count the samples: export the model "
+                f"with a batch dimension in front, or give one value per sample"
+            )
+        raise UsageError(f"{label} is {has}, the model wants {shown}, N samples")
     if array.dtype.newbyteorder("=") != kind.dtype:
         raise UsageError(
             f"{label} is {array.dtype.name}, the model wants {kind.dtype.name}: convert it with "
@@ -162,27 +201,22 @@ def _checked(array: Array, name: str, model: FloatModel, origin: str) -> Array:
         raise UsageError(
             f"{label} has {len(array)} samples, the model takes {kind.shape[0]} at a time: give a multiple of that"
         )
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all():
-            raise UsageError(f"{label} contains NaN or infinity: replace those values")
-        if array.min() == array.max():
-            raise UsageError(
-                f"{label} has the value {float(array.min()):g} everywhere, so no range can be told from it: give real "
-                f"samples"
-            )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UsageError(f"{label} contains NaN or infinity: replace those values")
     return np.ascontiguousarray(array, kind.dtype)
 
 
-def check_labels(labels: Array, samples: int, origin: str) -> NDArray[np.int64]:
+def check_labels(labels: Array, samples: int, origin: str, classes: int | None = None) -> NDArray[np.int64]:
     """Check the classes of samples.
 
     Args:
         labels: whole numbers, one per sample.
         samples: how many samples there are.
         origin: what messages call them.
+        classes: how many classes the model tells apart, None if that is not known.
 
     Raises:
-        UsageError: they are not whole numbers, negative, or not as many as samples.
+        UsageError: they are not whole numbers, negative, not as many as samples, or beyond the classes.
     """
     labels = labels.reshape(-1) if labels.ndim == 2 and 1 in labels.shape else labels
     if labels.ndim != 1 or len(labels) != samples:
@@ -194,15 +228,21 @@ def check_labels(labels: Array, samples: int, origin: str) -> NDArray[np.int64]:
         raise UsageError(f"{origin}: the labels are {labels.dtype.name}: give whole numbers, one class per sample")
     if labels.size and labels.min() < 0:
         raise UsageError(f"{origin}: the label {labels.min()} is negative: classes count from 0")
+    if classes is not None and labels.size and labels.max() >= classes:
+        raise UsageError(
+            f"{origin}: the label {labels.max()} names no class, since the model tells {classes} apart, 0 to "
+            f"{classes - 1}: give labels of this model"
+        )
     return labels.astype(np.int64)
 
 
-def read_labels(path: str | Path, samples: int) -> NDArray[np.int64]:
+def read_labels(path: str | Path, samples: int, classes: int | None = None) -> NDArray[np.int64]:
     """Read labels from .npy, or from .npz with an array called "labels" or nothing else.
 
     Args:
         path: the file.
         samples: how many samples they are for.
+        classes: how many classes the model tells apart, None if that is not known.
 
     Raises:
         UsageError: the file cannot be read, or its labels do not match.
@@ -210,11 +250,11 @@ def read_labels(path: str | Path, samples: int) -> NDArray[np.int64]:
     shown = printable(str(path))
     try:
         if Path(path).suffix == ".npy":
-            return check_labels(np.load(path, allow_pickle=False), samples, shown)
+            return check_labels(np.load(path, allow_pickle=False), samples, shown, classes)
     except (OSError, ValueError, EOFError) as error:
         raise UsageError(f"cannot read the labels {shown}: {reason_of(error, 80)}: give .npy or .npz") from None
-    arrays = read_npz(path)
+    arrays = read_npz(path, "labels")
     name = LABELS if LABELS in arrays else next(iter(arrays), "") if len(arrays) == 1 else ""
     if name not in arrays:
         raise UsageError(f"{shown} has no array called '{LABELS}' ({nearest(LABELS, list(arrays))})")
-    return check_labels(arrays[name], samples, shown)
+    return check_labels(arrays[name], samples, shown, classes)

@@ -12,7 +12,7 @@ from accelsim.quantise.calibration import Calibration
 from accelsim.quantise.compare import compare_three
 from accelsim.quantise.pipeline import Quantised
 from accelsim.quantise.progress import Steps
-from accelsim.quantise.sensitivity import rank_layers
+from accelsim.quantise.sensitivity import rank_layers, ranking_samples
 
 
 def report_on(
@@ -34,6 +34,8 @@ def report_on(
         quantised.scheme.to_dict(),
         quantised.data.origin,
         quantised.data.samples,
+        (data or quantised.data).origin,
+        ranking_samples(quantised).samples,
         sum(size_bytes(tensor) for tensor in model.proto.graph.initializer),
         quantised.parameters_bytes,
         quantised.effective_bits,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,8 +108,6 @@ class Scheme:
                 "activations cannot be narrow and affine, because QuantizeLinear saturates at its type's own ends: set "
                 "activation_mapping=symmetric"
             )
-        if self.weight_bits == 16 and self.activation_bits == 8:
-            raise UsageError("16-bit weights go with 16-bit activations: set activation_bits=16 or weight_bits=8")
 
     @property
     def is_integer(self) -> bool:
@@ -203,42 +202,68 @@ def named(name: str) -> Scheme:
     return Scheme(name=name, **_NAMED[name])
 
 
-def parse_scheme(text: str) -> Scheme:
+def parse_scheme(text: str, options: Sequence[str] = ()) -> Scheme:
     """Return the scheme that a text like "int8-per-channel+activation_range=mse+bias_correction" describes.
 
     Args:
         text: a name, then any number of "+key=value"; "+key" switches something on, "+layer_bits.NAME=4" sets the width
             of one layer's weights, "+layer_activation_bits.NAME=16" that of what it writes, "+keep_float=NAME" adds a
             layer or a kind of operator.
+        options: more of the same without the "+", so that names of layers may contain one.
 
     Raises:
-        UsageError: a name, a key or a value is none.
+        UsageError: a name, a key or a value is none, or a key has two values.
     """
-    name, *options = text.split("+")
-    scheme = changed(named(name.strip()), options)
-    return replace(scheme, name=text.strip()) if options else scheme
+    name, *more = text.split("+")
+    return changed(named(name.strip()), [*more, *options])
 
 
-def changed(scheme: Scheme, options: list[str]) -> Scheme:
-    """Return a scheme with options of the form "key=value" applied; errors and forms as for `parse_scheme`."""
+def changed(scheme: Scheme, options: Sequence[str]) -> Scheme:
+    """Return a scheme with options of the form "key=value" applied, and named after them.
+
+    Args:
+        scheme: what to start from.
+        options: forms and errors as for `parse_scheme`.
+    """
     changes: dict[str, Any] = {}
     layers = {name: {entry.layer: entry.bits for entry in getattr(scheme, name)} for name in LAYER_FIELDS}
     floats = list(scheme.keep_float)
-    for option in options:
-        key, _, value = option.strip().partition("=")
+    given = tuple(dict.fromkeys(option.strip() for option in options))
+    known: dict[str, Any] = {}
+    for option in given:
+        key, value = _split(option)
         field, _, layer = key.partition(".")
-        if field in LAYER_FIELDS and layer:
-            layers[field][layer] = int(_number(key, value))
-        elif key == "keep_float":
+        if key == "keep_float":
             floats.append(value)
+            continue
+        wide = field in LAYER_FIELDS and layer
+        known[key] = _once(key, _number(key, value, whole=True) if wide else _value(key, value), known)
+        if wide:
+            layers[field][layer] = known[key]
         else:
-            changes[key] = _value(key, value)
+            changes[key] = known[key]
     if changes.get("block") and "granularity" not in changes:
         changes["granularity"] = "group"
     elif changes.get("granularity", "group") != "group" and "block" not in changes:
         changes["block"] = 0
     changes |= {name: tuple(LayerBits(*entry) for entry in entries.items()) for name, entries in layers.items()}
-    return replace(scheme, keep_float=tuple(floats), **changes)
+    return replace(scheme, name="+".join((scheme.name, *given)), keep_float=tuple(floats), **changes)
+
+
+def _split(option: str) -> tuple[str, str]:
+    """Return key and value; widths come last, since a layer's name may contain an equals sign."""
+    if option.startswith(tuple(f"{name}." for name in LAYER_FIELDS)) and "=" in option:
+        key, _, value = option.rpartition("=")
+    else:
+        key, _, value = option.partition("=")
+    return key, value
+
+
+def _once(key: str, value: Any, known: Mapping[str, Any]) -> Any:
+    """Return a value, unless the same key has another one."""
+    if known.get(key, value) != value:
+        raise UsageError(f"{printable(key)} is given as {known[key]} and as {value}: give it once")
+    return value
 
 
 def _value(key: str, text: str) -> Any:
@@ -256,16 +281,15 @@ def _value(key: str, text: str) -> Any:
         return words[text.lower()]
     if isinstance(default, str):
         return text
-    number = _number(key, text)
-    return int(number) if isinstance(default, int) else number
+    return _number(key, text, whole=isinstance(default, int))
 
 
-def _number(key: str, text: str) -> float:
-    """Read a finite number; whole where a field wants one."""
+def _number(key: str, text: str, *, whole: bool) -> float:
+    """Read a finite number, as an int where a field wants a whole one."""
     try:
         number = float(text)
-        if "percentile" not in key and "averaging" not in key and number != int(number):
-            raise ValueError
-    except (ValueError, OverflowError):
-        raise UsageError(f"{printable(key)} is a number, got '{printable(text)}'") from None
-    return number
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or (whole and not number.is_integer()):
+        raise UsageError(f"{printable(key)} is a {'whole ' if whole else ''}number, got '{printable(text)}'")
+    return int(number) if whole else number

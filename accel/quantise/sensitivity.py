@@ -27,7 +27,7 @@ def rank_layers(
         data: samples to measure on; None takes calibration samples.
         steps: shows progress.
     """
-    few = (data or quantised.data).first(_SAMPLES if quantised.model.dynamic_batch() else _whole_batches(quantised))
+    few = ranking_samples(quantised, data)
     model = quantised.model
     exact = run_batches(model, model.proto.SerializeToString(), few)
     signal = sum(float(np.square(array, dtype=np.float64).sum()) for array in exact.values())
@@ -41,6 +41,17 @@ def rank_layers(
         if steps is not None:
             steps("sensitivity", index + 1, len(layers))
     return tuple(sorted(rows, key=lambda row: row.output_sqnr_db))
+
+
+def ranking_samples(quantised: Quantised, data: Calibration | None = None) -> Calibration:
+    """Return the samples that layers are ranked on: the first few.
+
+    Args:
+        quantised: a quantised model.
+        data: samples to take them from; None takes calibration samples.
+    """
+    count = _SAMPLES if quantised.model.dynamic_batch() else _whole_batches(quantised)
+    return (data or quantised.data).first(count)
 
 
 def _whole_batches(quantised: Quantised) -> int:

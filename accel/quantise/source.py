@@ -11,26 +11,21 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from accelsim.errors import (
     InvalidModelError,
-    ResourceLimitError,
     UnsupportedModelError,
-    UsageError,
     printable,
     reason_of,
 )
-from accelsim.graph.constraints import is_quantised, node_label
-from accelsim.graph.external_data import embed_external_data
+from accelsim.graph.constraints import node_label
+from accelsim.graph.element_types import INPUT_TYPES, element_name
 from accelsim.graph.limits import Limits
-from accelsim.graph.loader import PARSER_REJECTS, check_inferred_shapes
-from accelsim.graph.qonnx import is_qonnx
-from accelsim.graph.structure_checks import check_dataflow, check_text, rename_duplicate_nodes
-from accelsim.graph.tensor_checks import check_tensor
+from accelsim.graph.structure_checks import rename_duplicate_nodes
 from accelsim.host import open_session
+from accelsim.quantise.float_file import WEIGHT_AXES, checked_proto, is_weighted, read_file, standalone
 from accelsim.quantise.tidy import free_names, split_odd_biases
 from accelsim.tensors import TensorType
 
@@ -38,11 +33,11 @@ Floats = NDArray[np.float32]
 
 OLDEST_OPSET = 13  # of a prepared model: scales along an axis
 _NEWEST_OPSET = 25
-_LARGEST_BYTES = 2 << 30  # protobuf's own limit
 _CONSTANT_INPUTS = 4  # IR version from which constants are no inputs
 
-# Kinds of nodes with weights: position of the output channels and of the input channels among the weights' axes.
-_WEIGHT_AXES = {"Conv": (0, 1), "ConvTranspose": (1, 0), "Gemm": (1, 0), "MatMul": (-1, -2)}
+# Fusions of onnxruntime that make the weights of a Gemm its left operand: (x W)^T is written as W^T x^T.
+_UNWANTED = ("GemmTransposeFusion",)
+_CONVERTER_LACKS = "No Adapter"  # how the version converter says that it has no rule for an operator
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,7 @@ def read_float_model(
     """Read a float model and prepare it for quantisation.
 
     Args:
-        source: path of an .onnx file, or its bytes.
+        source: path of an .onnx file, its bytes, or models:NAME-float for one of our own.
         limits: budgets; None takes the defaults.
         opset: operator set that the result must have at least; older files are converted.
         external_data: read tensors from other files, which must lie in the model's folder; refused otherwise.
@@ -120,102 +115,16 @@ def read_float_model(
         ResourceLimitError: it is larger than the limits allow.
     """
     limits = limits or Limits()
-    data, name, folder = _read(source, limits)
+    data, name, folder = read_file(source, limits)
     folder = folder if external_data else None
-    proto = _checked(data, name, folder, limits)
-    if is_qonnx(proto) or any(is_quantised(node) for node in proto.graph.node):
-        found = next((n for n in proto.graph.node if is_quantised(n)), proto.graph.node[0])
-        raise UnsupportedModelError(
-            f"{name} is quantised already ({found.op_type} '{printable(node_label(found), 60)}'): run it as it is, or "
-            f"give the float model that it was made from"
-        )
+    proto = checked_proto(data, name, folder, limits)
     proto = _tidied(_converted(proto, name, opset), name)
     layers = tuple(_layers(proto.graph))
     if not layers:
-        raise UnsupportedModelError(
-            f"{name} has no convolution or matrix product with constant weights, so there is nothing to quantise: "
-            f"give a network with weights"
-        )
-    return FloatModel(name, hashlib.sha256(data).hexdigest(), _standalone(data, folder), proto, _inputs(proto), layers)
-
-
-def _read(source: str | Path | bytes, limits: Limits) -> tuple[bytes, str, Path | None]:
-    """Return a model's bytes, its printable name and its folder."""
-    if isinstance(source, bytes):
-        return source, "model", None
-    if not isinstance(source, str | Path):
-        raise UsageError(f"a model is a path or bytes, not {type(source).__name__}: give the path of a .onnx file")
-    path, shown = Path(source), printable(str(source) or "(empty name)")
-    try:
-        if path.is_dir():
-            raise UsageError(f"{shown} is a directory: give the path of a .onnx file")
-        size = path.stat().st_size
-        largest = min(limits.file_bytes, _LARGEST_BYTES)
-        if size > largest:
-            why = "ONNX files end at 2 GB" if size > _LARGEST_BYTES else f"the limit is {largest:,}"
-            raise ResourceLimitError(
-                f"{shown} has {size:,} bytes, {why}: quantise a smaller model, or a part of it at a time"
-            )
-        return path.read_bytes(), printable(path.name), path.parent
-    except (OSError, ValueError) as error:  # ValueError: a zero character in the path
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"cannot read {shown}: {reason}: give the path of a .onnx file") from None
-
-
-def _checked(data: bytes, name: str, folder: Path | None, limits: Limits) -> ModelProto:
-    """Parse a model and check its skeleton before any library works on it."""
-    try:
-        proto = ModelProto.FromString(data)
-    except DecodeError:
-        raise InvalidModelError(f"{name} {PARSER_REJECTS}") from None
-    if not proto.graph.node:
-        raise InvalidModelError(f"{name} has no nodes, or is not an ONNX model: give a .onnx file")
-    if folder is not None:
-        embed_external_data(proto, folder, limits)
-    check_text(proto, limits)
-    if len(proto.graph.node) > limits.nodes:
-        raise ResourceLimitError(
-            f"{name} has {len(proto.graph.node):,} nodes, the limit is {limits.nodes:,}: use a smaller model"
-        )
-    for tensor in proto.graph.initializer:
-        check_tensor(printable(tensor.name), tensor, limits)
-    inner = next((n for n in proto.graph.node if any(a.HasField("g") or a.graphs for a in n.attribute)), None)
-    if inner is not None or proto.functions:
-        what = "local functions" if inner is None else f"{inner.op_type} '{printable(node_label(inner), 60)}'"
-        raise UnsupportedModelError(f"{name} has control flow or functions ({what}): inline them before export")
-    check_dataflow(proto.graph, name)
-    written = {value for node in proto.graph.node for value in node.output}
-    given = next((value.name for value in proto.graph.output if value.name not in written), None)
-    if given is not None:
-        raise UnsupportedModelError(
-            f"the output '{printable(given)}' of {name} is an input or a constant: remove it from the outputs"
-        )
-    try:
-        onnx.checker.check_model(_with_shapes(proto))
-    except Exception as error:  # the checker raises several unrelated types
-        raise InvalidModelError(f"{name} is not a valid ONNX model: {reason_of(error)}: export it again") from None
-    check_inferred_shapes(proto, limits)
-    return proto
-
-
-def _with_shapes(proto: ModelProto) -> ModelProto:
-    """Return the model with a shape for every output: the checker wants one, though it can be inferred."""
-    if all(value.type.tensor_type.HasField("shape") for value in proto.graph.output):
-        return proto
-    copy = ModelProto()
-    copy.CopyFrom(proto)
-    for value in copy.graph.output:
-        value.type.tensor_type.shape.SetInParent()
-    return copy
-
-
-def _standalone(data: bytes, folder: Path | None) -> bytes:
-    """Return the file with its external data inside."""
-    proto = ModelProto.FromString(data)
-    if folder is None or not any(t.data_location == TensorProto.EXTERNAL for t in proto.graph.initializer):
-        return data
-    embed_external_data(proto, folder, Limits())
-    return bytes(proto.SerializeToString())
+        raise UnsupportedModelError(_nothing_to_quantise(proto.graph, name))
+    return FloatModel(
+        name, hashlib.sha256(data).hexdigest(), standalone(data, folder, limits), proto, _inputs(proto), layers
+    )
 
 
 def _converted(proto: ModelProto, name: str, opset: int) -> ModelProto:
@@ -232,9 +141,12 @@ def _converted(proto: ModelProto, name: str, opset: int) -> ModelProto:
         converted = onnx.version_converter.convert_version(proto, opset)
         onnx.checker.check_model(converted, full_check=True)
     except Exception as error:  # the converter raises several unrelated types
+        # Its other complaints are assertions of its sources, which say nothing about the model.
+        _, lacks, which = reason_of(error, 400).partition(_CONVERTER_LACKS)
+        why = f" ({printable(lacks + which, 160)})" if lacks else ""
         raise UnsupportedModelError(
-            f"{name} uses operator set {has}, and the converter cannot bring it to {opset}, which the quantisers need "
-            f"({reason_of(error, 160)}): export it with operator set {opset} or later"
+            f"{name} uses operator set {has}, and the converter cannot bring it to {opset}, which the quantisers need"
+            f"{why}: export it with operator set {opset} or later"
         ) from None
     return converted
 
@@ -258,7 +170,7 @@ def _tidied(proto: ModelProto, name: str) -> ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "basic.onnx"
         try:
-            open_session(proto.SerializeToString(), optimise="basic", save=str(path))
+            open_session(proto.SerializeToString(), optimise="basic", save=str(path), without=_UNWANTED)
             tidy = onnx.load(path)
         except Exception as error:
             if not type(error).__module__.startswith("onnxruntime"):
@@ -343,6 +255,11 @@ def _inputs(proto: ModelProto) -> dict[str, TensorType]:
                 f"input '{printable(value.name)}' has no dimensions, so calibration samples cannot be told apart: "
                 f"export the model with a batch dimension"
             )
+        if tensor.elem_type not in INPUT_TYPES:
+            raise UnsupportedModelError(
+                f"input '{printable(value.name)}' is {element_name(tensor.elem_type)}, which samples cannot hold: "
+                f"export the model with an input of numbers"
+            )
         types[value.name] = TensorType.of(helper.tensor_dtype_to_np_dtype(tensor.elem_type), shape)
     return types
 
@@ -357,15 +274,12 @@ def _layers(graph: GraphProto) -> list[FloatLayer]:
     floats = {t.name: len(t.dims) for t in graph.initializer if t.data_type == TensorProto.FLOAT}
     layers = []
     for node in graph.node:
-        axes = _WEIGHT_AXES.get(node.op_type)
-        if axes is None or node.domain not in ("", "ai.onnx") or len(node.input) < 2 or node.input[1] not in floats:
-            continue
-        if node.input[0] in floats:
+        if not is_weighted(node) or node.input[1] not in floats or node.input[0] in floats:
             continue
         rank = floats[node.input[1]]
         if rank < 2:
             continue
-        channel, depth = (axis % rank for axis in axes)
+        channel, depth = (axis % rank for axis in WEIGHT_AXES[node.op_type])
         if node.op_type == "Gemm" and attribute_of(node, "transB", 0):
             channel, depth = depth, channel
         bias = node.input[2] if len(node.input) > 2 and node.input[2] in floats else ""
@@ -373,3 +287,19 @@ def _layers(graph: GraphProto) -> list[FloatLayer]:
             FloatLayer(node.name, node.op_type, node.input[0], node.output[0], node.input[1], bias, channel, depth)
         )
     return layers
+
+
+def _nothing_to_quantise(graph: GraphProto, name: str) -> str:
+    """Say why a network has no layer that can be quantised."""
+    floats = {t.name for t in graph.initializer if t.data_type == TensorProto.FLOAT and len(t.dims) > 1}
+    left = next((n for n in graph.node if n.op_type in ("MatMul", "Gemm") and n.input[0] in floats), None)
+    if left is not None:
+        return (
+            f"{name} has no layer to quantise, since the constant of {left.op_type} "
+            f"'{printable(node_label(left), 60)}' is its left operand, and weights are the right one: write W x as the "
+            f"transpose of x^T W^T"
+        )
+    return (
+        f"{name} has no convolution or matrix product with constant weights, so there is nothing to quantise: "
+        f"give a network with weights"
+    )

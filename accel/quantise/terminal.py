@@ -2,66 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from accelsim.errors import printable
-from accelsim.quantisation_result import ErrorAnalysis, Sensitivity, ThreeWay
+from accelsim.quantisation_result import QuantisationReport
 from accelsim.quantise.cost import SchemeCost, SchemeTable, short_layer
 from accelsim.reports.ratios import decibels, share
 
 _MOST_LAYERS = 40
+_LONGEST_NAME = 200  # characters of a scheme's name
+_LEAST_NAME = 16  # columns for names, below which they take too many lines
+_FIRST_COST = 6  # column of the schemes' table: what is left of it is quality and size, the rest is one run
+_PIECES = re.compile(r"(?=[+/])|(?<=[-_.])")  # where a name may be broken
+_ENDLESS = 10_000  # columns
+
 _PICOJOULES = 1e6  # in a microjoule
 
 
-def _table(*heads: str) -> Table:
-    """Return an empty table whose first column is text and the others figures."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+def _table(console: Console, heads: Sequence[str], rows: Sequence[Sequence[str]], padding: int = 1) -> Table:
+    """Return a table whose first column holds names, folded where there is no room, and the others whole figures."""
+    room = console.width - _width(console, _filled(heads, [("", *row[1:]) for row in rows], padding)) + len(heads[0])
+    longest = max(len(row[0]) for row in rows) if rows else 0
+    width = max(min(longest, room), 1)
+    return _filled(heads, [(_folded(row[0], width), *row[1:]) for row in rows], padding)
+
+
+def _filled(heads: Sequence[str], rows: Sequence[Sequence[str]], padding: int) -> Table:
+    """Return a table of texts that are not wrapped; what is in them is no markup."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, padding, 0, 0))
     for index, head in enumerate(heads):
         table.add_column(head, justify="left" if index == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table
 
 
-def print_errors(console: Console, errors: ErrorAnalysis, ranking: tuple[Sensitivity, ...]) -> None:
+def _width(console: Console, table: Table) -> int:
+    """Return how many columns a table needs."""
+    return Measurement.get(console, console.options.update(max_width=_ENDLESS), table).maximum
+
+
+def _folded(name: str, width: int) -> str:
+    """Break a name into lines, at the marks that it is made of or else anywhere."""
+    lines = [""]
+    for piece in _PIECES.split(name):
+        rest = piece
+        if len(lines[-1]) + len(rest) > width and lines[-1]:
+            lines.append("")
+        while len(rest) > width:
+            lines[-1], rest = rest[:width], rest[width:]
+            lines.append("")
+        lines[-1] += rest
+    return "\n".join(lines)
+
+
+def print_errors(console: Console, report: QuantisationReport) -> None:
     """Print the errors by layer, the most sensitive layers first.
 
     Args:
         console: where to.
-        errors: of the quantised model.
-        ranking: of its layers.
+        report: of the quantised model.
     """
-    table = _table("layer", "bits", "weights", "output", "alone")
-    rows = {layer.layer: layer for layer in errors.layers}
+    layers, ranking = {layer.layer: layer for layer in report.errors.layers}, report.sensitivity
+    rows = []
     for row in ranking[:_MOST_LAYERS]:
-        layer = rows[row.layer]
-        bits = str(layer.weight_bits or "float")
-        cells = (bits, *map(decibels, (layer.weight_sqnr_db, layer.output_sqnr_db, row.output_sqnr_db)))
-        table.add_row(Text(short_layer(row.layer)), *cells)
-    console.print(table)
+        layer = layers[row.layer]
+        figures = map(decibels, (layer.weight_sqnr_db, layer.output_sqnr_db, row.output_sqnr_db))
+        rows.append((short_layer(row.layer), str(layer.weight_bits or "float"), *figures))
+    console.print(_table(console, ("layer", "bits", "weights", "output", "alone"), rows))
     if len(ranking) > _MOST_LAYERS:
         console.print(f"and {len(ranking) - _MOST_LAYERS} less sensitive layers")
     console.print(
-        "SQNR of the weights, of the layer's output in the quantised network, and of the model's outputs\n"
-        "when this layer alone is quantised; most sensitive first."
+        f"SQNR of the weights, of the layer's output in the quantised network (on the {report.samples:,} calibration "
+        f"samples), and of the model's outputs when this layer alone is quantised (on the first {report.ranked_on:,} "
+        f"of them); most sensitive first."
     )
 
 
-def print_comparison(console: Console, found: ThreeWay) -> None:
+def print_comparison(console: Console, report: QuantisationReport) -> None:
     """Print the three executions.
 
     Args:
         console: where to.
-        found: the comparison.
+        report: with the comparison.
     """
-    table = _table("execution", "SQNR", "accuracy", "as float")
-    for one in (found.original, found.literal, found.machine):
-        table.add_row(one.name, decibels(one.sqnr_db), share(one.accuracy), share(one.agreement))
-    console.print(table)
+    found = report.comparison
+    rows = [
+        (printable(one.name, 40), decibels(one.sqnr_db), share(one.accuracy), share(one.agreement))
+        for one in (found.original, found.literal, found.machine)
+    ]
+    console.print(_table(console, ("execution", "SQNR", "accuracy", "as float"), rows))
+    console.print(f"measured on {report.measured_samples} ({printable(report.measured_on, 60)})")
     for distance in found.distances:
         far = f"{distance.max_abs:.3g}" if distance.max_lsb is None else f"{distance.max_lsb:g} LSB"
         console.print(
@@ -78,17 +117,28 @@ def print_schemes(console: Console, table: SchemeTable) -> None:
         table: the schemes.
     """
     quality = "accuracy" if table.labelled else "as float"
-    shown = _table("scheme", quality, "SQNR", "worst", "bytes", "bits", "cycles", "uJ", "DRAM", "acc")
-    for row in table.rows:
-        shown.add_row(Text(printable(row.scheme, 34)), *_cells(row, table.labelled))
-    console.print(shown)
+    heads = ("scheme", quality, "SQNR", "worst", "bytes", "bits", "cycles", "uJ", "DRAM", "acc")
+    rows = [(printable(row.scheme, _LONGEST_NAME), *_cells(row, table.labelled)) for row in table.rows]
+    for shown in _fitting(console, heads, rows):
+        console.print(shown)
     measured = "labelled samples" if table.labelled else "samples"
     console.print(
-        f"{printable(table.model, 40)} on {table.machine}, {table.samples} {measured}; worst: most sensitive layer\n"
+        f"{printable(table.model, 40)} on {table.machine}, {table.samples} {measured}; worst: most sensitive layer; "
         f"cycles, energy and DRAM bytes of one run; acc: bits of the smallest accumulator that no layer overflows"
     )
-    for line in remark_lines(table):
+    for line in remark_lines(table, console.width - 4):
         console.print(line)
+
+
+def _fitting(console: Console, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Table]:
+    """Return one table, narrower if need be, or one of quality and one of cost where all figures do not fit in one."""
+    least = min(_LEAST_NAME, max(len(row[0]) for row in rows))
+    for padding in (1, 0):
+        bare = [("x" * least, *row[1:]) for row in rows]
+        if _width(console, _filled(heads, bare, padding)) <= console.width:
+            return [_table(console, heads, rows, padding)]
+    parts = (slice(1, _FIRST_COST), slice(_FIRST_COST, None))
+    return [_table(console, (heads[0], *heads[p]), [(row[0], *row[p]) for row in rows]) for p in parts]
 
 
 def _cells(row: SchemeCost, labelled: bool) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
 import accelsim
-from accelsim.errors import ResourceLimitError
+from accelsim.errors import ResourceLimitError, UsageError
 from accelsim.graph.limits import Limits
+from accelsim.quantise.calibration import Calibration
 from accelsim.quantise.pipeline import quantize
 from tests.cli.command import Outcome, assert_refused, command
 from tests.quantise.helpers import CALIBRATION, DIGITS, ROOT, TEST, build, noise, samples, two_convolutions
@@ -169,6 +171,7 @@ def test_bad_calibration_data(tmp_path: Path, arrays: dict[str, Any], words: str
         (("--report", "r.pdf"), "a report is .html or .json"),
         (("--calib", "absent.npz"), "cannot read the inputs absent.npz"),
         (("--labels", "absent.npy"), "cannot read the labels absent.npy"),
+        (("--labels", "absent"), "cannot read the labels absent"),
         (("--option", "activation_range=cross-entropy"), "need the class of each sample"),
     ],
 )
@@ -178,10 +181,49 @@ def test_bad_options(tmp_path: Path, arguments: tuple[str, ...], words: str) -> 
 
 
 def test_labels_that_name_no_class(tmp_path: Path) -> None:
-    """A label beyond the outputs is found before anything is tried."""
-    np.savez(tmp_path / "c.npz", image=IMAGES, labels=np.full(8, 10))
-    done = _quantize(tmp_path, DIGITS, "--calib", tmp_path / "c.npz", "--option", "activation_range=cross-entropy")
-    assert_refused(done, 2, "does not fit the labels")
+    """A label beyond the outputs is found before anything is tried, whichever way it came."""
+    words = ("the label 10 names no class", "the model tells 10 apart, 0 to 9")
+    labels = np.arange(3, 11)
+    np.savez(tmp_path / "c.npz", image=IMAGES, labels=labels)
+    np.save(tmp_path / "labels.npy", labels)
+    assert_refused(_quantize(tmp_path, DIGITS, "--calib", tmp_path / "c.npz"), 2, "c.npz", *words)
+    for command_name in ("quantize", "schemes"):
+        out = ("-o", tmp_path / "q.onnx") if command_name == "quantize" else ("--schemes", "int8-affine")
+        np.savez(tmp_path / "c.npz", image=IMAGES)
+        given = (command_name, DIGITS, *out, "--calib", tmp_path / "c.npz")
+        assert_refused(command(*given, "--labels", tmp_path / "labels.npy"), 2, "labels.npy", *words)
+        more = ("--test", tmp_path / "c.npz", "--test-labels", tmp_path / "labels.npy")
+        assert_refused(command(*given, *more), 2, "labels.npy", *words)
+    assert not (tmp_path / "q.onnx").exists()
+    unchecked = Calibration({"image": IMAGES}, labels, "labels of another model")
+    with pytest.raises(UsageError, match="does not fit the labels"):
+        quantize(DIGITS, "int8-affine+activation_range=cross-entropy", unchecked)
+
+
+def test_labels_belong_to_the_samples_of_their_option(tmp_path: Path) -> None:
+    """--labels are those of --calib, --test-labels those of --test; both commands agree."""
+    calibration, test = samples(count=12), samples(TEST, 8)
+    for name, arrays in (("calib", calibration), ("test", test)):
+        np.savez(tmp_path / f"{name}.npz", image=arrays["image"])
+        np.save(tmp_path / f"{name}.npy", arrays["labels"])
+    labels, test_labels = ("--labels", tmp_path / "calib.npy"), ("--test-labels", tmp_path / "test.npy")
+    measure = ("--test", tmp_path / "test.npz")
+
+    def accuracies(*more: str | Path) -> list[float | None]:
+        given = ("--calib", tmp_path / "calib.npz", "--json", *more)
+        first, second = (
+            _quantize(tmp_path, DIGITS, *given),
+            command("schemes", DIGITS, "--schemes", "int8-affine", *given),
+        )
+        assert (first.code, second.code) == (0, 0), (first, second)
+        rows = json.loads(second.stdout)["rows"]
+        return [json.loads(first.stdout)["comparison"]["machine"]["accuracy"], rows[0]["accuracy"]]
+
+    assert accuracies() == accuracies(*measure) == accuracies(*measure, *labels) == [None, None]
+    assert all(value is not None and value > 0.9 for value in accuracies(*labels))
+    assert all(value is not None and value > 0.9 for value in accuracies(*measure, *test_labels))
+    for done in (_quantize(tmp_path, DIGITS, *test_labels), command("schemes", DIGITS, *test_labels)):
+        assert_refused(done, 2, "--test-labels holds the classes of --test, which is not given")
 
 
 def _write(tmp_path: Path, data: bytes) -> Path:
@@ -278,10 +320,93 @@ def test_synthetic_samples_warn_on_stderr(tmp_path: Path, small: Path) -> None:
 
 
 def test_an_unwritable_target(tmp_path: Path, small: Path) -> None:
-    """The folder of the output must exist."""
-    done = command("quantize", small, "-o", tmp_path / "absent" / "q.onnx", "-q")
-    assert done.code == 2
-    assert "cannot write" in done.stderr
+    """The folder of an output must exist, and it must be a file; said before the model is read."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for target, reason in (
+        (tmp_path / "absent" / "q.onnx", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+        (pipe, "not a regular file"),
+        ("", "cannot write (empty name): a file needs a name"),
+    ):
+        done = command("quantize", tmp_path / "absent.onnx", "-o", target, "-q")
+        assert_refused(done, 2, "cannot write", reason, "choose another file with -o")
+    done = _quantize(tmp_path, tmp_path / "absent.onnx", "--report", tmp_path / "absent" / "r.html")
+    assert_refused(done, 2, "cannot write", "choose another file with --report")
+    assert pipe.is_fifo()
+
+
+def test_an_output_over_something_that_is_read(tmp_path: Path, small: Path, calibrated: Path) -> None:
+    """Model, samples, labels and report are not written over, whatever their paths are spelled like."""
+    link = tmp_path / "link.onnx"
+    link.symlink_to(small)
+    for target, more, what in (
+        (tmp_path / "." / "small.onnx", (), "the model"),
+        (link, (), "the model"),
+        (calibrated, ("--calib", calibrated), "--calib"),
+        (calibrated, ("--test", calibrated), "--test"),
+        (calibrated, ("--labels", calibrated), "--labels"),
+        (calibrated, ("--test", small, "--test-labels", calibrated), "--test-labels"),
+    ):
+        assert_refused(command("quantize", small, "-o", target, *more), 2, f"it is also {what}", "with -o")
+    done = command("quantize", small, "-o", tmp_path / "r.json", "--report", tmp_path / "r.json")
+    assert_refused(done, 2, "it is also the model to write", "with --report")
+    assert small.read_bytes() == two_convolutions()
+
+
+def test_an_interrupted_report_leaves_the_model(tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is whole before the report begins, and that is said."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("accelsim.quantise.report.report_on", interrupt)
+    done = _quantize(tmp_path, small)
+    assert done.code == 130
+    assert "q.onnx is written and complete, its report is not" in done.stderr
+    assert "interrupted" in done.stderr
+    assert accelsim.load((tmp_path / "q.onnx").read_bytes()).inputs()
+
+
+def _masked(tmp_path: Path) -> Path:
+    """Return a model that multiplies its input with a second one."""
+    nodes = [helper.make_node("Mul", ["x", "mask"], ["m"], name="mul"), helper.make_node("Conv", ["m", "w"], ["y"])]
+    proto = ModelProto.FromString(build(nodes, {"w": np.ones((4, 8, 1, 1), np.float32)}))
+    proto.graph.input.append(helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["N", 8, 6, 6]))
+    return _write(tmp_path, proto.SerializeToString())
+
+
+def test_a_constant_mask_is_a_warning(tmp_path: Path) -> None:
+    """One input may be constant beside others that vary; not 0, and not all of them."""
+    path, x = _masked(tmp_path), noise()["x"]
+    for array, mask, words in (
+        (x, np.ones_like(x), ()),
+        (x, np.zeros_like(x), ("'mask' has the value 0 everywhere",)),
+        (np.ones_like(x), np.ones_like(x), ("'x' has the value 1 everywhere",)),
+    ):
+        np.savez(tmp_path / "x.npz", x=array, mask=mask)
+        done = _quantize(tmp_path, path, "--calib", tmp_path / "x.npz", "-q")
+        if words:
+            assert_refused(done, 2, *words, "give real samples")
+        else:
+            assert done.code == 0
+            assert "warning" in done.stderr
+            assert "'mask' has the value 1 everywhere, and its range is chosen for that" in done.stderr
+
+
+def test_inputs_that_cannot_be_sampled(tmp_path: Path) -> None:
+    """Of one dimension, or of text."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    path = _write(tmp_path, build(nodes, {"w": np.ones((16, 4), np.float32)}, (16,)))
+    np.savez(tmp_path / "x.npz", **noise(20, (16,)))
+    done = _quantize(tmp_path, path, "--calib", tmp_path / "x.npz")
+    assert_refused(done, 2, "'x' is 20x16, but the input has one dimension, which has to count the samples")
+    proto = ModelProto.FromString(two_convolutions())
+    proto.graph.input.append(helper.make_tensor_value_info("text", TensorProto.STRING, ["N", 2]))
+    proto.graph.node.append(helper.make_node("Identity", ["text"], ["same"], name="same"))
+    proto.graph.output.append(helper.make_tensor_value_info("same", TensorProto.STRING, ["N", 2]))
+    done = _quantize(tmp_path, _write(tmp_path, proto.SerializeToString()))
+    assert_refused(done, 4, "input 'text' is string, which samples cannot hold")
 
 
 @pytest.mark.parametrize("kind", ["npy", "npy with batch", "png first", "png last"])
@@ -356,7 +481,7 @@ def test_external_data_is_read_on_request(tmp_path: Path, calibrated: Path) -> N
     proto = ModelProto.FromString(two_convolutions())
     path = tmp_path / "m.onnx"
     onnx.save_model(proto, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
-    assert_refused(_quantize(tmp_path, path, "--calib", calibrated), 5, "keeps its data in another file")
+    assert_refused(_quantize(tmp_path, path, "--calib", calibrated), 5, "in another file", "read with --external-data")
     assert _quantize(tmp_path, path, "--calib", calibrated, "--external-data", "-q").code == 0
     plain = quantize(two_convolutions(), "int8-per-channel", noise())
     run = lambda data: accelsim.run(accelsim.load(data), None, {"x": noise()["x"][:1]}).outputs["y"]  # noqa: E731

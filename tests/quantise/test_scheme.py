@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+import accelsim
 from accelsim.errors import UsageError
+from accelsim.quantise.pipeline import quantize
 from accelsim.quantise.scheme import NAMES, LayerBits, Scheme, named, parse_scheme
+from tests.quantise.helpers import noise, two_convolutions
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -30,6 +33,30 @@ def test_options_change_fields() -> None:
     assert scheme.keep_float == ("Gemm", "last")
 
 
+def test_names_of_layers_may_hold_anything() -> None:
+    """An equals sign in a name belongs to it; a plus sign does where options are apart."""
+    scheme = parse_scheme(
+        "int8-affine+layer_bits.a=b=4+layer_activation_bits.=c==16+keep_float=d=e", ["layer_bits.f+g=2"]
+    )
+    assert scheme.layer_bits == (LayerBits("a=b", 4), LayerBits("f+g", 2))
+    assert scheme.layer_activation_bits == (LayerBits("=c=", 16),)
+    assert scheme.keep_float == ("d=e",)
+
+
+def test_the_name_says_what_was_changed() -> None:
+    """Options extend it, each once, as it would be written."""
+    scheme = parse_scheme("w4a8+bias_correction", ["activation_range=mse", "keep_float=dense", "activation_range=mse"])
+    assert scheme.name == "w4a8+bias_correction+activation_range=mse+keep_float=dense"
+    assert parse_scheme(scheme.name) == scheme
+    assert scheme.activation_range == "mse"
+
+
+def test_an_option_does_not_contradict_the_scheme_it_is_added_to() -> None:
+    """The same key in the scheme's text and as an option counts as twice."""
+    with pytest.raises(UsageError, match="weight_bits is given as 4 and as 8"):
+        parse_scheme("int8-affine+weight_bits=4", ["weight_bits=8"])
+
+
 def test_a_group_scheme_becomes_per_channel_again() -> None:
     """Another granularity takes the block with it."""
     assert parse_scheme("w4a8-g32+granularity=channel").block == 0
@@ -42,9 +69,9 @@ def test_a_group_scheme_becomes_per_channel_again() -> None:
         ("int8-affine+weight_bits=1", "1-bit networks have to be trained as such"),
         ("int8-affine+weight_bits=5", "must be one of 2, 4, 8, 16"),
         ("int8-affine+activation_bits=4", "must be one of 8, 16"),
-        ("int8-affine+weight_bits=two", "weight_bits is a number"),
-        ("int8-affine+weight_bits=4.5", "weight_bits is a number"),
-        ("int8-affine+weight_bits=inf", "weight_bits is a number"),
+        ("int8-affine+weight_bits=two", "weight_bits is a whole number"),
+        ("int8-affine+weight_bits=4.5", "weight_bits is a whole number"),
+        ("int8-affine+weight_bits=inf", "weight_bits is a whole number"),
         ("int8-affine+activation_range=kl", "there is no activation_range 'kl'"),
         ("int8-affine+percentile=10", "the percentile must be above 50"),
         ("int8-affine+averaging=2", "between 0 and 1"),
@@ -53,7 +80,14 @@ def test_a_group_scheme_becomes_per_channel_again() -> None:
         ("int8-affine+block=1", "a block has 2 to"),
         ("int8-affine+bias_correction=maybe", "true or false"),
         ("int8-affine+activation_narrow=true", "cannot be narrow and affine"),
-        ("int8-affine+weight_bits=16", "16-bit weights go with 16-bit activations"),
+        ("int8-affine+percentile=nan", "percentile is a number, got 'nan'"),
+        ("int8-affine+layer_bits.percentile=inf", "layer_bits.percentile is a whole number, got 'inf'"),
+        ("int8-affine+layer_bits.averaging=nan", "layer_bits.averaging is a whole number, got 'nan'"),
+        ("int8-affine+layer_bits.percentile=4.5", "layer_bits.percentile is a whole number, got '4.5'"),
+        ("int8-affine+layer_activation_bits.a=", "layer_activation_bits.a is a whole number, got ''"),
+        ("int8-affine+weight_bits=4+weight_bits=8", "weight_bits is given as 4 and as 8: give it once"),
+        ("int8-affine+layer_bits.a=4+layer_bits.a=8", "layer_bits.a is given as 4 and as 8"),
+        ("int8-affine+equalise+equalise=no", "equalise is given as True and as False"),
         ("int8-affine+layer_bits.stem=1", "stem must be one of"),
         ("int8-affine+layer_activation_bits.stem=4", "stem must be one of 8, 16"),
         ("int8-affine+layer_bits=4", "did you mean 'layer_bits.LAYER'?"),
@@ -81,3 +115,13 @@ def test_fields_are_checked_from_python_as_well() -> None:
 def test_the_operator_set_follows_the_widths(name: str, opset: int) -> None:
     """Types that ONNX had later need later operator sets."""
     assert named(name).opset == opset
+
+
+@pytest.mark.parametrize("name", ["int8-per-channel", "int8-symmetric", "uint8", "int8-affine-weights"])
+def test_wide_weights_with_narrow_activations_are_exact(name: str) -> None:
+    """16-bit weights times 8-bit activations: the machine's sums are onnxruntime's."""
+    x = noise()
+    quantised = quantize(two_convolutions(), f"{name}+weight_bits=16", x)
+    assert {weights.grid.spec.bits for weights in quantised.weights.values()} == {16}
+    result = accelsim.run(accelsim.load(quantised.onnx), accelsim.Arch(acc_bits=40), {"x": x["x"][:4]})
+    assert (result.check.verdict, result.check.mismatched_elements) == ("exact", 0)

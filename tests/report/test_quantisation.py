@@ -149,12 +149,26 @@ def test_two_models_beside_each_other() -> None:
     assert "What each layer loses (digits_float.onnx, int16)" in text
 
 
+def test_figures_say_what_they_are_measured_on() -> None:
+    """Calibration or other samples, how many, and from where; layers are ranked on the first few."""
+    report = found()
+    page = quantisation_html(report)
+    assert "on the 40 calibration samples; " in page
+    assert "on the first 32 of them" in page
+    other = replace(report, measured_on="held back.npz", comparison=replace(report.comparison, samples=360))
+    page = quantisation_html(other)
+    assert "on the 360 test samples; " in page
+    assert "measured on the 360 test samples (held back.npz)" in page
+    assert "Activations are those of the 40 calibration samples." in page
+
+
 def named_badly(report: QuantisationReport) -> QuantisationReport:
     errors = report.errors
     return replace(
         report,
         model=HOSTILE,
         calibration=HOSTILE,
+        measured_on=HOSTILE,
         scheme={"name": HOSTILE},
         remarks=(HOSTILE,),
         errors=replace(
