@@ -211,17 +211,17 @@ def _mapping(layer: Layer, arch: Arch, choice: Choice | None) -> list[str]:
     goal = {"cycles": "cycles", "energy": "energy", "edp": "cycles x energy"}[arch.objective]
     dataflow = arch.dataflow if choice is None else choice.dataflow
     flows = "ws, os and is" if dataflow == "best" else dataflow
+    rows = "" if not choice or not arch.dram_row_bytes else " with open rows" if choice.rows else " without open rows"
     lines = [
         f"    mapping   least {goal} of {_count(layer.considered, 'plan')} that fit the scratchpads ({flows}), "
-        f"{layer.timed:,} of them timed"
+        f"{layer.timed:,} of them timed{rows}"
     ]
     if choice is None:
         return lines
     named = "best of each layer" if dataflow == "best" else f"{dataflow} everywhere"
-    rows = "" if not arch.dram_row_bytes else ", with open rows" if choice.rows else ", without open rows"
     return [
         *lines,
-        f"              each layer by itself{rows}; {named}: the least {goal} of {choice.among} plans of the whole network",
+        f"              {named}: least {goal} of {choice.among} plans of the whole network",
     ]
 
 

@@ -3,13 +3,14 @@
 The mapper plans layers one by one. With weights prefetched over the boundary, with open rows, whose misses depend on
 where tensors lie, and where what stays on chip depends on the dataflow, the best of every layer need not be the best of
 the network. There, and only there, the network is timed as a whole: as the machine would do it with each dataflow
-alone, and with every layer planned with and without open rows.
+alone, with what stays on chip then, and with every layer planned with and without open rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import product
 from math import fsum
 
 from accelsim.addresses import map_addresses
@@ -36,11 +37,10 @@ def plan_program(program: Program, arch: Arch) -> Program:
     Raises:
         UsageError: a scratchpad is too small for one tile of some layer.
     """
-    residency = _Residency(program, arch)
-    planner = Planner(arch)
+    residency, planner = _Residency(program, arch), Planner(arch)
     own = _planned(program, planner, residency.kept)
-    bound_together = arch.dram_row_bytes or arch.prefetch_weights or not residency.alike
-    if not arch.dram_row_bytes and (arch.dataflow != "best" or not bound_together):
+    apart = not arch.prefetch_weights and residency.alike  # what is best for every layer is best for the network
+    if not arch.dram_row_bytes and (apart or arch.dataflow != "best"):
         return own
     plans = [(arch.dataflow, False, own), *_alternatives(program, arch, planner, residency)]
     dataflow, rows, chosen = min(plans, key=lambda plan: _measure(plan[2], arch))
@@ -50,20 +50,21 @@ def plan_program(program: Program, arch: Arch) -> Program:
 def _alternatives(
     program: Program, arch: Arch, planner: Planner, residency: _Residency
 ) -> Iterator[tuple[str, bool, Program]]:
-    """Yield (dataflow, planned with open rows, plans) of the network, other than those of its layers by themselves."""
+    """Yield (dataflow, whether planned with open rows, plans) of the network beside the best of its layers."""
     around = _with_addresses(program, arch) if arch.dram_row_bytes else None
     if around is not None:
         yield arch.dataflow, True, _planned(program, planner, residency.kept, around)
     if arch.dataflow != "best":
         return
     for dataflow in DATAFLOWS:
-        kept, single = residency.of_dataflow(dataflow), planner.single(dataflow)
-        try:
-            yield dataflow, False, _planned(program, single, kept)
-            if around is not None:
-                yield dataflow, True, _planned(program, single, kept, around)
-        except UsageError:  # not every dataflow has a plan for every layer
-            continue
+        kept = residency.of_dataflow(dataflow)
+        planners = [(dataflow, planner.single(dataflow))]
+        planners += [] if residency.alike else [(arch.dataflow, planner)]
+        for (name, one), places in product(planners, (None,) if around is None else (None, around)):
+            try:
+                yield name, places is not None, _planned(program, one, kept, places)
+            except UsageError:  # not every dataflow has a plan for every layer
+                continue
 
 
 def _planned(program: Program, planner: Planner, kept: list[Kept], around: list[Surroundings] | None = None) -> Program:
