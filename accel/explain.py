@@ -11,7 +11,7 @@ from accelsim.graph.lower import lower
 from accelsim.model import Model, Shapes
 from accelsim.narrow import narrow_lines
 from accelsim.plan import ContractionPlan, StreamPlan
-from accelsim.program import Layer
+from accelsim.program import Choice, Layer
 from accelsim.timing import LayerTiming, time_program
 from accelsim.work import ContractionWork, StreamWork
 
@@ -55,10 +55,10 @@ def explain_model(model: Model, arch: Arch, only: str | None = None, shapes: Sha
         raise UsageError(f"no layer of {model.name} has '{wanted}' in its name: leave --layer out")
     total = sum(timing.cycles for timing in timings)
     for layer, timing in chosen:
-        yield "\n".join(_explain_layer(layer, timing, arch, total))
+        yield "\n".join(_explain_layer(layer, timing, arch, total, program.choice))
 
 
-def _explain_layer(layer: Layer, timing: LayerTiming, arch: Arch, total: int) -> list[str]:
+def _explain_layer(layer: Layer, timing: LayerTiming, arch: Arch, total: int, choice: Choice | None) -> list[str]:
     """Return the lines of one layer."""
     shapes = " x ".join(str(kind) for kind in layer.input_types)
     results = ", ".join(str(kind) for kind in layer.output_types)
@@ -66,7 +66,7 @@ def _explain_layer(layer: Layer, timing: LayerTiming, arch: Arch, total: int) ->
     head = f"{printable(layer.name, 70)}  {layer.kind}  {timing.cycles:,} cycles ({share:.1%})"
     lines = [head, f"    tensors   {shapes} -> {results}"]
     if isinstance(layer.work, ContractionWork) and isinstance(layer.plan, ContractionPlan):
-        lines += _explain_contraction(layer, layer.work, layer.plan, timing, arch)
+        lines += _explain_contraction(layer, layer.work, layer.plan, timing, arch, choice)
     elif isinstance(layer.work, StreamWork) and isinstance(layer.plan, StreamPlan):
         lines += _explain_stream(layer.work, layer.plan, arch)
     lines += narrow_lines(layer.operator, arch)
@@ -124,10 +124,10 @@ def _utilisation(work: ContractionWork, timing: LayerTiming, arch: Arch) -> floa
 
 
 def _explain_contraction(
-    layer: Layer, work: ContractionWork, plan: ContractionPlan, timing: LayerTiming, arch: Arch
+    layer: Layer, work: ContractionWork, plan: ContractionPlan, timing: LayerTiming, arch: Arch, choice: Choice | None
 ) -> list[str]:
     """Return the loop nest, what is resident and the formula of a layer on the array."""
-    mapping, arch = _mapping(layer, arch), arch.with_dataflow(plan.dataflow)
+    mapping, arch = _mapping(layer, arch, choice), arch.with_dataflow(plan.dataflow)
     formula = output_stationary_formula if arch.dataflow == "os" else stationary_formula
     tile, cycles = formula(work, plan, arch)
     groups = f" groups={work.groups}" if work.groups > 1 else ""
@@ -137,7 +137,7 @@ def _explain_contraction(
         *_remarks(work),
         f"    loops     {_loops(work, plan, arch)}",
         f"    resident  {_resident(work, plan, arch)}",
-        f"    mapping   {mapping}",
+        *mapping,
         f"    formula   per full tile {tile} = {cycles:,}",
         f"              {_total(timing, arch)}",
     ]
@@ -206,14 +206,23 @@ def _resident(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> str:
     return "; ".join([*parts, *(["result stays on chip"] if plan.kept_output else [])])
 
 
-def _mapping(layer: Layer, arch: Arch) -> str:
-    """Say what the mapper minimised, over how many plans."""
+def _mapping(layer: Layer, arch: Arch, choice: Choice | None) -> list[str]:
+    """Say what the mapper minimised, over how many plans of the layer, and over how many of the network."""
     goal = {"cycles": "cycles", "energy": "energy", "edp": "cycles x energy"}[arch.objective]
-    flows = "ws, os and is" if arch.dataflow == "best" else arch.dataflow
-    return (
-        f"least {goal} of {_count(layer.considered, 'plan')} that fit the scratchpads ({flows}), "
-        f"{layer.timed:,} of them timed"
-    )
+    dataflow = arch.dataflow if choice is None else choice.dataflow
+    flows = "ws, os and is" if dataflow == "best" else dataflow
+    rows = "" if not choice or not arch.dram_row_bytes else " with open rows" if choice.rows else " without open rows"
+    lines = [
+        f"    mapping   least {goal} of {_count(layer.considered, 'plan')} that fit the scratchpads ({flows}), "
+        f"{layer.timed:,} of them timed{rows}"
+    ]
+    if choice is None:
+        return lines
+    named = "best of each layer" if dataflow == "best" else f"{dataflow} everywhere"
+    return [
+        *lines,
+        f"              {named}: least {goal} of {choice.among} plans of the whole network",
+    ]
 
 
 def stationary_formula(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> tuple[str, int]:

@@ -157,10 +157,11 @@ def _zero_points(layer: Layer, arch: Arch) -> list[str]:
     weights = constant_weights(layer.operator)
     if weights is None:  # both zero points are always subtracted
         return []
+    apart = "; all without open rows and prefetch" if arch.dram_row_bytes or arch.prefetch_weights else ""
     lines = []
     for index, cost in enumerate(zero_point_costs(layer, arch)):
         name = cost.zp_mode if not uses_row_sums(weights, "row-sum") else f"{cost.zp_mode} + {cost.weight_zero_point}"
-        name += " (this machine)" if index == 0 else ""
+        name += f" (this machine{apart})" if index == 0 else ""
         width = "" if cost.sums is None else f", sums of {cost.sums.bits} bits always safe"
         head = "    zero pts  " if index == 0 else "              "
         lines.append(f"{head}{name}: {cost.cycles:,} cycles, {cost.energy_pj / 1e3:,.3f} nJ{width}")

@@ -1,4 +1,4 @@
-"""The mapper: dataflow, loop order, block sizes and residency of each layer, timed by the recurrence itself.
+"""The mapper of one layer: dataflow, loop order, block sizes and residency, timed by the recurrence itself.
 
 The space of a layer is every combination of dataflow (one, or all with `best`), order of the two block loops, size of
 the streamed block, depth loaded at a time, and whether the first operand is loaded ahead of all blocks. Small spaces
@@ -17,6 +17,7 @@ from itertools import product
 from math import inf, prod
 
 from accelsim.arch import Arch
+from accelsim.boundary import ALONE, Surroundings
 from accelsim.errors import UsageError
 from accelsim.plan import (
     NOTHING_KEPT,
@@ -29,7 +30,7 @@ from accelsim.plan import (
     groups_packed,
     plan_stream,
 )
-from accelsim.timing import LayerTiming, time_layer
+from accelsim.timing import DATAFLOWS, LayerTiming, time_layer
 from accelsim.work import ContractionWork, ImageLayout, Work
 
 # Up to so many sizes of the streamed block, and so many folds of depth, all are tried.
@@ -59,16 +60,23 @@ class Mapping:
     """What the mapper chose for a layer.
 
     plan: the plan; considered: plans in its space that fit the scratchpads; timed: those whose bound did not rule them
-    out.
+    out; value: what was minimised, and what decides between equals.
     """
 
     plan: Plan
     considered: int = 1
     timed: int = 1
+    value: tuple[float, float] = (0.0, 0.0)
 
 
 def choose_plan(
-    name: str, work: Work, arch: Arch, kept: Kept = NOTHING_KEPT, price: Price | None = None, floor: Floor | None = None
+    name: str,
+    work: Work,
+    arch: Arch,
+    kept: Kept = NOTHING_KEPT,
+    price: Price | None = None,
+    floor: Floor | None = None,
+    around: Surroundings = ALONE,
 ) -> Mapping:
     """Return the plan that minimises arch.objective: cycles, energy, or their product.
 
@@ -79,6 +87,8 @@ def choose_plan(
         kept: what stays on chip.
         price: energy of a timed plan in pJ; None: that of its DRAM traffic alone.
         floor: what every price includes; None: a unit per byte of DRAM traffic.
+        around: where the layer's tensors lie, for the row model; without addresses it is timed without one. The bound
+            holds for both, since a row that is opened only adds cycles.
 
     Raises:
         UsageError: a scratchpad is too small for one tile; names the buffer, the layer and the minimum.
@@ -92,16 +102,16 @@ def choose_plan(
     for bound, number in bounded:
         if bound > best[0]:
             break
-        timing = time_layer(work, plans[number], arch)
+        timing = time_layer(work, plans[number], arch, around)
         timed += 1
         energy = floor.energy_pj(timing.dram_bytes)
-        if _objective(arch, timing.cycles, energy) > best[0]:
+        if objective(arch, timing.cycles, energy)[0] > best[0]:
             continue
         energy = energy if price is None else price(plans[number], timing)
-        value = _objective(arch, timing.cycles, energy), _tie(arch, timing.cycles, energy)
+        value = objective(arch, timing.cycles, energy)
         if value < best:
             best, chosen = value, plans[number]
-    return Mapping(chosen, len(plans), timed)
+    return Mapping(chosen, len(plans), timed, best)
 
 
 def is_plannable(work: Work, arch: Arch, kept: Kept) -> bool:
@@ -122,14 +132,17 @@ def is_plannable(work: Work, arch: Arch, kept: Kept) -> bool:
     return True
 
 
-def _objective(arch: Arch, cycles: int, energy_pj: float) -> float:
-    """Return what is to be minimised."""
-    return {"cycles": float(cycles), "energy": energy_pj, "edp": cycles * energy_pj}[arch.objective]
+def objective(arch: Arch, cycles: int, energy_pj: float) -> tuple[float, float]:
+    """Return what is to be minimised, and what decides between equal plans.
 
-
-def _tie(arch: Arch, cycles: int, energy_pj: float) -> float:
-    """Return what decides between equal plans."""
-    return float(cycles) if arch.objective == "energy" else energy_pj
+    Args:
+        arch: the machine.
+        cycles: of a layer or of a network.
+        energy_pj: of the same.
+    """
+    if arch.objective == "energy":
+        return energy_pj, float(cycles)
+    return float(cycles) if arch.objective == "cycles" else cycles * energy_pj, energy_pj
 
 
 def fitting_plans(name: str, work: ContractionWork, arch: Arch, kept: Kept = NOTHING_KEPT) -> Iterator[ContractionPlan]:
@@ -172,7 +185,7 @@ def plan_space(work: ContractionWork, arch: Arch, kept: Kept = NOTHING_KEPT) -> 
         arch: the machine.
         kept: what stays on chip.
     """
-    for dataflow in ("ws", "os", "is") if arch.dataflow == "best" else (arch.dataflow,):
+    for dataflow in DATAFLOWS if arch.dataflow == "best" else (arch.dataflow,):
         pack = groups_packed(work, arch, dataflow)
         for block_m, block_n in _blocks(work, arch, dataflow, pack):
             for chunk in _chunks(work.k, arch.rows):
@@ -239,7 +252,7 @@ def _bound(work: ContractionWork, plan: ContractionPlan, arch: Arch, floor: Floo
     read, written = _least_traffic(work, plan, arch.dram_burst)
     moved = read + written if arch.dram_channel == "shared" else max(read, written)
     cycles = max(_issue_cycles(work, plan, arch), moved // arch.dram_bytes_per_cycle)
-    return _objective(arch, cycles, floor.energy_pj(read + written))
+    return objective(arch, cycles, floor.energy_pj(read + written))[0]
 
 
 def _issue_cycles(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> int:

@@ -6,12 +6,14 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 from accelsim.arch import Arch
+from accelsim.boundary import ALONE, Surroundings
 from accelsim.energy import load_table, price_layer
+from accelsim.errors import UsageError
 from accelsim.mapping import Floor, Mapping, choose_plan
 from accelsim.plan import ContractionPlan, Kept
 from accelsim.program import Layer
 from accelsim.residency import with_local_copies
-from accelsim.timing import LayerTiming
+from accelsim.timing import DATAFLOWS, LayerTiming
 from accelsim.work import ContractionWork, StreamWork
 from accelsim.zero_points import constant_weights, weight_operand_bits
 
@@ -22,28 +24,64 @@ class Planner:
     def __init__(self, arch: Arch) -> None:
         self._arch, self._table = arch, load_table()
         self._known: dict[Hashable, Mapping] = {}
+        self._single: dict[str, Planner] = {}
 
-    def planned(self, layer: Layer, kept: Kept) -> Layer:
+    def single(self, dataflow: str) -> Planner:
+        """Return the planner of this machine with one dataflow; what it has planned it knows the next time.
+
+        Args:
+            dataflow: "ws", "os" or "is".
+        """
+        if dataflow not in self._single:
+            self._single[dataflow] = Planner(self._arch.with_dataflow(dataflow))
+        return self._single[dataflow]
+
+    def planned(self, layer: Layer, kept: Kept, around: Surroundings = ALONE) -> Layer:
         """Return a layer with its plan.
 
         Args:
             layer: its plan is not looked at.
             kept: what stays on chip around it.
+            around: with addresses, the layer is timed with open rows.
 
         Raises:
             UsageError: a scratchpad is too small for one tile of it.
         """
         work = with_local_copies(layer.work, kept) if isinstance(layer.work, StreamWork) else layer.work
-        layer = replace(layer, work=work)
-        key = (work, kept, _price_class(layer)) if isinstance(work, ContractionWork) else (layer.name, kept)
+        found = self._mapping(replace(layer, work=work), kept, around)
+        return replace(layer, work=work, plan=found.plan, kept=kept, considered=found.considered, timed=found.timed)
+
+    def _mapping(self, layer: Layer, kept: Kept, around: Surroundings) -> Mapping:
+        """Return what the mapper chooses for a layer; layers that cost the same ask it once."""
+        work = layer.work
+        if not isinstance(work, ContractionWork):
+            key: Hashable = (layer.name, kept)
+        elif around.addresses is not None and self._arch.dataflow == "best":
+            return self._best_of_dataflows(layer, kept, around)
+        else:
+            key = (work, kept, _price_class(layer), around)
         if key not in self._known:
 
             def price(plan: ContractionPlan, timing: LayerTiming) -> float:
                 return price_layer(replace(layer, plan=plan), timing, self._arch, self._table).total_pj
 
-            self._known[key] = choose_plan(layer.name, work, self._arch, kept, price, self._floor(layer))
-        found = self._known[key]
-        return replace(layer, plan=found.plan, kept=kept, considered=found.considered, timed=found.timed)
+            self._known[key] = choose_plan(layer.name, work, self._arch, kept, price, self._floor(layer), around)
+        return self._known[key]
+
+    def _best_of_dataflows(self, layer: Layer, kept: Kept, around: Surroundings) -> Mapping:
+        """Return the best of what each dataflow can do, which plans of the network with one dataflow need, too."""
+        found: list[Mapping] = []
+        refused: UsageError | None = None
+        for dataflow in DATAFLOWS:
+            try:
+                found.append(self.single(dataflow)._mapping(layer, kept, around))
+            except UsageError as error:
+                refused = error
+        if refused is not None and not found:
+            raise refused
+        best = min(found, key=lambda mapping: mapping.value)
+        considered, timed = (sum(counts) for counts in zip(*((f.considered, f.timed) for f in found), strict=True))
+        return replace(best, considered=considered, timed=timed)
 
     def _floor(self, layer: Layer) -> Floor:
         """Return what no plan can save: DRAM at its bytes, and the multipliers and adders of the array."""

@@ -40,11 +40,28 @@ class Layer:
     timed: int = 1
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which of several plans of the whole network was the best.
+
+    dataflow: of all layers, or "best" per layer; rows: whether its layers were timed with open rows; among: how many
+    plans of the whole network were timed.
+    """
+
+    dataflow: str
+    rows: bool
+    among: int
+
+
 @dataclass(frozen=True, eq=False)
 class Program:
-    """Layers in execution order, with the tensors that enter, leave and are constant."""
+    """Layers in execution order, with the tensors that enter, leave and are constant.
+
+    choice: how the network was planned, None where every layer was planned by itself and nothing else was tried.
+    """
 
     inputs: Mapping[str, TensorType]
     outputs: tuple[str, ...]
     constants: Mapping[str, NDArray[np.generic]]
     layers: tuple[Layer, ...]
+    choice: Choice | None = None

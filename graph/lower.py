@@ -5,11 +5,9 @@ from __future__ import annotations
 from accelsim.arch import Arch
 from accelsim.fixed_point import machine_operator
 from accelsim.graph.ir import Graph, Node
-from accelsim.mapping import is_plannable
 from accelsim.plan import StreamPlan
-from accelsim.planner import Planner
 from accelsim.program import Layer, Program
-from accelsim.residency import keep_activations
+from accelsim.program_plans import plan_program
 from accelsim.work import describe_work
 from accelsim.zero_points import machine_work
 
@@ -24,14 +22,9 @@ def lower(graph: Graph, arch: Arch) -> Program:
     Raises:
         UsageError: a scratchpad is too small for one tile of some layer.
     """
-    layers = [_unplanned(graph, node, arch) for node in graph.nodes]
-    kept = keep_activations(
-        layers, graph.outputs, arch, lambda number, around: is_plannable(layers[number].work, arch, around)
-    )
-    planner = Planner(arch)
-    planned = tuple(planner.planned(layer, around) for layer, around in zip(layers, kept, strict=True))
+    layers = tuple(_unplanned(graph, node, arch) for node in graph.nodes)
     types = {name: graph.types[name] for name in graph.inputs}
-    return Program(types, graph.outputs, graph.constants, planned)
+    return plan_program(Program(types, graph.outputs, graph.constants, layers), arch)
 
 
 def _unplanned(graph: Graph, node: Node, arch: Arch) -> Layer:
