@@ -14,6 +14,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, mo
 from accelsim.errors import UsageError, nearest, printable
 
 MAX_SIDE = 1024
+CLOCK_LIMITS_GHZ = (1e-6, 1000.0)
 
 # The key of a parameter in TOML files and in --set, section by section: the only table of their names.
 SECTIONS: dict[str, dict[str, str]] = {
@@ -110,7 +111,7 @@ class Arch(BaseModel):
     dram_row_miss: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 30
     dram_banks: Annotated[int, Field(strict=True, ge=1, le=1024)] = 8
     objective: Literal["cycles", "energy", "edp"] = "edp"
-    clock_ghz: Annotated[float, Field(ge=1e-6, le=1000, allow_inf_nan=False)] = 1.0
+    clock_ghz: Annotated[float, Field(ge=CLOCK_LIMITS_GHZ[0], le=CLOCK_LIMITS_GHZ[1], allow_inf_nan=False)] = 1.0
 
     def __init__(self, **parameters: Any) -> None:
         try:
