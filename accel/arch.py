@@ -6,14 +6,15 @@ import re
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, model_validator
 
 from accelsim.errors import UsageError, nearest, printable
+from accelsim.files import read_input
 
 MAX_SIDE = 1024
+_LARGEST_FILE = 1 << 20
 CLOCK_LIMITS_GHZ = (1e-6, 1000.0)
 
 # The key of a parameter in TOML files and in --set, section by section: the only table of their names.
@@ -231,19 +232,31 @@ def preset_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
+def _read_description(source: str) -> str:
+    """Read the file of a machine description."""
+    shown = printable(source)
+    try:
+        data = read_input(source, _LARGEST_FILE)
+        if len(data) > _LARGEST_FILE:
+            raise ValueError(f"it is larger than {_LARGEST_FILE >> 20} MiB, which no machine description is")
+        return data.decode("utf-8")
+    except (FileNotFoundError, IsADirectoryError) as error:
+        names = ", ".join(preset_names())
+        what = "a directory, " if isinstance(error, IsADirectoryError) else ""
+        raise UsageError(f"--arch '{shown}' is {what}neither a file nor a preset ({names}): give one of them") from None
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, a zero character in the name
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise UsageError(
+            f"cannot read the machine description '{shown}': {reason}: give a TOML file or a preset with --arch"
+        ) from None
+
+
 def _read_toml(source: str) -> Mapping[str, Any]:
     """Read a machine description by preset name or file name."""
     if source in preset_names():
         text = (resources.files("accelsim") / "data" / "arch" / f"{source}.toml").read_text("utf-8")
     else:
-        path = Path(source)
-        if not path.is_file():
-            names = ", ".join(preset_names())
-            raise UsageError(f"--arch '{source}' is neither a file nor a preset ({names}): give one of them")
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read the machine description '{source}': {error}") from None
+        text = _read_description(source)
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError, absurd numbers raise plain ones

@@ -22,6 +22,7 @@ from accelsim.errors import (
     printable,
     reason_of,
 )
+from accelsim.files import read_input
 from accelsim.graph.constraints import OPSET_WINDOW, float_model_error, node_findings, opset_finding, value_findings
 from accelsim.graph.element_types import INPUT_TYPES, constant_tensors, size_bytes
 from accelsim.graph.external_data import embed_external_data
@@ -82,12 +83,13 @@ def load_model(path: str | Path, limits: Limits | None = None, *, external_data:
         UnsupportedModelError: the model is valid but outside of what can run; lists every reason at once.
     """
     limits = limits or Limits()
-    shown = printable(str(path) or "(empty name)")
+    if not str(path):
+        raise UsageError("the name of the model is empty: give the path of a .onnx file")
+    shown = printable(str(path))
     try:
-        if Path(path).is_dir():
-            raise UsageError(f"{shown} is a directory: give the path of a .onnx file")
-        with Path(path).open("rb") as file:
-            content = [file.read(limits.file_bytes + 1)]
+        content = [read_input(path, limits.file_bytes)]
+    except IsADirectoryError:
+        raise UsageError(f"{shown} is a directory: give the path of a .onnx file") from None
     except (OSError, ValueError) as error:  # ValueError: a zero character in the path
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot read {shown}: {reason}: give the path of a .onnx file") from None

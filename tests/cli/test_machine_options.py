@@ -48,7 +48,7 @@ def test_bad_array_shapes(digits: Path, shape: str, words: str) -> None:
         ("--seed", "-1", "--seed"),
         ("--seed", "x", "--seed"),
         ("--arch", "missing.toml", "neither a file nor a preset (cloud, default, edge)"),
-        ("--arch", ".", "neither a file nor a preset"),
+        ("--arch", ".", "a directory, neither a file nor a preset"),
         ("--set", "dram.latency", "'dram.latency' has no value"),
         ("--set", "dram.latncy=5", "unknown key 'dram.latncy' (did you mean 'dram.latency'?)"),
         ("--set", "latncy=5", "did you mean"),
