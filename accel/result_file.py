@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from accelsim.energy_result import Baseline, ChargeLine, EnergyDetail
 from accelsim.errors import InvalidFileError, printable
 from accelsim.jsonfile import read_object
+from accelsim.model_info import InputInfo, ModelInfo
 from accelsim.result import (
     SCHEMA_VERSION,
     AccumulatorEvidence,
@@ -21,7 +22,6 @@ from accelsim.result import (
     LayerCheck,
     LayerResult,
     LiteralDistance,
-    ModelInfo,
     Result,
 )
 from accelsim.result_sums import problems
@@ -79,7 +79,7 @@ def result_from_dict(data: dict[str, Any], label: str) -> Result:
         raise InvalidFileError(_sentence(error, label)) from None
     array, clock = _machine(part, label)
     result = Result(
-        ModelInfo(**dict(part.model)),
+        _model(part.model),
         part.arch,
         clock,
         array,
@@ -131,6 +131,13 @@ def _machine(part: schema.ResultPart, label: str) -> tuple[int, float]:
             f"{slowest:g} to {fastest:g}: it is damaged or altered"
         )
     return whole[0] * whole[1], float(clock)
+
+
+def _model(part: schema.ModelPart) -> ModelInfo:
+    """Build what was run."""
+    inputs = part.inputs
+    known = None if inputs is None else tuple(InputInfo(one.name, one.dtype, tuple(one.shape)) for one in inputs)
+    return ModelInfo(**{**dict(part), "inputs": known})
 
 
 def _energy(part: schema.EnergyPart) -> EnergyInfo:

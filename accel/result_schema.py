@@ -25,6 +25,14 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
+class InputPart(Part):
+    """An input of a model."""
+
+    name: Name
+    dtype: Text
+    shape: Annotated[list[Count], Field(max_length=64)]
+
+
 class ModelPart(Part):
     """What was run."""
 
@@ -32,6 +40,7 @@ class ModelPart(Part):
     sha256: Text
     macs: Count
     parameters_bytes: Count
+    inputs: Annotated[list[InputPart], Field(max_length=10_000)] | None = None
 
 
 class AccumulatorPart(Part):
