@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, model_validator
@@ -131,6 +132,10 @@ class Arch(BaseModel):
             "objective",
         )  # fmt: skip
         values = {n: v.lower() if n in words and isinstance(v, str) else v for n, v in values.items()}
+        for name, value in values.items():
+            if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
+                spelled = next((key for key, other in KEYS.items() if other == name), name)
+                raise UsageError(f"machine description: {name} ({spelled}): {str(value).lower()} is no value of it")
         if "array" not in values:
             return values
         if "rows" in values or "cols" in values:
@@ -220,6 +225,8 @@ def _explain(error: ValidationError) -> str:
             parts.append(f"unknown parameter '{name}' ({nearest(name, sorted(Arch.model_fields))})")
         else:
             message = item["msg"].removeprefix("Value error, ")
+            if item["type"].startswith("byte_size"):
+                message = "write a number of bytes, at least 1, such as 65536 or 64KiB"
             parts.append(
                 f"{name} ({spelled.get(name, name)}): {message[:1].lower()}{message[1:]}, got {item['input']!r}"
             )
@@ -313,3 +320,19 @@ def load_arch(source: str | None = None, settings: tuple[str, ...] = (), **param
         values.pop("rows", None)
         values.pop("cols", None)
     return Arch(**(values | {name: value for name, value in parameters.items() if value is not None}))
+
+
+def resolve_arch(value: Arch | str | Path | None) -> Arch:
+    """Return the machine that Python code names: itself, a preset, a TOML file, or None for the default one.
+
+    Raises:
+        UsageError: it is something else, or there is no such preset or file.
+    """
+    if value is None or isinstance(value, Arch):
+        return value or Arch()
+    if not isinstance(value, str | Path):
+        raise UsageError(
+            f"a machine is an accelsim.Arch, or the name of a preset or TOML file, not {type(value).__name__}: write "
+            f"accelsim.Arch(array=(16, 16)) or '{preset_names()[0]}'"
+        )
+    return load_arch(str(value))
