@@ -1,5 +1,5 @@
 """`python -m accelsim` is `accel-sim`."""
 
-from accelsim.cli import main
+from accelsim.entry import main
 
 main()

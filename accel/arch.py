@@ -12,8 +12,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, model_validator
 
 from accelsim.errors import UsageError, nearest, printable
+from accelsim.files import read_input
 
 MAX_SIDE = 1024
+_LARGEST_FILE = 1 << 20
+CLOCK_LIMITS_GHZ = (1e-6, 1000.0)
 
 # The key of a parameter in TOML files and in --set, section by section: the only table of their names.
 SECTIONS: dict[str, dict[str, str]] = {
@@ -110,7 +113,7 @@ class Arch(BaseModel):
     dram_row_miss: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 30
     dram_banks: Annotated[int, Field(strict=True, ge=1, le=1024)] = 8
     objective: Literal["cycles", "energy", "edp"] = "edp"
-    clock_ghz: Annotated[float, Field(ge=1e-6, le=1000, allow_inf_nan=False)] = 1.0
+    clock_ghz: Annotated[float, Field(ge=CLOCK_LIMITS_GHZ[0], le=CLOCK_LIMITS_GHZ[1], allow_inf_nan=False)] = 1.0
 
     def __init__(self, **parameters: Any) -> None:
         try:
@@ -129,6 +132,10 @@ class Arch(BaseModel):
             "objective",
         )  # fmt: skip
         values = {n: v.lower() if n in words and isinstance(v, str) else v for n, v in values.items()}
+        for name, value in values.items():
+            if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
+                spelled = next((key for key, other in KEYS.items() if other == name), name)
+                raise UsageError(f"machine description: {name} ({spelled}): {str(value).lower()} is no value of it")
         if "array" not in values:
             return values
         if "rows" in values or "cols" in values:
@@ -218,6 +225,8 @@ def _explain(error: ValidationError) -> str:
             parts.append(f"unknown parameter '{name}' ({nearest(name, sorted(Arch.model_fields))})")
         else:
             message = item["msg"].removeprefix("Value error, ")
+            if item["type"].startswith("byte_size"):
+                message = "write a number of bytes, at least 1, such as 65536 or 64KiB"
             parts.append(
                 f"{name} ({spelled.get(name, name)}): {message[:1].lower()}{message[1:]}, got {item['input']!r}"
             )
@@ -230,19 +239,31 @@ def preset_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
+def _read_description(source: str) -> str:
+    """Read the file of a machine description."""
+    shown = printable(source)
+    try:
+        data = read_input(source, _LARGEST_FILE)
+        if len(data) > _LARGEST_FILE:
+            raise ValueError(f"it is larger than {_LARGEST_FILE >> 20} MiB, which no machine description is")
+        return data.decode("utf-8")
+    except (FileNotFoundError, IsADirectoryError) as error:
+        names = ", ".join(preset_names())
+        what = "a directory, " if isinstance(error, IsADirectoryError) else ""
+        raise UsageError(f"--arch '{shown}' is {what}neither a file nor a preset ({names}): give one of them") from None
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, a zero character in the name
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise UsageError(
+            f"cannot read the machine description '{shown}': {reason}: give a TOML file or a preset with --arch"
+        ) from None
+
+
 def _read_toml(source: str) -> Mapping[str, Any]:
     """Read a machine description by preset name or file name."""
     if source in preset_names():
         text = (resources.files("accelsim") / "data" / "arch" / f"{source}.toml").read_text("utf-8")
     else:
-        path = Path(source)
-        if not path.is_file():
-            names = ", ".join(preset_names())
-            raise UsageError(f"--arch '{source}' is neither a file nor a preset ({names}): give one of them")
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read the machine description '{source}': {error}") from None
+        text = _read_description(source)
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError, absurd numbers raise plain ones
@@ -299,3 +320,19 @@ def load_arch(source: str | None = None, settings: tuple[str, ...] = (), **param
         values.pop("rows", None)
         values.pop("cols", None)
     return Arch(**(values | {name: value for name, value in parameters.items() if value is not None}))
+
+
+def resolve_arch(value: Arch | str | Path | None) -> Arch:
+    """Return the machine that Python code names: itself, a preset, a TOML file, or None for the default one.
+
+    Raises:
+        UsageError: it is something else, or there is no such preset or file.
+    """
+    if value is None or isinstance(value, Arch):
+        return value or Arch()
+    if not isinstance(value, str | Path):
+        raise UsageError(
+            f"a machine is an accelsim.Arch, or the name of a preset or TOML file, not {type(value).__name__}: write "
+            f"accelsim.Arch(array=(16, 16)) or '{preset_names()[0]}'"
+        )
+    return load_arch(str(value))

@@ -20,6 +20,7 @@ from accelsim.energy.bills import billed_macs
 from accelsim.energy.notes import unit_dict
 from accelsim.fixed_point import scaling
 from accelsim.model import Model
+from accelsim.model_info import InputInfo, ModelInfo
 from accelsim.operators import HostOperator
 from accelsim.plan import ContractionPlan
 from accelsim.program import Layer, Program
@@ -30,7 +31,6 @@ from accelsim.result import (
     EnergyInfo,
     LayerCheck,
     LayerResult,
-    ModelInfo,
     Result,
 )
 from accelsim.timeline import Timeline
@@ -94,8 +94,9 @@ def assemble(
     units = tuple(unit_dict(unit) for unit in units_used(bills))
     behind = detail(program.layers, timings, bills, arch, table, zero_gating=busy is not None)
     macs = sum(layer.macs for layer in layers)
+    inputs = tuple(InputInfo(name, kind.dtype.name, kind.shape) for name, kind in program.inputs.items())
     return Result(
-        ModelInfo(model.name, model.checked.sha256, macs, model.checked.parameters_bytes),
+        ModelInfo(model.name, model.checked.sha256, macs, model.checked.parameters_bytes, inputs),
         arch.to_sections(),
         arch.clock_ghz,
         arch.rows * arch.cols,

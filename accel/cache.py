@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
+from functools import cache
 from pathlib import Path
+
+from accelsim.errors import printable
 
 
 def private_folder(name: str) -> Path | None:
@@ -21,6 +25,16 @@ def private_folder(name: str) -> Path | None:
         probe = folder / f".probe-{os.getpid()}"
         probe.touch()
         probe.unlink()
-    except OSError:
+    except OSError as error:
+        _warn(base, error.strerror or str(error))
         return None
     return folder
+
+
+@cache
+def _warn(base: str, reason: str) -> None:
+    """Say once per process why every run will be slow."""
+    sys.stderr.write(
+        f"accel-sim: warning: cannot keep compiled kernels and models in {printable(base)}: {printable(reason)}: "
+        f"every run makes them again; name a folder with ACCEL_SIM_CACHE_DIR\n"
+    )

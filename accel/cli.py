@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -281,6 +282,9 @@ def _explain(error: BaseException) -> ExitCode:
     if type(error).__name__ == "NoArgsIsHelpError":
         sys.stderr.write(f"{error}\n")
         return ExitCode.USAGE
+    option = getattr(error, "option_name", "")
+    if re.fullmatch(r"-[0-9]", option):  # a negative number, whose first digit was taken for an option
+        return _complain(f"{option}… is no option, and no argument is negative (see accel-sim --help)", ExitCode.USAGE)
     show = getattr(error, "format_message", None)
     if show is not None:  # an error of the command line, as typer words it
         return _complain(f"{show().rstrip('.')} (see accel-sim --help)", ExitCode.USAGE)

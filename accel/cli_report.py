@@ -53,7 +53,7 @@ def report(
 
     if output is None and figures is None:
         raise UsageError("a report goes into a file or a folder: name them with -o FILE.html or --figures DIR")
-    page = None if output is None else _target(output)
+    page = None if output is None else _target(output, (".html", ".htm"))
     folder = None if figures is None else check_folder(figures)
     read = _read(results)
     from accelsim.quantisation_file import read_quantisation
@@ -103,7 +103,7 @@ def compare(
     _say(written, quiet=quiet)
 
 
-def _target(name: str, suffixes: tuple[str, ...] = ()) -> Path:
+def _target(name: str, suffixes: tuple[str, ...]) -> Path:
     """Refuse a file that cannot be written before any work is done.
 
     Raises:
@@ -115,9 +115,11 @@ def _target(name: str, suffixes: tuple[str, ...] = ()) -> Path:
     from accelsim.io import check_target
 
     path = Path(name)
-    if suffixes and path.suffix.lower() not in suffixes:
-        raise UsageError(f"cannot tell from {printable(name)} what to draw: its name must end in {', '.join(suffixes)}")
     check_target(name)
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(
+            f"cannot tell from {printable(name)} what to write: its name must end in {', '.join(suffixes)}"
+        )
     return path
 
 

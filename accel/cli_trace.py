@@ -25,7 +25,7 @@ TraceFormat = Annotated[
     typer.Option(
         "--format",
         metavar="perfetto|vcd|svg|png|dram",
-        help="What to write; else by the file's name (.pftrace, .vcd, .svg, .png, .dram), or else perfetto.",
+        help="What to write; else by the file's name (.pftrace, .vcd, .svg, .png, .dram); without an ending perfetto.",
     ),
 ]
 OnlyLayer = Annotated[str | None, typer.Option("--layer", metavar="TEXT", help="Only layers whose name contains this.")]
@@ -70,7 +70,8 @@ def trace(
         return
     for region in summary.regions:
         typer.echo(f"0x{region.base:08x} {region.size:>12,} B  {printable(region.name, 70)}")
+    layers = "1 layer" if summary.layers == 1 else f"{summary.layers:,} layers"
     typer.echo(
-        f"wrote {printable(str(path))}: {summary.events:,} {summary.unit} of {summary.layers} layers, cycles "
+        f"wrote {printable(str(path))}: {summary.events:,} {summary.unit} of {layers}, cycles "
         f"{summary.first:,} to {summary.last:,} of {summary.total:,}, {path.stat().st_size:,} bytes"
     )

@@ -25,7 +25,7 @@ KIND = "accel-sim dump"
 SCHEMA_VERSION = 1
 INDEX = "index.json"
 _LARGEST_INDEX_BYTES = 64 << 20
-_FILE = re.compile(r"[0-9]{4,9}-[A-Za-z0-9._-]{1,60}\.npz(\.tmp-[0-9]+)?")
+_FILE = re.compile(r"\.?[0-9]{4,9}-[A-Za-z0-9._-]{1,60}\.npz(\.tmp-[0-9]+)?")
 
 
 @dataclass(eq=False)

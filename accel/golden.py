@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.arch import Arch
+from accelsim.arch import Arch, resolve_arch
 from accelsim.comparison import GROUPS, Comparison, Tolerance, compare
 from accelsim.datapath import LayerValues
 from accelsim.errors import InvalidFileError, UsageError, nearest, printable
@@ -46,7 +46,7 @@ Array = NDArray[np.generic]
 def record(
     model: Model | str | Path,
     folder: str | Path,
-    arch: Arch | None = None,
+    arch: Arch | str | Path | None = None,
     inputs: Mapping[str, Array] | None = None,
     *,
     seed: int = 0,
@@ -59,7 +59,7 @@ def record(
     Args:
         model: a loaded model or the path of one.
         folder: where to write; refused if it holds anything but an older record, which is replaced as a whole.
-        arch: the machine; None takes the default one.
+        arch: the machine, or the name of a preset or TOML file; None takes the default one.
         inputs: one array per model input, stored beside the record; None draws them from the seed.
         seed: seed of the inputs when none are given.
         path: where a loaded model lies, so that `verify` finds it; a path given as the model is taken itself.
@@ -78,7 +78,7 @@ def record(
     loaded = model if isinstance(model, Model) else load(model)
     if copy_model and source is None:
         raise UsageError("the model was not loaded from a file, so it cannot be copied: give its path")
-    machine = arch or Arch()
+    machine = resolve_arch(arch)
     given = None if inputs is None else check_inputs(inputs, loaded.inputs())
     result, observed = _observe(loaded, machine, given, seed, progress)
     files = {"outputs.npz": pack_npz(result.outputs)}

@@ -20,7 +20,7 @@ from accelsim.manifest import KIND, LARGEST_FILE_BYTES, FileRecord, Manifest, pa
 MANIFEST = "manifest.json"
 MEMBERS = ("outputs.npz", "inputs.npz", "model.onnx")
 _LARGEST_MANIFEST_BYTES = 256 << 20
-_TEMPORARY = re.compile(r"(manifest\.json|outputs\.npz|inputs\.npz|model\.onnx)\.tmp-[0-9]+")
+_TEMPORARY = re.compile(r"\.?(manifest\.json|outputs\.npz|inputs\.npz|model\.onnx)\.tmp-[0-9]+")
 
 # Linux: exchange two names in one step (renameat2).
 _AT_CURRENT_FOLDER, _EXCHANGE = -100, 2

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.errors import ResourceLimitError, UsageError, nearest, printable, reason_of
+from accelsim.files import open_regular
 from accelsim.packed import bounds, byte_type, is_narrow
 from accelsim.tensors import TensorType
 
@@ -39,7 +40,7 @@ def read_npz(path: str | Path, what: str = "inputs") -> dict[str, Array]:
     """
     shown = printable(str(path) or "(empty name)")
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             if file.read(6) == b"\x93NUMPY":
                 raise UsageError(f"{shown} is a single array: save it with numpy.savez(file, input_name=array)")
             if not zipfile.is_zipfile(file):

@@ -41,7 +41,7 @@ def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
     Raises:
         ResourceLimitError: some file cannot be written; older ones are left as they were.
     """
-    staged = {folder / name: folder / f"{name}.tmp-{os.getpid()}" for name in files}
+    staged = {folder / name: folder / f".{name}.tmp-{os.getpid()}" for name in files}
     try:
         for target, temporary in staged.items():
             if target.is_dir():
@@ -80,7 +80,7 @@ def written_atomically(path: Path) -> Iterator[IO[bytes]]:
         ResourceLimitError: the file cannot be written; an older one is left as it was.
     """
     check_target(path)
-    temporary = path.parent / f"{path.name}.tmp-{os.getpid()}"
+    temporary = path.parent / f".{path.name}.tmp-{os.getpid()}"
     try:
         temporary.unlink(missing_ok=True)
         with temporary.open("xb") as file:

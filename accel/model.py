@@ -94,7 +94,7 @@ def load(
     if not isinstance(source, str | Path):
         raise UsageError(f"a model is a path or bytes, not {type(source).__name__}: give the path of a .onnx file")
     if is_own_model(source):
-        return Model(load_bytes(own_model(source), own_name(source), limits), limits, reference)
+        return Model(load_bytes(own_model(source), own_name(source), limits, source=str(source)), limits, reference)
     return Model(load_model(source, limits, external_data=external_data), limits, reference)
 
 

@@ -28,11 +28,20 @@ def layer_progress(title: str, *, quiet: bool = False, describe: bool = False) -
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
+    bar = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+    task = bar.add_task(title, total=None)
+    drawn = False
 
-        def report(layer: str, index: int, count: int) -> None:
-            shown = f"{title}: {layer}" if describe else title
-            bar.update(task, completed=index, total=count, description=shown)
+    def report(layer: str, index: int, count: int) -> None:
+        nonlocal drawn
+        shown = f"{title}: {layer}" if describe else title
+        bar.update(task, completed=index, total=count, description=shown)
+        if not drawn:  # before, there was no count to draw
+            bar.start()
+            drawn = True
 
+    try:
         yield report
+    finally:
+        if drawn:
+            bar.stop()

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.energy_result import ChargeLine, EnergyDetail
+from accelsim.model_info import ModelInfo
 from accelsim.timeline import Timeline
 
 SCHEMA_VERSION = 1
@@ -29,16 +30,6 @@ def _finite(data: Any) -> Any:
     if isinstance(data, list):
         return [_finite(value) for value in data]
     return None if isinstance(data, float) and not math.isfinite(data) else data
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What was run."""
-
-    name: str
-    sha256: str
-    macs: int
-    parameters_bytes: int
 
 
 @dataclass(frozen=True)
@@ -357,7 +348,7 @@ class Result:
         """Return the result as plain data, in the layout of result.json."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "model": vars(self.model).copy(),
+            "model": self.model.to_dict(),
             "arch": {section: dict(values) for section, values in self.arch.items()},
             "totals": {
                 "cycles": self.cycles,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from accelsim.energy_result import Baseline, ChargeLine, EnergyDetail
 from accelsim.errors import InvalidFileError, printable
 from accelsim.jsonfile import read_object
+from accelsim.model_info import InputInfo, ModelInfo
 from accelsim.result import (
     SCHEMA_VERSION,
     AccumulatorEvidence,
@@ -21,9 +22,9 @@ from accelsim.result import (
     LayerCheck,
     LayerResult,
     LiteralDistance,
-    ModelInfo,
     Result,
 )
+from accelsim.result_sums import problems
 from accelsim.timeline import Bar, Timeline
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 LARGEST_FILE_BYTES = 128 << 20
 _WHAT = "a result"
-# What the totals of a file may differ from the sums of its layers, which are added up in another order.
-_TOLERANCE = 1e-6
 _LONGEST_LIST = 100
 
 
@@ -80,7 +79,7 @@ def result_from_dict(data: dict[str, Any], label: str) -> Result:
         raise InvalidFileError(_sentence(error, label)) from None
     array, clock = _machine(part, label)
     result = Result(
-        ModelInfo(**dict(part.model)),
+        _model(part.model),
         part.arch,
         clock,
         array,
@@ -116,14 +115,29 @@ def _sentence(error: ValidationError, label: str) -> str:
 
 def _machine(part: schema.ResultPart, label: str) -> tuple[int, float]:
     """Return the number of PEs and the clock, which every result has."""
+    from accelsim.arch import CLOCK_LIMITS_GHZ, MAX_SIDE
+
     array = part.arch.get("array", {})
     rows, cols, clock = array.get("rows"), array.get("cols"), part.arch.get("clock", {}).get("ghz")
-    whole = [value for value in (rows, cols) if type(value) is int and 0 < value < 1 << 20]
-    if len(whole) != 2 or type(clock) not in (int, float) or not isinstance(clock, int | float) or clock <= 0:
+    whole = [value for value in (rows, cols) if type(value) is int and 0 < value <= MAX_SIDE]
+    if len(whole) != 2 or type(clock) not in (int, float) or not isinstance(clock, int | float):
         raise InvalidFileError(
             f"{label} is not a valid result: arch lacks array.rows, array.cols or clock.ghz: it is damaged or altered"
         )
+    slowest, fastest = CLOCK_LIMITS_GHZ
+    if not slowest <= clock <= fastest:
+        raise InvalidFileError(
+            f"{label} is not a valid result: arch.clock.ghz is {clock:g}, no machine is outside of "
+            f"{slowest:g} to {fastest:g}: it is damaged or altered"
+        )
     return whole[0] * whole[1], float(clock)
+
+
+def _model(part: schema.ModelPart) -> ModelInfo:
+    """Build what was run."""
+    inputs = part.inputs
+    known = None if inputs is None else tuple(InputInfo(one.name, one.dtype, tuple(one.shape)) for one in inputs)
+    return ModelInfo(**{**dict(part), "inputs": known})
 
 
 def _energy(part: schema.EnergyPart) -> EnergyInfo:
@@ -165,7 +179,7 @@ def _layer(part: schema.LayerPart) -> LayerResult:
     """Build one layer."""
     fields = dict(part)
     fields["acc"] = None if part.acc is None else AccumulatorResult(**dict(part.acc))
-    fields["check"] = None if part.check is None else LayerCheck(**dict(part.check))
+    fields["check"] = None if part.check is None else LayerCheck(**part.check.model_dump(exclude={"verdict"}))
     fields["charges"] = tuple(ChargeLine(**dict(line)) for line in part.charges)
     for name in ("inputs", "outputs"):
         fields[name] = None if fields[name] is None else tuple(fields[name])
@@ -213,14 +227,8 @@ def _timeline(part: schema.TimelinePart) -> Timeline:
 
 def _check_sums(part: schema.ResultPart, result: Result, label: str) -> None:
     """Refuse a file whose parts contradict each other: nothing shown may depend on which part is read."""
-    problem = ""
-    if part.totals.cycles != result.cycles:
-        problem = f"totals.cycles is {part.totals.cycles:,}, its layers take {result.cycles:,}"
-    elif not math.isclose(part.totals.energy_pj, result.energy_pj, rel_tol=_TOLERANCE, abs_tol=1e-9):
-        problem = f"totals.energy_pj is {part.totals.energy_pj:,.6g}, its layers use {result.energy_pj:,.6g}"
-    for number, layer in enumerate(result.layers):
-        spent = sum(layer.cycle_classes.values())
-        if not problem and spent != layer.cycles:
-            problem = f"layers.{number}.cycles is {layer.cycles:,}, its classes are {spent:,}"
-    if problem:
-        raise InvalidFileError(f"{label} is not a valid result: {problem}: it is damaged or was altered")
+    problem = next(problems(part, result), None)
+    if problem is not None:
+        raise InvalidFileError(
+            f"{label} is not a valid result: {printable(problem, 300)}: it is damaged or was altered"
+        )

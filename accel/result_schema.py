@@ -25,6 +25,14 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
+class InputPart(Part):
+    """An input of a model."""
+
+    name: Name
+    dtype: Text
+    shape: Annotated[list[Count], Field(max_length=64)]
+
+
 class ModelPart(Part):
     """What was run."""
 
@@ -32,6 +40,7 @@ class ModelPart(Part):
     sha256: Text
     macs: Count
     parameters_bytes: Count
+    inputs: Annotated[list[InputPart], Field(max_length=10_000)] | None = None
 
 
 class AccumulatorPart(Part):
@@ -53,6 +62,7 @@ class LayerCheckPart(Part):
     behind_float: bool = False
     max_lsb: Signed | None = None
     sums_mismatched: Count = 0
+    verdict: Text | None = None
 
 
 class ChargePart(Part):
@@ -105,6 +115,11 @@ class TotalsPart(Part):
 
     cycles: Count
     energy_pj: Amount
+    macs: Count | None = None
+    dram_bytes: Count | None = None
+    utilisation: Amount | None = None
+    time_s: Amount | None = None
+    macs_on_array_share: Amount | None = None
 
 
 Rows = Annotated[list[dict[Text, Any]], Field(max_length=10_000)]
@@ -128,6 +143,7 @@ class EnergyPart(Part):
     table: Text
     source: Text
     sources: Rows
+    components: Annotated[dict[Text, Amount], Field(max_length=100)] | None = None
     scaling_pj: dict[Text, Amount] = {}
     rows: Rows = []
     laws: Rows = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.arch import Arch
+from accelsim.arch import Arch, resolve_arch
 from accelsim.assemble import Evaluation, assemble
 from accelsim.check import Checker
 from accelsim.contraction import AccumulatorFormat
@@ -34,7 +34,7 @@ Observer = Callable[[LayerValues], None]
 
 def run(
     model: Model | str | Path,
-    arch: Arch | None = None,
+    arch: Arch | str | Path | None = None,
     inputs: Mapping[str, Array] | None = None,
     *,
     seed: int = 0,
@@ -51,7 +51,7 @@ def run(
 
     Args:
         model: a loaded model or the path of one.
-        arch: the machine; None takes the default 16x16 array.
+        arch: the machine, or the name of a preset or TOML file; None takes the default 16x16 array.
         inputs: one array per model input; None draws them from the seed with dynamic dimensions set to 1.
         seed: seed of the inputs when none are given.
         check: compare every tensor with onnxruntime.
@@ -68,7 +68,7 @@ def run(
         AccelSimError: anything the user can do something about; see accelsim.errors.
     """
     model = model if isinstance(model, Model) else load(model)
-    arch, engine = arch or Arch(), check_engine(engine)
+    arch, engine = resolve_arch(arch), check_engine(engine)
     if seed < 0:
         raise UsageError(f"the seed must not be negative, got {seed}")
     if dump is not None and not (check and values):

@@ -71,20 +71,33 @@ class TraceSummary:
 
 
 def choose_format(name: str | None, path: Path) -> str:
-    """Return the format of a trace: the one named, or that of the file's name, else Perfetto.
+    """Return the format of a trace: the one named, or that of the file's ending, or Perfetto without an ending.
 
     Raises:
-        UsageError: there is no such format, or the package that writes it is not installed.
+        UsageError: there is no such format or ending, or the package that writes it is not installed.
     """
-    chosen = name.lower() if name is not None else "perfetto"
-    if name is None:
-        chosen = next((known for known, kind in FORMATS.items() if path.suffix.lower() in kind.suffixes), chosen)
+    chosen = name.lower() if name is not None else _format_of(path.suffix.lower(), printable(path.name))
     if chosen not in FORMATS:
         raise UsageError(f"there is no trace format '{printable(chosen)}' ({nearest(chosen, list(FORMATS))})")
     package = FORMATS[chosen].package
     if package is not None and find_spec(package) is None:
-        raise UsageError(f"{chosen} traces need a package that is not installed: pip install accelsim[trace]")
+        raise UsageError(
+            f"{chosen} traces need a package that is not installed: pip install '.[trace]' in the folder of accel-sim"
+        )
     return chosen
+
+
+def _format_of(suffix: str, shown: str) -> str:
+    """Return the format that an ending stands for."""
+    if not suffix:
+        return "perfetto"
+    for known, kind in FORMATS.items():
+        if suffix in kind.suffixes:
+            return known
+    endings = ", ".join(ending for kind in FORMATS.values() for ending in kind.suffixes)
+    raise UsageError(
+        f"cannot tell from {shown} what to write: its name must end in {endings}, or name the format with --format"
+    )
 
 
 def write_trace(

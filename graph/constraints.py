@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -380,15 +381,19 @@ def is_quantised(node: NodeProto) -> bool:
     )
 
 
-def float_model_error(proto: ModelProto, name: str) -> UnsupportedModelError | None:
-    """Return the error for a model without any quantised node, listing its layers and the way out."""
+def float_model_error(proto: ModelProto, name: str, source: str = "") -> UnsupportedModelError | None:
+    """Return the error for a model without any quantised node, listing its layers and the way out.
+
+    The command that quantises it names `source`, what the model is read from, or else its name.
+    """
     if any(is_quantised(node) for node in proto.graph.node):
         return None
     layers = [node for node in proto.graph.node if node.op_type in _LAYERS]
     listed = ", ".join(f"{node.op_type} '{printable(node_label(node), 60)}'" for node in layers[:12])
     more = f" and {len(layers) - 12} more" if len(layers) > 12 else ""
+    argument = shlex.quote(printable(source or name, 300))
     return UnsupportedModelError(
         f"{name} is a float model: it has no Q/DQ nodes; layers to quantise: {listed or 'none'}{more}; "
-        f"quantise it first: accel-sim quantize {name} -o quantised.onnx --calib samples.npz (or with onnxruntime's "
-        f"quantize_static)"
+        f"quantise it first: accel-sim quantize {argument} -o quantised.onnx --calib samples.npz (or with "
+        f"onnxruntime's quantize_static)"
     )

@@ -22,6 +22,7 @@ from accelsim.errors import (
     printable,
     reason_of,
 )
+from accelsim.files import read_input
 from accelsim.graph.constraints import OPSET_WINDOW, float_model_error, node_findings, opset_finding, value_findings
 from accelsim.graph.element_types import INPUT_TYPES, constant_tensors, size_bytes
 from accelsim.graph.external_data import embed_external_data
@@ -82,21 +83,28 @@ def load_model(path: str | Path, limits: Limits | None = None, *, external_data:
         UnsupportedModelError: the model is valid but outside of what can run; lists every reason at once.
     """
     limits = limits or Limits()
-    shown = printable(str(path) or "(empty name)")
+    if not str(path):
+        raise UsageError("the name of the model is empty: give the path of a .onnx file")
+    shown = printable(str(path))
     try:
-        if Path(path).is_dir():
-            raise UsageError(f"{shown} is a directory: give the path of a .onnx file")
-        with Path(path).open("rb") as file:
-            content = [file.read(limits.file_bytes + 1)]
+        content = [read_input(path, limits.file_bytes)]
+    except IsADirectoryError:
+        raise UsageError(f"{shown} is a directory: give the path of a .onnx file") from None
     except (OSError, ValueError) as error:  # ValueError: a zero character in the path
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot read {shown}: {reason}: give the path of a .onnx file") from None
     folder = Path(path).parent if external_data else None
-    return load_bytes(content.pop(), Path(path).name, limits, folder)  # popped, so that the callee can free it
+    return load_bytes(
+        content.pop(), Path(path).name, limits, folder, str(path)
+    )  # popped, so that the callee can free it
 
 
 def load_bytes(
-    data: bytes, name: str = "model", limits: Limits | None = None, external_folder: Path | None = None
+    data: bytes,
+    name: str = "model",
+    limits: Limits | None = None,
+    external_folder: Path | None = None,
+    source: str = "",
 ) -> CheckedModel:
     """Check a model given as bytes; arguments and errors as for `load_model`.
 
@@ -105,6 +113,7 @@ def load_bytes(
         name: its name, for messages.
         limits: budgets; None takes the defaults.
         external_folder: where external data may be read from; None refuses it.
+        source: what the user named, for messages that repeat it; "" for bytes.
     """
     limits = limits or Limits()
     name = printable(name)
@@ -130,7 +139,7 @@ def load_bytes(
         embed_external_data(proto, external_folder, limits)
     check_text(proto, limits)
     _check_sizes(proto, name, limits)
-    _check_support(proto, name)
+    _check_support(proto, name, source)
     check_dataflow(proto.graph, name)
     quantisers: tuple[ExpandedQuantiser, ...] = ()
     if is_qonnx(proto):
@@ -177,7 +186,7 @@ def _check_sizes(proto: ModelProto, name: str, limits: Limits) -> None:
         limits.check_shape(value.name, [dim.dim_value or 1 for dim in dims])
 
 
-def _check_support(proto: ModelProto, name: str) -> None:
+def _check_support(proto: ModelProto, name: str, source: str) -> None:
     """Refuse whatever cannot run, naming all of it at once."""
     qonnx = is_qonnx(proto)
     wrong_opset = list(opset_finding(proto, OLDEST_OPSET if qonnx else OPSET_WINDOW[0]))
@@ -188,7 +197,7 @@ def _check_support(proto: ModelProto, name: str) -> None:
             findings.extend(node_findings(node, OPSET_WINDOW[1] if wrong_opset else opset))
     if qonnx:
         findings.extend(qonnx_findings(proto, model_constants(proto)))
-    float_error = float_model_error(proto, name)
+    float_error = float_model_error(proto, name, source)
     if float_error is not None and not findings:
         raise float_error
     findings = [*wrong_opset, *findings]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ ORT_DTYPES: dict[str, str] = {
 
 
 _WEIGHTS_FILE = "weights"
+_BLOCK = 1 << 20  # bytes written at once
 
 
 @dataclass(eq=False)
@@ -200,14 +202,47 @@ def _optimise(source: ModelProto, model: CheckedModel, reference: Reference) -> 
             ("session.optimized_model_external_initializers_file_name", _WEIGHTS_FILE),
             ("session.optimized_model_external_initializers_min_size_in_bytes", smallest),
         )
-    with tempfile.TemporaryDirectory(prefix="accel-sim-") as folder:
-        path = Path(folder) / "normalised.onnx"
+    with _temporary_folder() as folder:
+        path = folder / "normalised.onnx"
         settings, data = replace(reference, entries=entries), source.SerializeToString()
         level = "extended" if reference.optimised else "none"
-        _open(data, model.name, settings, weights=model.weights, optimise=level, save=str(path))
+        try:
+            _open(data, model.name, settings, weights=model.weights, optimise=level, save=str(path))
+        except AccelSimError:
+            _check_room(folder, len(data) + sum(array.nbytes for array in model.weights.values()))
+            raise
         optimised = ModelProto.FromString(path.read_bytes())
         weights = _read_weights(optimised, path.with_name(_WEIGHTS_FILE), model.weights)
     return optimised, weights
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """Make a folder for what onnxruntime writes, which is removed afterwards."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="accel-sim-")
+    except OSError as error:
+        raise _no_room(error) from None
+    with folder as name:
+        yield Path(name)
+
+
+def _check_room(folder: Path, size: int) -> None:
+    """Write as much as onnxruntime had to, which calls a file that it cannot write a model that it refuses."""
+    try:
+        with (folder / "probe").open("wb") as file:
+            for start in range(0, size, _BLOCK):
+                file.write(bytes(min(_BLOCK, size - start)))
+    except OSError as error:
+        raise _no_room(error) from None
+
+
+def _no_room(error: OSError) -> ResourceLimitError:
+    """Return the error for temporary files that cannot be written."""
+    return ResourceLimitError(
+        f"cannot write temporary files ({error.strerror or error}): free space, raise the limit on file sizes, or name "
+        f"another folder with TMPDIR"
+    )
 
 
 def _read_weights(optimised: ModelProto, path: Path, known: Weights) -> Weights:

@@ -1,4 +1,4 @@
-"""What changed between two results: totals, layers matched by name, parameters of the machine, versions."""
+"""What changed between two results: totals, inputs, layers matched by name, parameters of the machine, versions."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ class Changes:
     """Everything that a comparison shows."""
 
     totals: tuple[Pair, ...]
+    inputs: tuple[Pair, ...]
     layers: tuple[LayerChange, ...]
     machine: tuple[Pair, ...]
     versions: tuple[Pair, ...]
@@ -111,7 +112,25 @@ def changes_between(old: Result, new: Result) -> Changes:
         Pair("verdict", old.check.verdict, new.check.verdict),
     )
     machine = _differing(_flat(old.arch), _flat(new.arch))
-    return Changes(totals, _match(old, new), machine, _differing(old.versions, new.versions))
+    return Changes(totals, _inputs(old, new), _match(old, new), machine, _differing(old.versions, new.versions))
+
+
+def inputs_text(result: Result) -> str:
+    """Return names, shapes and types of the inputs that a model was run with."""
+    known = result.model.inputs
+    if known is None:
+        return "not recorded"
+    return ", ".join(f"{printable(one.name, 60)}: {printable(one.described, 60)}" for one in known) or "none"
+
+
+def _inputs(old: Result, new: Result) -> tuple[Pair, ...]:
+    """Return the inputs whose shapes or types differ."""
+    before, after = old.model.inputs, new.model.inputs
+    if before is None and after is None:
+        return ()
+    if before is None or after is None:
+        return (Pair("all", printable(inputs_text(old), 60), printable(inputs_text(new), 60)),)
+    return _differing({one.name: one.described for one in before}, {one.name: one.described for one in after})
 
 
 def flat_machine(result: Result) -> dict[str, str]:

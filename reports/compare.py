@@ -1,4 +1,4 @@
-"""What `accel-sim compare` prints: totals, layers that differ, parameters of the machine and versions that differ."""
+"""What `accel-sim compare` prints: totals, layers, inputs, parameters of the machine and versions that differ."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def print_changes(changes: Changes, console: Console, *, all_layers: bool = Fals
             console.print(
                 Text(f"         and {rest:,} more of {len(changes.layers):,} layers differ: --all shows them")
             )
-    for title, pairs in (("machine", changes.machine), ("versions", changes.versions)):
+    for title, pairs in (("input", changes.inputs), ("machine", changes.machine), ("versions", changes.versions)):
         for index, pair in enumerate(pairs):
             name = title if not index else ""
             console.print(Text(f"{name:<9}{pair.label}: {side_text(pair.old)} -> {side_text(pair.new)}"))

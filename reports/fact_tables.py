@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from accelsim.errors import printable
-from accelsim.reports.changes import MEASURES, Changes, LayerChange, Pair, flat_machine, measure_of, verdict_of
+from accelsim.reports.changes import (
+    MEASURES,
+    Changes,
+    LayerChange,
+    Pair,
+    flat_machine,
+    inputs_text,
+    measure_of,
+    verdict_of,
+)
 from accelsim.reports.classes import component_name, ordered_components
 from accelsim.reports.tables import Cell, Column, Table, columns, energy_unit, text_cells
 from accelsim.reports.view import View
@@ -50,6 +59,7 @@ def versions_table(views: Sequence[View]) -> Table:
     ]
     rows.append((Cell("model"), *(Cell(printable(view.result.model.name, 100)) for view in views)))
     rows.append((Cell("sha256 of the model"), *(Cell(printable(view.result.model.sha256, 64)) for view in views)))
+    rows.append((Cell("inputs"), *(Cell(printable(inputs_text(view.result), 300)) for view in views)))
     parameters = (Cell(f"{view.result.model.parameters_bytes:,} B") for view in views)
     rows.append((Cell("parameters of the model"), *parameters))
     rows.append((Cell("reference"), *(Cell(printable(view.result.check.reference, 300)) for view in views)))

@@ -86,6 +86,7 @@ def difference_figures(old: View, new: View) -> list[Figure]:
     figures = [Figure(title, None, pairs_table("totals", changes.totals), opened=True)]
     figures.append(Figure("", chart, layer_changes_table(changes, listed) if listed else None, notes))
     for name, pairs in (
+        ("inputs that differ", changes.inputs),
         ("machine parameters that differ", changes.machine),
         ("versions that differ", changes.versions),
     ):

@@ -20,12 +20,12 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NoReturn
 
 from accelsim.energy.table import EnergyTable, Imported
 from accelsim.energy_result import ChargeLine
 from accelsim.errors import UsageError, nearest, printable
+from accelsim.files import read_input
 
 _LARGEST_FILE = 1 << 20
 _MOST_ACTIONS = 100_000
@@ -152,11 +152,11 @@ def _read(file: str, shown: str) -> list[_Entry]:
     """Read and check every action of an energy reference table."""
     import yaml
 
-    path = Path(file)
     try:
-        if path.stat().st_size > _LARGEST_FILE:
+        content = read_input(file, _LARGEST_FILE)
+        if len(content) > _LARGEST_FILE:
             raise UsageError(f"{shown}: larger than {_LARGEST_FILE >> 20} MiB: no energy reference table is")
-        text = path.read_text("utf-8")
+        text = content.decode("utf-8")
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):  # a few could stand for billions
             raise UsageError(f"{shown}: has YAML aliases, which are not followed: write their values out")
         data = yaml.safe_load(text)

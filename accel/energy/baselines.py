@@ -68,12 +68,15 @@ class _Machine:
 
     @classmethod
     def of(cls, form: NumberFormat, arch: Arch, table: EnergyTable) -> _Machine:
-        """Widen the machine's memories; imported energies of its own arithmetic say nothing about other formats."""
+        """Widen the machine's memories; imported energies of its own arithmetic say nothing about other formats.
+
+        The wider memories are not validated: limits hold for what a user describes, not for what it is compared with.
+        """
         width = form.accumulator_bits(arch)
         held = {name: max(-(-getattr(arch, name) * form.bits // 8), 1) for name in ("spm_act", "spm_weight")}
         kept = tuple(row for row in table.imported if row.role not in _ARITHMETIC)
         others = table if kept == table.imported else replace(table, imported=kept)
-        return cls(form, Units(others, arch.evolve(acc_bits=width, **held)), width)
+        return cls(form, Units(others, arch.model_copy(update={"acc_bits": width, **held})), width)
 
     @property
     def multiplier(self) -> UnitEnergy:

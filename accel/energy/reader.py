@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NoReturn
 
 from accelsim.energy.rows import (
@@ -24,6 +23,7 @@ from accelsim.energy.rows import (
 )
 from accelsim.energy.table import EnergyTable, place
 from accelsim.errors import UsageError, nearest, printable
+from accelsim.files import read_input
 
 _LARGEST_FILE = 1 << 20
 _MOST_ROWS = 10_000
@@ -55,13 +55,14 @@ def read_table(file: str) -> EnergyTable:
     Raises:
         UsageError: names the file, the row and what to do about it.
     """
-    path, shown = Path(file), printable(file)
+    shown = printable(file)
     try:
-        if path.stat().st_size > _LARGEST_FILE:
+        data = read_input(file, _LARGEST_FILE)
+        if len(data) > _LARGEST_FILE:
             raise UsageError(
                 f"energy table {shown}: larger than {_LARGEST_FILE >> 20} MiB: this is not an energy table"
             )
-        text = path.read_text("utf-8")
+        text = data.decode("utf-8")
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a null character in the name
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"energy table {shown}: cannot be read: {reason}: give a TOML file") from None

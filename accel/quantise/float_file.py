@@ -16,6 +16,7 @@ from accelsim.errors import (
     printable,
     reason_of,
 )
+from accelsim.files import read_input
 from accelsim.graph.constraints import is_quantised, node_label
 from accelsim.graph.element_types import element_name
 from accelsim.graph.external_data import embed_external_data
@@ -51,21 +52,24 @@ def read_file(source: str | Path | bytes, limits: Limits) -> tuple[bytes, str, P
         raise UsageError(f"a model is a path or bytes, not {type(source).__name__}: give the path of a .onnx file")
     if is_own_model(source):
         return _own(source)
-    path, shown = Path(source), printable(str(source) or "(empty name)")
+    if not str(source):
+        raise UsageError("the name of the model is empty: give the path of a .onnx file")
+    path, shown = Path(source), printable(str(source))
+    largest = min(limits.file_bytes, _LARGEST_BYTES)
     try:
-        if path.is_dir():
-            raise UsageError(f"{shown} is a directory: give the path of a .onnx file")
-        size = path.stat().st_size
-        largest = min(limits.file_bytes, _LARGEST_BYTES)
-        if size > largest:
-            why = "ONNX files end at 2 GB" if size > _LARGEST_BYTES else f"the limit is {largest:,}"
-            raise ResourceLimitError(
-                f"{shown} has {size:,} bytes, {why}: quantise a smaller model, or a part of it at a time"
-            )
-        return path.read_bytes(), printable(path.name), path.parent
+        data = read_input(path, largest)
+        size = max(path.stat().st_size, len(data))
+    except IsADirectoryError:
+        raise UsageError(f"{shown} is a directory: give the path of a .onnx file") from None
     except (OSError, ValueError) as error:  # ValueError: a zero character in the path
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot read {shown}: {reason}: give the path of a .onnx file") from None
+    if size > largest:
+        why = "ONNX files end at 2 GB" if size > _LARGEST_BYTES else f"the limit is {largest:,}"
+        raise ResourceLimitError(
+            f"{shown} has {size:,} bytes, {why}: quantise a smaller model, or a part of it at a time"
+        )
+    return data, printable(path.name), path.parent
 
 
 def _own(source: str | Path) -> tuple[bytes, str, None]:

@@ -153,7 +153,10 @@ def _window(view: View, total: int) -> tuple[int, int]:
     """Return the cycles first..last-1 of a view."""
     first = 0 if view.first is None else view.first
     last = total if view.last is None else min(view.last, total)
-    if first < 0 or last <= first:
+    for option, cycle in (("--from", view.first), ("--until", view.last)):
+        if cycle is not None and cycle < 0:
+            raise UsageError(f"{option} {cycle:,} is before the first cycle, which is 0: count cycles from there")
+    if last <= first:
         raise UsageError(
             f"the window from cycle {first:,} until {last:,} is empty: --from must be smaller than --until, and the "
             f"run has {total:,} cycles"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import accelsim
+from accelsim import Arch, UsageError, load_arch
 from tests.cli.command import assert_refused, command
 
 
@@ -48,7 +51,7 @@ def test_bad_array_shapes(digits: Path, shape: str, words: str) -> None:
         ("--seed", "-1", "--seed"),
         ("--seed", "x", "--seed"),
         ("--arch", "missing.toml", "neither a file nor a preset (cloud, default, edge)"),
-        ("--arch", ".", "neither a file nor a preset"),
+        ("--arch", ".", "a directory, neither a file nor a preset"),
         ("--set", "dram.latency", "'dram.latency' has no value"),
         ("--set", "dram.latncy=5", "unknown key 'dram.latncy' (did you mean 'dram.latency'?)"),
         ("--set", "latncy=5", "did you mean"),
@@ -56,7 +59,7 @@ def test_bad_array_shapes(digits: Path, shape: str, words: str) -> None:
         ("--set", "dram.latency=soon", "got 'soon'"),
         ("--set", "dram.latency=-1", "greater than or equal to 0, got -1"),
         ("--set", "dram.latency=", "dram.latency"),
-        ("--set", "buffers.weight=64XiB", "could not interpret byte unit"),
+        ("--set", "buffers.weight=64XiB", "such as 65536 or 64KiB, got '64XiB'"),
         ("--set", "clock.ghz=inf", "finite"),
         ("--set", "buffers.weight=64", "weight scratchpad is too small for one tile of layer 'stem'"),
         ("--set", "buffers.activation=16", "activation scratchpad is too small for one tile of layer 'stem'"),
@@ -116,6 +119,8 @@ def test_options_win_over_settings_over_the_file(digits: Path, tmp_path: Path) -
         (["run", "a.onnx", "--acc-bits"], "requires an argument"),
         (["\x1b[31m"], "No such command"),
         (["ops", "--foo"], "No such option"),
+        (["gemm", "-1", "1", "1"], "no argument is negative"),
+        (["gemm", "1", "-12", "1"], "no argument is negative"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -143,3 +148,34 @@ def test_debug_shows_the_traceback(digits: Path) -> None:
     assert outcome.code == 2
     assert "Traceback (most recent call last)" in outcome.stderr
     assert outcome.stderr.splitlines()[-1].startswith("accel-sim: 'x' is not an array shape")
+
+
+def test_machines_by_name_in_python(digits: Path, tmp_path: Path) -> None:
+    """Python takes what --arch takes."""
+    own = tmp_path / "own.toml"
+    own.write_text("[array]\nrows = 4\n")
+    for name, arch in (("edge", load_arch("edge")), (own, Arch(rows=4)), (str(own), Arch(rows=4)), (None, Arch())):
+        assert accelsim.run(digits, name, values=False).arch == arch.to_sections()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"), [("egde", "neither a file nor a preset"), (16, "not int"), (0, "not int"), ({}, "not dict")]
+)
+def test_machines_that_are_none_in_python(digits: Path, wrong: Any, words: str) -> None:
+    """Anything else is refused in a sentence, whatever it is true or false for."""
+    with pytest.raises(UsageError, match=words):
+        accelsim.run(digits, wrong, values=False)
+
+
+@pytest.mark.parametrize("value", ["-5", "foo", "64QB", "[1]"])
+def test_sizes_are_explained(digits: Path, value: str) -> None:
+    """What is no size is answered with what a size looks like."""
+    outcome = command("explain", digits, "--set", f"buffers.activation={value}")
+    assert_refused(outcome, 2, "buffers.activation", "write a number of bytes, at least 1, such as 65536 or 64KiB")
+
+
+@pytest.mark.parametrize("key", ["clock.ghz", "buffers.activation", "array.rows", "array.sram_read_latency"])
+def test_true_is_no_number(digits: Path, key: str) -> None:
+    """Python takes true for 1, a machine description does not."""
+    assert_refused(command("explain", digits, "--set", f"{key}=true"), 2, key, "true is no value of it")
+    assert command("explain", digits, "--set", "buffers.keep_activations=true").code == 0

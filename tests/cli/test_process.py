@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,22 @@ def test_interrupt(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize("start", ["-m", "the command"])
+def test_interrupt_while_importing(tmp_path: Path, start: str) -> None:
+    """Ctrl-C before the command line itself has been imported ends as quietly as afterwards."""
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
+    line = [sys.executable, "-m", "accelsim"] if start == "-m" else [sys.executable, "-c", _console_script()]
+    environment = process_environment({"PYTHONPATH": str(tmp_path)})
+    done = subprocess.run([*line, "--help"], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "accel-sim: interrupted\n")
+
+
+def _console_script() -> str:
+    """Return what the installed command executes."""
+    (entry,) = metadata.entry_points(group="console_scripts", name="accel-sim")
+    return f"from {entry.module} import {entry.attr}; {entry.attr}()"
+
+
 def _heed_interrupts() -> None:
     """Undo what a shell does to jobs in the background, which ignore Ctrl-C and hand that on to their children."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -101,6 +118,29 @@ def test_full_disk_behind_stdout(digits: Path, arguments: list[str]) -> None:
     assert done.returncode == 6
     assert done.stderr.startswith(b"accel-sim: cannot write: No space left on device")
     assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("blocks", ["0", "20"])
+def test_files_may_not_grow(digits: Path, blocks: str) -> None:
+    """Temporary files that onnxruntime cannot write are told apart from a model that it refuses."""
+    line = process_arguments("run", digits, "-q")
+    done = subprocess.run(
+        ["sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *line],
+        capture_output=True,
+        text=True,
+        env=process_environment({}),
+    )
+    assert done.returncode == 6, done
+    assert done.stderr.startswith("accel-sim: cannot write temporary files (")
+
+
+def test_a_cache_that_cannot_be_used_is_said_once(digits: Path, tmp_path: Path) -> None:
+    """Every run would compile again, which nobody should have to guess."""
+    (tmp_path / "file").write_text("not a folder")
+    outcome = process("explain", digits, "--layer", "stem", ACCEL_SIM_CACHE_DIR=str(tmp_path / "file"))
+    assert outcome.code == 0
+    assert outcome.stderr.startswith("accel-sim: warning: cannot keep compiled kernels and models in ")
+    assert outcome.stderr.count("\n") == 1
 
 
 def test_closed_streams(digits: Path, tmp_path: Path) -> None:

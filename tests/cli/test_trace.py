@@ -81,7 +81,10 @@ def test_a_missing_package_is_named(
     """One sentence with what to install, before any work; the other formats do not need it."""
     found = tracing.find_spec
     monkeypatch.setattr(tracing, "find_spec", lambda wanted: None if wanted == package else found(wanted))
-    assert_refused(command("trace", digits, "-o", tmp_path / name), 2, "pip install accelsim[trace]")
+    assert_refused(command("trace", digits, "-o", tmp_path / name), 2, "pip install '.[trace]'")
+    assert_refused(
+        command("trace", digits, "-o", tmp_path / "k.foo"), 2, "cannot tell from k.foo", ".pftrace", "--format"
+    )
     assert command("trace", digits, "-o", tmp_path / "a.dram", "-q").code == 0
 
 
@@ -90,7 +93,8 @@ def test_a_missing_package_is_named(
     [
         (["--layer", "nowhere"], ("no layer of digits_int8.onnx has 'nowhere'", "--layer")),
         (["--from", "14986"], ("from cycle 14,986 until 14,986 is empty", "14,986 cycles")),
-        (["--from", "-5"], ("--from",)),
+        (["--from", "-5"], ("--from -5 is before the first cycle, which is 0",)),
+        (["--until", "-5"], ("--until -5 is before the first cycle",)),
         (["--from", "70", "--until", "7"], ("from cycle 70 until 7 is empty",)),
         (["--layer", "stem", "--from", "9000"], ("nothing happens", "take cycles 184 to 709")),
         (["--from", "x"], ("--from",)),
@@ -169,3 +173,8 @@ def test_a_process_of_its_own_writes_the_same(digits: Path, tmp_path: Path) -> N
         assert command("trace", digits, "-o", first, "--layer", "reduce").code == 0
         assert process("trace", digits, "-o", second, "--layer", "reduce", PYTHONHASHSEED="7").code == 0
         assert first.read_bytes() == second.read_bytes()
+
+
+def test_one_layer_is_one(digits: Path, tmp_path: Path) -> None:
+    """One layer is no layers."""
+    assert " of 1 layer, cycles " in command("trace", digits, "-o", tmp_path / "a.svg", "--layer", "stem").stdout

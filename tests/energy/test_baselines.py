@@ -164,3 +164,9 @@ def test_formats_on_real_networks(shared_models: Path, dataflow: str, zero_point
         costs = {baseline.format: baseline.energy_pj for baseline in result.energy.detail.baselines}
         assert costs["fp32"] > costs["fp16"] > costs["bf16"] > 0, name
         assert costs["int16"] > costs["int8"] > costs["int4"] > 0, name
+
+
+@pytest.mark.parametrize("memory", ["activation", "weight"])
+def test_the_largest_memories_that_a_machine_may_have(digits: Path, memory: str) -> None:
+    """Four times as wide for fp32, they are above the limit of a machine description, which is for descriptions."""
+    assert command("run", digits, "-q", "--no-check", "--set", f"buffers.{memory}=16GiB").code == 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import subprocess
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from onnx import ModelProto, helper
 import accelsim
 from accelsim.errors import InvalidModelError, ResourceLimitError
 from accelsim.graph.limits import Limits
-from tests.cli.command import assert_refused, command, run_model
+from tests.cli.command import assert_refused, command, process_arguments, run_model
 from tests.hostile.builders import quantised
 
 NOT_MODELS = {
@@ -54,6 +57,11 @@ def test_missing_file(tmp_path: Path) -> None:
     assert_refused(command("run", tmp_path / "none.onnx"), 2, "none.onnx", "No such file")
 
 
+def test_empty_name() -> None:
+    """No name at all is not taken for the folder of the process."""
+    assert_refused(command("run", ""), 2, "the name of the model is empty")
+
+
 def test_directory(tmp_path: Path) -> None:
     """A directory is named as one."""
     assert_refused(command("run", tmp_path), 2, str(tmp_path), "is a directory")
@@ -92,6 +100,57 @@ def test_model_through_a_pipe(tmp_path: Path) -> None:
     model = accelsim.load(pipe)
     writer.join()
     assert model.name == "pipe"
+
+
+@pytest.mark.parametrize(
+    ("command_line", "code"),
+    [
+        (["run", "PIPE"], 2),
+        (["run", "MODEL", "--arch", "PIPE"], 2),
+        (["run", "MODEL", "--input", "PIPE"], 2),
+        (["energy", "--energy-table", "PIPE"], 2),
+        (["energy", "--ert", "PIPE"], 2),
+    ],
+    ids=["model", "machine", "inputs", "energy table", "ERT"],
+)
+def test_pipe_without_a_writer(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command_line: list[str], code: int
+) -> None:
+    """A pipe into which nobody writes is given up after some time, whatever it stands for."""
+    monkeypatch.setattr("accelsim.files.PIPE_SECONDS", 0.1)
+    os.mkfifo(tmp_path / "pipe")
+    names = {"PIPE": str(tmp_path / "pipe"), "MODEL": str(digits)}
+    reason = "not a regular file" if "--input" in command_line else "nobody writes into this pipe"
+    assert_refused(command(*(names.get(part, part) for part in command_line)), code, reason)
+
+
+def test_pipe_that_is_written_slowly(tmp_path: Path) -> None:
+    """Somebody who has the pipe open is waited for, however long the data takes."""
+    pipe, data = tmp_path / "pipe", quantised().SerializeToString()
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        with pipe.open("wb", buffering=0) as file:
+            for part in (data[:1], data[1:100], data[100:]):
+                time.sleep(0.05)
+                file.write(part)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert accelsim.load(pipe).checked.sha256 == hashlib.sha256(data).hexdigest()
+    writer.join()
+
+
+@pytest.mark.parametrize("option", ["--energy-table", "--ert", "--arch"])
+def test_endless_text_is_read_up_to_its_limit(digits: Path, option: str) -> None:
+    """A device that never ends is refused after a mebibyte, in a process that could not hold much more."""
+    line = [*process_arguments("explain" if option == "--arch" else "energy"), option, "/dev/zero"]
+    line += [str(digits)] if option == "--arch" else []
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -v 6000000; exec "$@"', "sh", *line], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2, done
+    assert "larger than 1 MiB" in done.stderr
 
 
 def test_file_limit_is_exact() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import accelsim
 from accelsim import Arch
 from accelsim.record_timeline import TimelineRequest
-from accelsim.result import Result
+from accelsim.result import CheckResult, Result
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DIGITS = ROOT / "models" / "digits_int8.onnx"
@@ -28,10 +29,29 @@ def model_result(path: Path) -> Result:
     return accelsim.run(path, values=False, timeline=TimelineRequest())
 
 
+def consistent(result: Result) -> Result:
+    """Return a result of invented layers without verdict and bills, its other parts made to agree with them."""
+    layers = tuple(
+        replace(
+            layer,
+            utilisation=layer.macs / (result.pe_count * layer.cycles) if layer.placement == "array" else None,
+            check=None,
+            charges=(),
+        )
+        for layer in result.layers
+    )
+    return replace(
+        result,
+        model=replace(result.model, macs=sum(layer.macs for layer in layers)),
+        layers=layers,
+        check=CheckResult("none", "skipped"),
+        energy=replace(result.energy, detail=replace(result.energy.detail, baselines=())),
+        timeline=None,
+    )
+
+
 def named_badly(result: Result) -> Result:
     """Return a result in which every text that comes from a model is hostile."""
-    from dataclasses import replace
-
     layers = tuple(
         replace(
             layer,
@@ -39,6 +59,7 @@ def named_badly(result: Result) -> Result:
             op=HOSTILE,
             inputs=tuple(f"{HOSTILE}{name}" for name in layer.inputs or ()),
             outputs=tuple(f"{HOSTILE}{name}" for name in layer.outputs or ()),
+            charges=(),  # their units are renamed below
         )
         for number, layer in enumerate(result.layers)
     )

@@ -8,12 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
+import accelsim
 from accelsim.reports.changes import changes_between
+from accelsim.reports.page import report_html
 from accelsim.result import Result
+from accelsim.result_file import read_result
 from tests.cli.command import assert_refused, command, process
-from tests.report.results import HOSTILE, digits_result, named_badly
+from tests.report.results import HOSTILE, consistent, digits_result, named_badly
 
 
 def saved(folder: Path, name: str, result: Result) -> Path:
@@ -66,6 +70,8 @@ def test_report_needs_somewhere_to_write(before: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert_refused(command("report", before, "--figures", tmp_path / "file"), 2, "Not a directory")
     assert_refused(command("report", before, "-o", tmp_path / "a\0b.html"), 2, "cannot write")
+    assert_refused(command("report", before, "-o", tmp_path / "page.txt"), 2, "must end in .html, .htm")
+    assert command("report", before, "-o", tmp_path / "PAGE.HTM", "-q").code == 0
 
 
 def test_a_folder_without_permission(before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +100,31 @@ def test_no_display_and_odd_backends(before: Path, tmp_path: Path, backend: str)
     outcome = process("report", before, "-o", tmp_path / "x.html", MPLBACKEND=backend, DISPLAY="")
     assert (outcome.code, outcome.stderr) == (0, ""), outcome
     assert "<svg" in (tmp_path / "x.html").read_text("utf-8")
+
+
+def test_other_inputs_are_told(digits: Path, before: Path, tmp_path: Path) -> None:
+    """A batch of four beside a batch of one: the shapes are in the result, in the comparison and on the page."""
+    batch = accelsim.run(digits, None, {"image": np.zeros((4, 1, 16, 16), np.float32)}, values=False)
+    four = saved(tmp_path, "four", batch)
+    assert json.loads(batch.to_json())["model"]["inputs"] == [
+        {"name": "image", "dtype": "float32", "shape": [4, 1, 16, 16]}
+    ]
+    lines = command("compare", four, before).stdout.splitlines()
+    assert "input    image: 4x1x16x16 float32 -> 1x1x16x16 float32" in lines
+    assert "input    equal" in command("compare", four, four).stdout.splitlines()
+    page = report_html([batch, digits_result()])
+    assert "inputs that differ" in page
+    assert "image: 4x1x16x16 float32" in page
+
+
+def test_inputs_of_older_results(before: Path, tmp_path: Path) -> None:
+    """Results of versions that did not write their inputs are read, and said to be without."""
+    old = json.loads(digits_result().to_json())
+    del old["model"]["inputs"]
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    lines = command("compare", tmp_path / "old.json", before).stdout.splitlines()
+    assert "input    all: not recorded -> image: 1x1x16x16 float32" in lines
+    assert "not recorded" in report_html([read_result(tmp_path / "old.json")])
 
 
 def test_compare_prints_what_changed(before: Path, after: Path) -> None:
@@ -186,8 +217,7 @@ def test_many_changed_layers_are_cut_with_a_word(tmp_path: Path) -> None:
         for number, layer in enumerate(layers)
     )
     paths = [
-        saved(tmp_path, name, replace(base, layers=part, timeline=None))
-        for name, part in (("a", layers), ("b", slower))
+        saved(tmp_path, name, consistent(replace(base, layers=part))) for name, part in (("a", layers), ("b", slower))
     ]
     short, whole = command("compare", *paths).stdout, command("compare", *paths, "--all").stdout
     assert "and 30 more of 50 layers differ: --all shows them" in short

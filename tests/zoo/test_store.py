@@ -152,7 +152,7 @@ def test_mistakes_are_told(arguments: tuple[str, ...], words: tuple[str, ...]) -
 
 def test_float_forms_cannot_run() -> None:
     """A float model is refused as any other, with the way to quantise it."""
-    assert_refused(command("run", "models:ds-cnn-float"), 4, "float model")
+    assert_refused(command("run", "models:ds-cnn-float"), 4, "float model", "accel-sim quantize models:ds-cnn-float -o")
 
 
 def test_a_file_of_that_name_can_still_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
