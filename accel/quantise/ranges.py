@@ -28,6 +28,7 @@ from accelsim.quantise.widths import ActivationSpecs, activation_specs
 Floats = NDArray[np.float32]
 
 _BINS = 2048  # of the histograms in which the least squared error, or the least divergence, is sought
+_LEAST_VALUES = _BINS // 2  # a tensor with fewer leaves most bins empty, and the divergence says nothing
 _ENTROPY_LEVELS = 128  # to which a histogram is reduced to see what quantising loses, as TensorRT does
 _FROM_ORT = {"min-max": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
 
@@ -49,6 +50,8 @@ Ranges = Mapping[str, Range]
 def choose_ranges(model: FloatModel, data: Calibration, scheme: Scheme, steps: Steps | None = None) -> Ranges:
     """Choose the range of every float activation; cross-entropy starts from the least squared error (see `refine`).
 
+    A tensor of fewer than 1,024 values keeps its extremes under entropy: their histogram is mostly empty.
+
     Args:
         model: the float model.
         data: calibration samples.
@@ -63,7 +66,9 @@ def choose_ranges(model: FloatModel, data: Calibration, scheme: Scheme, steps: S
     spans = _extremes(model, data, names, scheme.averaging if method == "moving-average" else None, steps)
     chosen = {name: (span.low, span.high) for name, span in spans.items()}
     if method in ("percentile", "entropy"):
-        chosen |= _from_onnxruntime(model, data, scheme, steps)
+        few = {name for name, span in spans.items() if method == "entropy" and span.values < _LEAST_VALUES}
+        found = _from_onnxruntime(model, data, scheme, steps)
+        chosen |= {name: ends for name, ends in found.items() if name not in few}
     elif method in ("mse", "sqnr", "cross-entropy"):
         chosen |= _least_squares(model, data, spans, activation_specs(model, scheme), steps)
     elif method == "abs-max":
@@ -73,12 +78,13 @@ def choose_ranges(model: FloatModel, data: Calibration, scheme: Scheme, steps: S
 
 @dataclass(frozen=True)
 class _Span:
-    """Range by extremes, averaged or not, and the extremes of all samples."""
+    """Range by extremes, averaged or not, the extremes of all samples, and how many values they have."""
 
     low: float
     high: float
     smallest: float
     largest: float
+    values: int
 
 
 def _extremes(
@@ -98,15 +104,16 @@ def _extremes(
                 )
             before = spans.get(name)
             if before is None:
-                spans[name] = _Span(low, high, low, high)
+                spans[name] = _Span(low, high, low, high, array.size)
                 continue
             smallest, largest = min(before.smallest, low), max(before.largest, high)
+            count = before.values + array.size
             if averaging is None:
-                spans[name] = _Span(smallest, largest, smallest, largest)
+                spans[name] = _Span(smallest, largest, smallest, largest, count)
             else:
                 lower = before.low + averaging * (low - before.low)
                 upper = before.high + averaging * (high - before.high)
-                spans[name] = _Span(lower, upper, smallest, largest)
+                spans[name] = _Span(lower, upper, smallest, largest, count)
     return spans
 
 

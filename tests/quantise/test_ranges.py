@@ -109,6 +109,18 @@ def test_least_divergence_cuts_long_tails(tails: str) -> None:
     assert bulk < widths["entropy"] < 0.9 * widths["min-max"]
 
 
+def test_least_divergence_of_few_values_is_that_of_their_extremes() -> None:
+    """A hundred values in two thousand bins have no divergence to speak of: they keep their range."""
+    model = read_float_model(DIGITS)
+    data = load_calibration(samples(count=20), model)
+    few, many = (
+        choose_ranges(model, data, parse_scheme(f"int8-affine+activation_range={method}"))
+        for method in ("min-max", "entropy")
+    )
+    assert (many["logits"].low, many["logits"].high) == (few["logits"].low, few["logits"].high)
+    assert many["pointwise1_out"].high != few["pointwise1_out"].high
+
+
 def test_min_max_is_what_onnxruntimes_calibrator_finds(tmp_path: Path) -> None:
     """The extremes are those of onnxruntime's MinMax calibrator."""
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
