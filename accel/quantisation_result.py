@@ -9,6 +9,7 @@ from typing import Any
 
 SCHEMA_VERSION = 1
 KIND = "quantisation"
+EXACT, NO_SIGNAL = "exact", "no signal"  # ratios without noise and without signal, which are no numbers of JSON
 _PLAIN = (
     "model", "sha256", "quantised_sha256", "calibration", "samples", "measured_on", "ranked_on",
     "float_bytes", "quantised_bytes", "effective_bits",
@@ -25,6 +26,24 @@ def sqnr_db(signal: float, noise: float) -> float:
     if noise <= 0:
         return math.inf
     return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+
+
+def with_words(data: Any) -> Any:
+    """Return plain data whose infinite ratios are words, since null already says that there is no ratio.
+
+    Args:
+        data: dicts and lists; ratios are values of keys that end in "sqnr_db".
+    """
+    if isinstance(data, dict):
+        return {key: _word(value) if key.endswith("sqnr_db") else with_words(value) for key, value in data.items()}
+    return [with_words(value) for value in data] if isinstance(data, list | tuple) else data
+
+
+def _word(ratio: float | None) -> float | str | None:
+    """Return an infinite ratio as a word."""
+    if ratio is None or not math.isinf(ratio):
+        return ratio
+    return EXACT if ratio > 0 else NO_SIGNAL
 
 
 @dataclass(frozen=True)
@@ -217,7 +236,7 @@ class QuantisationReport:
         }
 
     def to_json(self) -> str:
-        """Return the report as JSON: sorted keys, null for NaN and infinities."""
+        """Return the report as JSON: sorted keys, infinite ratios as "exact" and "no signal", null for NaN."""
         from accelsim.result import to_json
 
-        return to_json(self.to_dict())
+        return to_json(with_words(self.to_dict()))

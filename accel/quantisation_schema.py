@@ -7,10 +7,24 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from accelsim.quantisation_result import EXACT, NO_SIGNAL
 from accelsim.result_schema import Amount, Count, Name, Part, Real, Text
 
-# JSON has no infinity: no error at all is written as null where a figure cannot be missing.
-Decibels = Annotated[float, BeforeValidator(lambda value: math.inf if value is None else value)]
+_INFINITE = {EXACT: math.inf, NO_SIGNAL: -math.inf}
+_LARGEST_DB = 1e30
+
+
+def _ratio(value: object) -> object:
+    """Return the infinity that a word stands for; an infinity spelled as a number, as 1e999 is, is none of ours."""
+    if isinstance(value, str) and value in _INFINITE:
+        return _INFINITE[value]
+    if isinstance(value, float | int) and not abs(value) <= _LARGEST_DB:
+        raise ValueError(f"a ratio in dB is at most {_LARGEST_DB:g}")
+    return value
+
+
+Decibels = Annotated[float, BeforeValidator(_ratio)]
+Known = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else _ratio(value))]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Bits = Annotated[int, Field(ge=1, le=64)]
 Codes = Annotated[int, Field(ge=1, le=1 << 16)]
@@ -56,7 +70,7 @@ class TensorPart(Part):
     outlier_share: Share
     smallest: Real
     largest: Real
-    propagated_sqnr_db: Real | None
+    propagated_sqnr_db: Decibels | None
     distribution: DistributionPart
 
 
@@ -66,9 +80,9 @@ class LayerPart(Part):
     layer: Name
     kind: Name
     weight_bits: Bits | None
-    weight_sqnr_db: Real | None
+    weight_sqnr_db: Decibels | None
     output: Name
-    output_sqnr_db: Real | None
+    output_sqnr_db: Decibels | None
 
 
 class ErrorsPart(Part):
@@ -77,7 +91,7 @@ class ErrorsPart(Part):
     weights: Annotated[list[TensorPart], Field(max_length=_MOST_TENSORS)]
     activations: Annotated[list[TensorPart], Field(max_length=_MOST_TENSORS)]
     layers: Annotated[list[LayerPart], Field(max_length=_MOST_TENSORS)]
-    output_sqnr_db: Decibels
+    output_sqnr_db: Known
 
 
 class SensitivityPart(Part):
@@ -85,14 +99,14 @@ class SensitivityPart(Part):
 
     layer: Name
     kind: Name
-    output_sqnr_db: Decibels
+    output_sqnr_db: Known
 
 
 class ExecutionPart(Part):
     """One way to execute the network."""
 
     name: Text
-    sqnr_db: Real | None
+    sqnr_db: Decibels | None
     accuracy: Share | None
     agreement: Share | None
 

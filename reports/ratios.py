@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 
+from accelsim.quantisation_result import EXACT, NO_SIGNAL
+
 
 def decibels(value: float | None) -> str:
     """Return a signal to noise ratio as text; no noise at all is "exact"."""
     if value is None or math.isnan(value):
         return "-"
     if math.isinf(value):
-        return "exact" if value > 0 else "no signal"
+        return EXACT if value > 0 else NO_SIGNAL
     return f"{value:.1f} dB"
 
 

@@ -10,6 +10,7 @@ from accelsim.arch import Arch
 from accelsim.errors import AccelSimError, printable
 from accelsim.graph.element_types import size_bytes
 from accelsim.model import load
+from accelsim.quantisation_result import with_words
 from accelsim.quantise.calibration import Calibration
 from accelsim.quantise.compare import Outputs, execution, float_outputs, run_machine
 from accelsim.quantise.floats import as_float16
@@ -74,12 +75,10 @@ class SchemeTable:
         return {"schema_version": SCHEMA_VERSION} | asdict(self)
 
     def to_json(self) -> str:
-        """Return the table as JSON: sorted keys, null for what JSON lacks."""
+        """Return the table as JSON: sorted keys, infinite ratios as "exact" and "no signal", null for NaN."""
         from accelsim.result import to_json
 
-        data = self.to_dict()
-        data["rows"] = [row | {"remarks": list(row["remarks"])} for row in data["rows"]]
-        return to_json(data)
+        return to_json(with_words(self.to_dict()))
 
 
 def compare_schemes(
@@ -170,7 +169,7 @@ def _float_row(
     outputs = original
     if scheme.format == "fp16":
         proto = as_float16(model.proto)
-        outputs = run_batches(model, proto.SerializeToString(), test)
+        outputs = run_batches(model, proto.SerializeToString(), test, advice="leave fp16 out of the table")
     judged = execution(scheme.format, outputs, original, test)
     row = SchemeCost(
         scheme.name,

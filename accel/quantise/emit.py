@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from accelsim.errors import printable
 from accelsim.quantise.editing import GraphEditor, tensor_of
@@ -16,20 +16,13 @@ from accelsim.quantise.observe import float_tensors
 from accelsim.quantise.ranges import Ranges
 from accelsim.quantise.scheme import Scheme
 from accelsim.quantise.source import FloatLayer, FloatModel
+from accelsim.quantise.storage import CODE_TYPES, packed, remarks, storage_bits
 from accelsim.quantise.structure import insert_quantisers
 from accelsim.quantise.weights import QuantisedWeights, Weights
 from accelsim.quantise.widths import ActivationSpecs, activation_specs, check_widths
 
 Floats = NDArray[np.float32]
 
-CODE_TYPES = {
-    (2, True): TensorProto.INT2 if hasattr(TensorProto, "INT2") else 0,
-    (4, True): TensorProto.INT4,
-    (8, True): TensorProto.INT8,
-    (16, True): TensorProto.INT16,
-    (8, False): TensorProto.UINT8,
-    (16, False): TensorProto.UINT16,
-}
 _FUSED_BITS = 8  # onnxruntime's integer kernels want a zero point even where it is 0
 _CODES_SUFFIX = "_quantized"
 _LARGEST_BIAS_BITS = 30
@@ -81,15 +74,18 @@ def emit(model: FloatModel, scheme: Scheme, ranges: Ranges, weights: Weights, bi
     activations = tuple(_place_activations(graph, specs, used))
     check_widths(specs, {activation.tensor: activation.grid.spec.bits for activation in activations})
     fixed, widened = _with_room_for_biases(model, scheme, graph, weights, biases)
+    stored = storage_bits(graph, fixed)
     for layer in model.layers:
         if layer.name in fixed:
             source = graph.scale_of(graph.nodes[layer.name].input[0])
-            _place_weights(graph, layer, fixed[layer.name])
+            _place_weights(graph, layer, fixed[layer.name], stored[layer.name])
             _place_bias(graph, layer, fixed[layer.name], source, _bias(model, layer, biases))
     graph.drop_unused()
     del proto.graph.value_info[:]  # shapes can be inferred again
     _stamp(proto, model, scheme)
-    return Emission(proto, activations, fixed, tuple(_floats(proto, model)), tuple(_remarks(widened)))
+    return Emission(
+        proto, activations, fixed, tuple(_floats(proto, model)), (*_remarks(widened), *remarks(fixed, stored))
+    )
 
 
 def _remarks(widened: Mapping[str, int]) -> Iterator[str]:
@@ -189,18 +185,15 @@ def _widened(weights: QuantisedWeights, least: NDArray[np.float64] | None) -> Qu
     return replace(weights, grid=grid, codes=quantise(weights.values, grid))
 
 
-def _place_weights(graph: GraphEditor, layer: FloatLayer, weights: QuantisedWeights) -> None:
-    """Put codes, scales and zero points of a layer's weights behind its DequantizeLinear."""
+def _place_weights(graph: GraphEditor, layer: FloatLayer, weights: QuantisedWeights, bits: int) -> None:
+    """Put codes, stored in some bits, scales and zero points of a layer's weights behind its DequantizeLinear."""
     node = graph.producers[graph.nodes[layer.name].input[1]]
-    grid, spec = weights.grid, weights.grid.spec
-    name = layer.weight
-    kind = CODE_TYPES[spec.bits, True]
-    graph.put(_packed(f"{name}{_CODES_SUFFIX}", kind, spec.bits, weights.codes))
+    grid, name = weights.grid, layer.weight
+    graph.put(packed(f"{name}{_CODES_SUFFIX}", bits, weights.codes))
     graph.put(numpy_helper.from_array(grid.scales, f"{name}_scale"))
     inputs = [f"{name}{_CODES_SUFFIX}", f"{name}_scale"]
-    if not spec.symmetric or spec.bits == _FUSED_BITS:
-        zero_points = grid.zero_points
-        graph.put(_packed(f"{name}_zero_point", kind, spec.bits, zero_points))
+    if not grid.spec.symmetric or bits == _FUSED_BITS:
+        graph.put(packed(f"{name}_zero_point", bits, grid.zero_points))
         inputs.append(f"{name}_zero_point")
     del node.input[:]
     node.input.extend(inputs)
@@ -209,19 +202,6 @@ def _place_weights(graph: GraphEditor, layer: FloatLayer, weights: QuantisedWeig
         node.attribute.append(helper.make_attribute("axis", grid.axis))
     if grid.block:
         node.attribute.append(helper.make_attribute("block_size", grid.block))
-
-
-def _packed(name: str, kind: int, bits: int, codes: NDArray[np.int64]) -> TensorProto:
-    """Return codes as a constant: 2- and 4-bit codes share bytes, the first one in the lowest bits."""
-    if bits >= _FUSED_BITS:
-        data = codes.astype(f"<i{bits // 8}").tobytes()
-    else:
-        share = _FUSED_BITS // bits
-        flat = np.zeros(-(-codes.size // share) * share, np.uint8)
-        flat[: codes.size] = codes.reshape(-1).astype(np.int8).view(np.uint8) & ((1 << bits) - 1)
-        shifts = np.arange(share, dtype=np.uint8) * bits
-        data = np.bitwise_or.reduce(flat.reshape(-1, share) << shifts, axis=1).astype(np.uint8).tobytes()
-    return TensorProto(name=name, data_type=kind, dims=codes.shape, raw_data=data)
 
 
 def _place_bias(

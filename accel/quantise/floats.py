@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
 from accelsim.errors import UnsupportedModelError, reason_of
 
@@ -25,6 +25,14 @@ def as_float16(proto: ModelProto) -> ModelProto:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # values that float16 rounds to 0 are what is to be seen
-            return convert_float_to_float16(copy, keep_io_types=True)
+            return _without_twins(convert_float_to_float16(copy, keep_io_types=True))
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         raise UnsupportedModelError(f"the model cannot be converted to float16: {reason_of(error)}") from None
+
+
+def _without_twins(proto: ModelProto) -> ModelProto:
+    """Drop nodes equal to an earlier one: the converter casts a tensor anew wherever it is read, under one name."""
+    distinct = dict.fromkeys(node.SerializeToString(deterministic=True) for node in proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(map(NodeProto.FromString, distinct))
+    return proto

@@ -18,6 +18,8 @@ from accelsim.quantise.source import FloatModel
 Array = NDArray[np.generic]
 Floats = NDArray[np.float32]
 
+KEEP_FLOAT = "keep what it stumbles over in float with keep_float"
+
 
 def float_tensors(model: FloatModel) -> tuple[str, ...]:
     """Return the names of all float activations: inputs, what nodes write, outputs."""
@@ -76,8 +78,13 @@ class FloatSession:
             ) from None
 
 
-def open_float(data: bytes, *, literal: bool = False) -> FloatSession:
+def open_float(data: bytes, *, literal: bool = False, advice: str = KEEP_FLOAT) -> FloatSession:
     """Open a session that computes in float: optimised, or each node for itself.
+
+    Args:
+        data: the model.
+        literal: each node for itself.
+        advice: what to do if onnxruntime refuses it.
 
     Raises:
         UnsupportedModelError: onnxruntime refuses the network.
@@ -87,10 +94,7 @@ def open_float(data: bytes, *, literal: bool = False) -> FloatSession:
     except Exception as error:
         if not type(error).__module__.startswith("onnxruntime"):
             raise
-        raise UnsupportedModelError(
-            f"onnxruntime refuses the network ({reason_of(error, 160)}): keep what it stumbles over in float with "
-            f"keep_float"
-        ) from None
+        raise UnsupportedModelError(f"onnxruntime refuses the network ({reason_of(error, 160)}): {advice}") from None
 
 
 def observe(
@@ -121,7 +125,9 @@ def observe(
             steps(label, index + 1, len(batches))
 
 
-def run_batches(model: FloatModel, proto: bytes, data: Calibration, *, literal: bool = False) -> dict[str, Array]:
+def run_batches(
+    model: FloatModel, proto: bytes, data: Calibration, *, literal: bool = False, advice: str = KEEP_FLOAT
+) -> dict[str, Array]:
     """Return the outputs of a model with the float model's inputs over all samples, joined as `joined` says.
 
     Args:
@@ -129,8 +135,9 @@ def run_batches(model: FloatModel, proto: bytes, data: Calibration, *, literal: 
         proto: the model to run.
         data: the samples.
         literal: execute each node for itself, so that quantisers stay what they are.
+        advice: what to do if onnxruntime refuses it.
     """
-    session = open_float(proto, literal=literal)
+    session = open_float(proto, literal=literal, advice=advice)
     names = session.outputs
     runs = [session.run(names, feeds) for feeds in data.batches(model)]
     return {name: joined([run[at] for run in runs]) for at, name in enumerate(names)}

@@ -7,12 +7,12 @@ from onnx import ModelProto, helper, numpy_helper
 
 from accelsim.quantisation_result import Sensitivity, sqnr_db
 from accelsim.quantise.calibration import Calibration
-from accelsim.quantise.emit import CODE_TYPES
 from accelsim.quantise.grid import Grid
 from accelsim.quantise.observe import run_batches
 from accelsim.quantise.pipeline import Quantised
 from accelsim.quantise.progress import Steps
 from accelsim.quantise.source import FloatLayer
+from accelsim.quantise.storage import CODE_TYPES
 
 _SAMPLES = 32  # that are enough to rank layers
 

@@ -12,9 +12,13 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 import accelsim
 from accelsim.errors import UnsupportedModelError, UsageError
 from accelsim.quantisation_result import ThreeWay
+from accelsim.quantise.calibration import load_calibration
 from accelsim.quantise.compare import compare_three
+from accelsim.quantise.cost import compare_schemes
 from accelsim.quantise.pipeline import Quantised, quantize
+from accelsim.quantise.scheme import named
 from accelsim.quantise.source import read_float_model
+from tests.quantise.helpers import two_convolutions
 
 Array = NDArray[np.generic]
 Floats = NDArray[np.float32]
@@ -313,3 +317,28 @@ def test_prepared_networks_compute_what_they_did() -> None:
     quantised = quantize(data, "int8-affine", X)
     before, after = (run_batches(read, proto, quantised.data) for proto in (data, read.proto.SerializeToString()))
     assert np.allclose(before["y"], after["y"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("operands", [("x", "x"), ("x", "zero")])
+def test_float16_of_operators_that_read_an_input_twice(operands: tuple[str, str]) -> None:
+    """The converter of onnxruntime casts the input anew for each reader, under one name."""
+    data = model(
+        [node("Max", operands, ["u"], name="up"), node("Min", ["x", "zero"], ["v"], name="down"),
+         node("Concat", ["u", "v"], ["t"], name="both", axis=1), node("Conv", ["t", "w"], ["y"], name="product")],
+        {"zero": np.float32(0), "w": normal(4, 8, 1, 1)},
+        IMAGE,
+        {"y": ["N", 4, 8, 8]},
+    )  # fmt: skip
+    prepared = read_float_model(data)
+    (row,) = compare_schemes(prepared, [named("fp16")], load_calibration(IMAGES, prepared)).rows
+    assert row.sqnr_db is not None, row.remarks
+    assert row.sqnr_db > 60
+
+
+def test_float16_networks_that_onnxruntime_refuses_are_no_matter_of_keep_float(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row stays, and what it says is what can be done about it."""
+    prepared = read_float_model(two_convolutions())
+    monkeypatch.setattr("accelsim.quantise.cost.as_float16", lambda proto: ModelProto(ir_version=8))
+    data = load_calibration({"x": normal(4, 8, 6, 6)}, prepared)
+    (row,) = compare_schemes(prepared, [named("fp16")], data).rows
+    assert row.remarks[0].endswith("leave fp16 out of the table")

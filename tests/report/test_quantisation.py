@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx import helper
 
 import accelsim
 from accelsim.errors import AccelSimError, InvalidFileError, UsageError
@@ -25,7 +26,7 @@ from accelsim.reports.charts.histograms import draw_histogram, grid_lines
 from accelsim.reports.page import quantisation_html, report_figures, report_html
 from accelsim.result import Result
 from tests.cli.command import assert_refused, command
-from tests.quantise.helpers import DIGITS, samples
+from tests.quantise.helpers import DIGITS, build, samples
 from tests.report.browser import Browser
 from tests.report.results import HOSTILE
 from tests.report.test_browser import cut, overlaps
@@ -64,6 +65,42 @@ def test_what_is_written_is_read(tmp_path: Path, scheme: str) -> None:
     text = found(scheme).to_json()
     (tmp_path / "q.json").write_text(text)
     assert read_quantisation(tmp_path / "q.json").to_json() == text
+
+
+def without_error() -> QuantisationReport:
+    """Weights that lie on the grid, a layer that stands for itself: exact where int16 rounds nothing, and no signal."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"], name="exact"),
+        helper.make_node("Relu", ["h"], ["y"], name="r"),
+    ]
+    weights = np.eye(4, dtype=np.float32)
+    one = quantize(build(nodes, {"w": weights}, ("N", 4)), "int8-affine+activation_range=abs-max",
+                   {"x": np.arange(-128, 128, dtype=np.float32).reshape(64, 4)})  # fmt: skip
+    return report_on(one)
+
+
+def test_no_error_at_all_is_not_no_figure(tmp_path: Path) -> None:
+    """Infinite ratios are words in JSON, and read back as what they were; null is left to ratios that do not exist."""
+    report = without_error()
+    (layer,) = report.errors.layers
+    assert layer.weight_sqnr_db == np.inf
+    data = json.loads(report.to_json())
+    assert data["errors"]["layers"][0]["weight_sqnr_db"] == "exact"
+    assert data["comparison"]["original"]["sqnr_db"] is None
+    silent = replace(layer, weight_sqnr_db=-np.inf, output_sqnr_db=None)
+    report = replace(report, errors=replace(report.errors, layers=(layer, silent), output_sqnr_db=np.inf))
+    (tmp_path / "q.json").write_text(report.to_json())
+    back = read_quantisation(tmp_path / "q.json")
+    assert (back.errors.layers, back.errors.output_sqnr_db) == ((layer, silent), np.inf)
+    assert quantisation_html(back) == quantisation_html(report)
+
+
+@pytest.mark.parametrize("word", ["Exact", "inf", "", "1"])
+def test_other_words_are_no_ratios(tmp_path: Path, word: str) -> None:
+    data = plain()
+    data["errors"]["layers"][0]["weight_sqnr_db"] = word
+    with pytest.raises(InvalidFileError, match="weight_sqnr_db"):
+        read_quantisation(write(tmp_path, data))
 
 
 def test_three_commands_to_one_page(tmp_path: Path) -> None:

@@ -1,0 +1,96 @@
+"""How codes of weights lie in the file: their element types, and wider ones where onnxruntime has no kernel for theirs.
+
+onnxruntime replaces a layer between quantisers by an integer kernel that does not always take the weights it finds: it
+then refuses the model, or fails while it runs. Where types differ it leaves the layer as it is spelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from accelsim.errors import printable
+from accelsim.quantise.editing import GraphEditor
+from accelsim.quantise.weights import Weights
+
+CODE_TYPES = {
+    (2, True): TensorProto.INT2 if hasattr(TensorProto, "INT2") else 0,
+    (4, True): TensorProto.INT4,
+    (8, True): TensorProto.INT8,
+    (16, True): TensorProto.INT16,
+    (8, False): TensorProto.UINT8,
+    (16, False): TensorProto.UINT16,
+}
+_BYTE = 8
+_BYTES = (TensorProto.INT8, TensorProto.UINT8)
+_NARROW, _WIDER = 2, {2: 4, 8: 16}
+_REASONS = {
+    2: "2-bit weights beside unsigned activations are stored in 4 bits, because onnxruntime has no kernel for them",
+    8: "8-bit weights in groups are stored in 16 bits, because onnxruntime's 8-bit kernels have no groups",
+}
+
+
+def storage_bits(graph: GraphEditor, weights: Weights) -> dict[str, int]:
+    """Return how many bits a code of each layer's weights takes in the file.
+
+    Args:
+        graph: the Q/DQ graph, activations in place.
+        weights: by layer. Layers that share weights share the storage.
+    """
+    wider = {
+        one.layer.weight
+        for name, one in weights.items()
+        if _has_no_kernel(_type_read(graph, name), one.grid.spec.bits, one.grid.block)
+    }
+    bits = {name: one.grid.spec.bits for name, one in weights.items()}
+    return {name: _WIDER[bits[name]] if one.layer.weight in wider else bits[name] for name, one in weights.items()}
+
+
+def _type_read(graph: GraphEditor, layer: str) -> int | None:
+    """Return the element type of the codes that a layer reads, None if it reads floats."""
+    node = graph.producers.get(graph.nodes[layer].input[0])
+    if node is None or node.op_type != "DequantizeLinear":
+        return None
+    return int(graph.tensors[node.input[2]].data_type)
+
+
+def _has_no_kernel(read: int | None, bits: int, block: int) -> bool:
+    """Tell whether onnxruntime would take a layer for one of its integer kernels that refuses it."""
+    if bits == _NARROW:
+        return bool(read == TensorProto.UINT8)
+    return bits == _BYTE and block > 0 and read in _BYTES
+
+
+def remarks(weights: Weights, stored: Mapping[str, int]) -> Iterator[str]:
+    """Say which weights take more bits in the file than their codes have.
+
+    Args:
+        weights: by layer.
+        stored: bits of a code in the file, by layer.
+    """
+    for bits, reason in _REASONS.items():
+        layers = [name for name, one in weights.items() if one.grid.spec.bits == bits != stored[name]]
+        if layers:
+            yield f"{reason}: {len(layers)} layer(s), first '{printable(layers[0], 60)}'"
+
+
+def packed(name: str, bits: int, codes: NDArray[np.int64]) -> TensorProto:
+    """Return signed codes as a constant: 2- and 4-bit codes share bytes, the first one in the lowest bits.
+
+    Args:
+        name: of the constant.
+        bits: 2, 4, 8 or 16.
+        codes: any shape.
+    """
+    if bits >= _BYTE:
+        data = codes.astype(f"<i{bits // _BYTE}").tobytes()
+    else:
+        share = _BYTE // bits
+        flat = np.zeros(-(-codes.size // share) * share, np.uint8)
+        flat[: codes.size] = codes.reshape(-1).astype(np.int8).view(np.uint8) & ((1 << bits) - 1)
+        shifts = np.arange(share, dtype=np.uint8) * bits
+        data = np.bitwise_or.reduce(flat.reshape(-1, share) << shifts, axis=1).astype(np.uint8).tobytes()
+    return TensorProto(name=name, data_type=CODE_TYPES[bits, True], dims=codes.shape, raw_data=data)
