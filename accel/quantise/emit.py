@@ -74,7 +74,8 @@ def emit(model: FloatModel, scheme: Scheme, ranges: Ranges, weights: Weights, bi
     activations = tuple(_place_activations(graph, specs, used))
     check_widths(specs, {activation.tensor: activation.grid.spec.bits for activation in activations})
     fixed, widened = _with_room_for_biases(model, scheme, graph, weights, biases)
-    stored = storage_bits(graph, fixed)
+    biased = {layer.name for layer in model.layers if _bias(model, layer, biases) is not None}
+    stored = storage_bits(graph, fixed, biased)
     for layer in model.layers:
         if layer.name in fixed:
             source = graph.scale_of(graph.nodes[layer.name].input[0])

@@ -6,7 +6,7 @@ then refuses the model, or fails while it runs. Where types differ it leaves the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from onnx import TensorProto
 
 from accelsim.errors import printable
 from accelsim.quantise.editing import GraphEditor
+from accelsim.quantise.grid import Grid
 from accelsim.quantise.weights import Weights
 
 CODE_TYPES = {
@@ -29,21 +30,22 @@ _BYTES = (TensorProto.INT8, TensorProto.UINT8)
 _NARROW, _WIDER = 2, {2: 4, 8: 16}
 _REASONS = {
     2: "2-bit weights beside unsigned activations are stored in 4 bits, because onnxruntime has no kernel for them",
-    8: "8-bit weights in groups are stored in 16 bits, because onnxruntime's 8-bit kernels have no groups",
+    8: "8-bit weights in groups are stored in 16 bits where onnxruntime would use a kernel that has no groups",
 }
 
 
-def storage_bits(graph: GraphEditor, weights: Weights) -> dict[str, int]:
+def storage_bits(graph: GraphEditor, weights: Weights, biased: Container[str]) -> dict[str, int]:
     """Return how many bits a code of each layer's weights takes in the file.
 
     Args:
         graph: the Q/DQ graph, activations in place.
         weights: by layer. Layers that share weights share the storage.
+        biased: names of the layers with a bias.
     """
     wider = {
         one.layer.weight
         for name, one in weights.items()
-        if _has_no_kernel(_type_read(graph, name), one.grid.spec.bits, one.grid.block)
+        if _has_no_kernel(_type_read(graph, name), one.grid, fused=_is_fused(graph.nodes[name].op_type, name in biased))
     }
     bits = {name: one.grid.spec.bits for name, one in weights.items()}
     return {name: _WIDER[bits[name]] if one.layer.weight in wider else bits[name] for name, one in weights.items()}
@@ -57,11 +59,16 @@ def _type_read(graph: GraphEditor, layer: str) -> int | None:
     return int(graph.tensors[node.input[2]].data_type)
 
 
-def _has_no_kernel(read: int | None, bits: int, block: int) -> bool:
+def _is_fused(kind: str, biased: bool) -> bool:
+    """Tell whether onnxruntime fuses whatever the scales are; the float bias that groups have keeps it from a Conv."""
+    return kind == "MatMul" or (kind == "Conv" and not biased)
+
+
+def _has_no_kernel(read: int | None, grid: Grid, *, fused: bool) -> bool:
     """Tell whether onnxruntime would take a layer for one of its integer kernels that refuses it."""
-    if bits == _NARROW:
+    if grid.spec.bits == _NARROW:
         return bool(read == TensorProto.UINT8)
-    return bits == _BYTE and block > 0 and read in _BYTES
+    return grid.spec.bits == _BYTE and grid.block > 0 and read in _BYTES and fused
 
 
 def remarks(weights: Weights, stored: Mapping[str, int]) -> Iterator[str]:

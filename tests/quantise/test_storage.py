@@ -28,6 +28,7 @@ LAYERS: dict[str, tuple[str, tuple[int, ...], bool, tuple[int, ...]]] = {
     "Gemm with bias": ("Gemm", (8, 6), True, (8,)),
 }
 SCHEMES = [
+    "int8-per-channel+block=4+bias_correction",
     "int8-per-channel+block=4", "uint8+block=4", "int8-affine-weights+block=4", "int8-symmetric+block=2",
     "w4a8-g32+layer_bits.g=8+block=4", "w8a16+block=4", "w8a16+block=4+layer_activation_bits.first=8",
     "w2a8", "w2a8+block=4", "uint8+weight_bits=2", "uint8-per-channel+weight_bits=2", "uint8+layer_bits.g=2",
@@ -78,6 +79,12 @@ TYPES: list[tuple[str, str, Any]] = [
     ("MatMul", "int8-per-channel+block=8", TensorProto.INT8),  # one block is no block
     ("MatMul", "int8-per-channel+block=4+keep_float=first", TensorProto.INT16),  # its input is quantised all the same
     ("MatMul", "w4a8+block=4", TensorProto.INT4),
+    ("Gemm", "int8-per-channel+block=4", TensorProto.INT8),
+    ("Gemm with bias", "uint8+block=4", TensorProto.INT8),
+    ("Conv with bias", "int8-per-channel+block=4", TensorProto.INT8),
+    ("ConvTranspose", "int8-per-channel+block=4", TensorProto.INT8),
+    ("Conv", "int8-per-channel+block=4", TensorProto.INT16),
+    ("Conv", "int8-per-channel+block=4+bias_correction", TensorProto.INT8),
     ("Conv", "uint8+weight_bits=2", TensorProto.INT4),
     ("Conv", "uint8+activation_bits=16+weight_bits=2", TensorProto.INT2),
     ("Conv", "w2a8", TensorProto.INT2),
