@@ -79,10 +79,10 @@ def _print_table() -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("model", no_wrap=True)
-    table.add_column("what")
+    table.add_column("what", overflow="fold")
     for title in ("MACs", "parameters"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("inputs")
+    table.add_column("inputs", overflow="fold")
     for entry in ENTRIES:
         figures = Figures.of(entry.draw())
         inputs = _shapes(figures.inputs)

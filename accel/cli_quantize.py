@@ -91,8 +91,7 @@ def quantize(
             found = report_on(quantised, measured, None, progress) if wanted else None
     if report is not None and found is not None:
         _write_report(found, Path(report))
-    for warning in samples.warnings:
-        warn(warning)
+    warn_of(samples, measured)
     if found is not None:
         with printing():
             _print(found, quantised, output, json_output=json_output, quiet=quiet)
@@ -132,11 +131,13 @@ def _saying_what_is_there(output: str) -> Iterator[None]:
         raise
 
 
-def warn(sentence: str) -> None:
-    """Print a warning on stderr."""
+def warn_of(*samples: Calibration | None) -> None:
+    """Print what there is to know about samples on stderr, each sentence once."""
     from accelsim.errors import printable
 
-    sys.stderr.write(f"accel-sim: warning: {printable(sentence, 1000)}\n")
+    sentences = dict.fromkeys(sentence for one in samples if one is not None for sentence in one.warnings)
+    for sentence in sentences:
+        sys.stderr.write(f"accel-sim: warning: {printable(sentence, 1000)}\n")
 
 
 def _check_targets(output: str, report: str | None, read: dict[str, str | None]) -> None:

@@ -30,7 +30,7 @@ from accelsim.cli_quantize import (
     TestSamples,
     check_test_labels,
     load_samples,
-    warn,
+    warn_of,
 )
 
 _DEFAULT = "int8-symmetric,int8-affine,int8-affine-weights,int8-per-channel,w4a8,w4a16,fp16,fp32"
@@ -73,8 +73,7 @@ def schemes(
     measured = None if test is None else load_samples(test, test_labels, loaded, seed, pixel_scale)
     with layer_progress(loaded.name, quiet=quiet, describe=True) as progress:
         table = compare_schemes(loaded, chosen, samples, measured, machine, progress)
-    for warning in samples.warnings:
-        warn(warning)
+    warn_of(samples, measured)
     with printing():
         if json_output:
             sys.stdout.write(table.to_json())
@@ -82,4 +81,4 @@ def schemes(
             from accelsim.quantise.terminal import print_schemes
             from accelsim.reports.terminal import make_console
 
-            print_schemes(make_console(), table)
+            print_schemes(make_console(), table, samples.warnings)

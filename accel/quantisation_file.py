@@ -99,5 +99,6 @@ def _report(part: schema.QuantisationPart) -> QuantisationReport:
 def _tensor(part: schema.TensorPart) -> TensorError:
     """Build the errors of one tensor."""
     shape = part.distribution
-    distribution = Distribution(tuple(shape.edges), tuple(shape.counts), shape.grid_low, shape.grid_high, shape.step)
+    ends = shape.grid_low, shape.grid_high
+    distribution = Distribution(tuple(shape.edges), tuple(shape.counts), *ends, shape.step, shape.lowest)
     return TensorError(**(dict(part) | {"distribution": distribution}))

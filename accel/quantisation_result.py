@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+NO_CLASSES = "there is no accuracy, because the first output is no vector of classes per sample"
 SCHEMA_VERSION = 1
 KIND = "quantisation"
 EXACT, NO_SIGNAL = "exact", "no signal"  # ratios without noise and without signal, which are no numbers of JSON
@@ -17,7 +18,7 @@ _PLAIN = (
 
 
 def sqnr_db(signal: float, noise: float) -> float:
-    """Return a signal to noise ratio in dB; infinite without noise.
+    """Return a signal to noise ratio in dB; infinite without noise, -infinite without signal or with infinite noise.
 
     Args:
         signal: sum of squares.
@@ -25,7 +26,7 @@ def sqnr_db(signal: float, noise: float) -> float:
     """
     if noise <= 0:
         return math.inf
-    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+    return 10 * math.log10(signal / noise) if signal > 0 and noise < math.inf else -math.inf
 
 
 def with_words(data: Any) -> Any:
@@ -50,7 +51,8 @@ def _word(ratio: float | None) -> float | str | None:
 class Distribution:
     """Histogram of a tensor's values with the grid over it.
 
-    edges: of the bins; counts: values per bin; grid_low, grid_high: ends of the grid; step: its (largest) scale.
+    edges: of the bins; counts: values per bin; grid_low, grid_high: ends of the grid, of all grids together where the
+    tensor has several; step: the largest scale; lowest: the least value of a code in the grid with that scale.
     """
 
     edges: tuple[float, ...]
@@ -58,18 +60,19 @@ class Distribution:
     grid_low: float
     grid_high: float
     step: float
+    lowest: float
 
 
 @dataclass(frozen=True)
 class TensorError:
     """What quantising one tensor does to its values.
 
-    tensor: name; kind: "weight" or "activation"; bits: of a code; scales: how many the tensor has; effective_bits: per
-    value, scales and zero points counted; elements: values looked at; signal: sum of their squares; rounding, clipping:
-    sums of squared errors of the values inside and outside of the grid; total: the sum over all, computed by itself;
-    clipped_share: share of the values outside; unused_codes: codes that no value takes, of `codes` per scale together;
-    outlier_share: share of values more than six standard deviations from the mean; propagated_sqnr_db: of the tensor in
-    the quantised network, with all errors before it, None for weights.
+    tensor: name; kind: "weight" or "activation"; bits: of a code; scales: how many the tensor has; effective_bits:
+    per value as stored, scales and zero points counted; elements: values looked at; signal: sum of their squares;
+    rounding, clipping: sums of squared errors of the values inside and outside of the grid; total: the sum over all,
+    computed by itself; clipped_share: share of the values outside; unused_codes: codes that no value takes, of
+    `codes` per scale together; outlier_share: share of values more than six standard deviations from the mean;
+    propagated_sqnr_db: of the tensor in the quantised network, with all errors before it, None for weights.
     """
 
     tensor: str
@@ -197,7 +200,7 @@ class QuantisationReport:
     model, sha256: of the float file; quantised_sha256: of the file that came out; scheme: its fields by name, "name"
     among them; calibration, samples: where the samples come from that ranges and errors are told from, and how many;
     measured_on: where those of `comparison` come from; ranked_on: how many of the first calibration samples
-    `sensitivity` is told from; float_bytes, quantised_bytes: of all constants; effective_bits: per weight;
+    `sensitivity` is told from; float_bytes, quantised_bytes: of all constants; effective_bits: per weight as stored;
     errors, sensitivity, comparison: see there.
     """
 
@@ -221,7 +224,8 @@ class QuantisationReport:
     def measured_samples(self) -> str:
         """What the executions are measured on, in words."""
         same = (self.measured_on, self.comparison.samples) == (self.calibration, self.samples)
-        return f"the {self.comparison.samples:,} {'calibration' if same else 'test'} samples"
+        noun = "sample" if self.comparison.samples == 1 else "samples"
+        return f"the {self.comparison.samples:,} {'calibration' if same else 'test'} {noun}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data."""

@@ -40,6 +40,7 @@ class DistributionPart(Part):
     grid_low: Real
     grid_high: Real
     step: Amount
+    lowest: Real
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -13,7 +13,7 @@ def decibels(value: float | None) -> str:
         return "-"
     if math.isinf(value):
         return EXACT if value > 0 else NO_SIGNAL
-    return f"{value:.1f} dB"
+    return f"{round(value, 1) + 0.0:.1f} dB"  # adding 0 turns -0.0 into 0.0
 
 
 def share(value: float | None) -> str:

@@ -24,7 +24,6 @@ Floats = NDArray[np.float32]
 
 OUTLIER_DEVIATIONS = 6.0  # a value so many standard deviations from the mean is an outlier
 _BINS = 96
-_LARGEST_CODES = 1 << 16
 
 
 class _Tally:
@@ -34,12 +33,12 @@ class _Tally:
         self.grid, self.mean, self.deviation = grid, mean, deviation
         self.smallest, self.largest = smallest, largest
         self.elements = self.outside = self.outliers = 0
-        self.signal = self.rounding = self.clipping = self.total = self.noise = 0.0
+        self.signal = self.rounding = self.clipping = self.total = 0.0
         low, high = (float(end.min() if at == 0 else end.max()) for at, end in enumerate(grid.bounds()))
         self.ends = low, high
         self.edges = np.linspace(min(low, smallest), max(high, largest), _BINS + 1)
         self.counts = np.zeros(_BINS, np.int64)
-        self.used = np.zeros(min(1 << grid.spec.bits, _LARGEST_CODES), bool)
+        self.used = np.zeros(1 << grid.spec.bits, bool)
 
     def add(self, values: Floats) -> None:
         """Add values of the tensor."""
@@ -57,22 +56,32 @@ class _Tally:
         self.counts += np.histogram(values, self.edges)[0]
         self.used[np.unique(codes) - (self.grid.spec.lowest - self.grid.spec.narrow)] = True
 
-    def result(self, tensor: str, kind: str, values: int, propagated: float | None) -> TensorError:
-        """Return the figures; values: elements that share the scales, for the effective bits."""
+    def result(
+        self, tensor: str, kind: str, values: int, propagated: float | None, code_bits: int | None = None
+    ) -> TensorError:
+        """Return the figures; values: elements that share the scales, and code_bits: as stored, for effective bits."""
         spec = self.grid.spec
         codes = spec.levels + 1
         return TensorError(
-            tensor, kind, spec.bits, self.grid.scales.size, self.grid.effective_bits(values), self.elements,
+            tensor, kind, spec.bits, self.grid.scales.size, self.grid.effective_bits(values, code_bits), self.elements,
             self.signal, self.rounding, self.clipping, self.total, self.outside / max(self.elements, 1),
             codes - int(self.used.sum()), codes, self.outliers / max(self.elements, 1), self.smallest, self.largest,
             propagated,
             Distribution(
-                tuple(map(float, self.edges)), tuple(map(int, self.counts)), *self.ends, float(self.grid.scales.max())
+                tuple(map(float, self.edges)), tuple(map(int, self.counts)), *self.ends, *self._coarsest()
             ),
         )  # fmt: skip
 
+    def _coarsest(self) -> tuple[float, float]:
+        """Return the largest step, and the least value of a code in the grid that has it."""
+        place = int(self.grid.scales.argmax())
+        step = float(self.grid.scales.flat[place])
+        return step, step * (self.grid.spec.lowest - int(self.grid.zero_points.flat[place]))
 
-def tensor_error(values: Floats, grid: Grid, tensor: str = "", kind: str = "weight") -> TensorError:
+
+def tensor_error(
+    values: Floats, grid: Grid, tensor: str = "", kind: str = "weight", code_bits: int | None = None
+) -> TensorError:
     """Return what a grid does to the values of one tensor.
 
     Args:
@@ -80,12 +89,13 @@ def tensor_error(values: Floats, grid: Grid, tensor: str = "", kind: str = "weig
         grid: its grid.
         tensor: its name.
         kind: "weight" or "activation".
+        code_bits: of a code as it is stored, None for no more than it has.
     """
     spread = float(values.std(dtype=np.float64)) if values.size else 0.0
     ends = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     tally = _Tally(grid, *ends, float(values.mean(dtype=np.float64)) if values.size else 0.0, spread)
     tally.add(values)
-    return tally.result(tensor, kind, values.size, None)
+    return tally.result(tensor, kind, values.size, None, code_bits)
 
 
 def analyse(quantised: Quantised, data: Calibration | None = None, steps: Steps | None = None) -> ErrorAnalysis:
@@ -98,7 +108,7 @@ def analyse(quantised: Quantised, data: Calibration | None = None, steps: Steps 
     """
     data = data or quantised.data
     distinct = {weights.layer.weight: weights for weights in quantised.weights.values()}
-    weights = tuple(tensor_error(w.values, w.grid, name) for name, w in distinct.items())
+    weights = tuple(tensor_error(w.values, w.grid, name, code_bits=w.code_bits) for name, w in distinct.items())
     wanted = _measurable(quantised)
     propagated, end = _propagated(quantised, wanted, data, steps)
     activations = _activations(quantised, wanted, data, propagated, steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,18 @@ class Calibration:
         labels = None if self.labels is None else self.labels[:count]
         return Calibration({n: a[:count] for n, a in self.arrays.items()}, labels, self.origin, self.warnings)
 
+    def spread(self, model: FloatModel, count: int) -> Calibration:
+        """Return about `count` samples from all over the data, since labels may be sorted; whole batches of a model.
+
+        Args:
+            model: which model they are for.
+            count: how many are enough.
+        """
+        count = min(whole_batches(model, count), self.samples)
+        chosen = np.arange(count) * self.samples // count
+        labels = None if self.labels is None else self.labels[chosen]
+        return replace(self, arrays={name: array[chosen] for name, array in self.arrays.items()}, labels=labels)
+
     def batches(self, model: FloatModel, size: int = BATCH) -> Iterator[Feeds]:
         """Yield feeds of the model: batches of samples, or as many as its fixed batch dimension says.
 
@@ -55,6 +67,17 @@ class Calibration:
         step = size if model.dynamic_batch() else next(iter(model.inputs.values())).shape[0]
         for start in range(0, self.samples, step):
             yield {name: array[start : start + step] for name, array in self.arrays.items()}
+
+
+def whole_batches(model: FloatModel, count: int) -> int:
+    """Return how many samples make whole batches of a model: about as many as asked for, one batch at least.
+
+    Args:
+        model: the float model.
+        count: how many are enough.
+    """
+    size = 1 if model.dynamic_batch() else next(iter(model.inputs.values())).shape[0]
+    return max(count // size, 1) * size
 
 
 def load_calibration(source: object, model: FloatModel, *, seed: int = 0, pixel_scale: float = 255.0) -> Calibration:

@@ -155,7 +155,7 @@ def execution(name: str, outputs: Outputs, original: Outputs, data: Calibration)
 def classes_of(output: Array, data: Calibration) -> NDArray[np.int64] | None:
     """Return the class of each sample, None where an output is no vector of classes per sample.
 
-    What has the shape of an input is a reconstruction of it.
+    What has the shape of a float input is a reconstruction of it, unless there are labels.
 
     Args:
         output: [samples, classes], other dimensions of size 1 between or behind.
@@ -164,7 +164,8 @@ def classes_of(output: Array, data: Calibration) -> NDArray[np.int64] | None:
     long = [size for size in output.shape[1:] if size > 1]
     if output.ndim < _LEAST_CLASSES or len(long) != 1 or len(output) != data.samples:
         return None
-    if any(output.shape == array.shape for array in data.arrays.values()):
+    floats = (array for array in data.arrays.values() if array.dtype.kind == "f")
+    if data.labels is None and any(output.shape == array.shape for array in floats):
         return None
     classes: NDArray[np.int64] = output.reshape(len(output), -1).argmax(axis=1)
     return classes

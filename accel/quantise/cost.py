@@ -7,19 +7,18 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from accelsim.arch import Arch
-from accelsim.errors import AccelSimError, printable
-from accelsim.graph.element_types import size_bytes
+from accelsim.errors import AccelSimError
 from accelsim.model import load
-from accelsim.quantisation_result import with_words
+from accelsim.quantisation_result import NO_CLASSES, Execution, with_words
 from accelsim.quantise.calibration import Calibration
 from accelsim.quantise.compare import Outputs, execution, float_outputs, run_machine
 from accelsim.quantise.floats import as_float16
 from accelsim.quantise.observe import run_batches
-from accelsim.quantise.pipeline import quantize
+from accelsim.quantise.pipeline import constants_bytes, quantize
 from accelsim.quantise.progress import Steps
 from accelsim.quantise.scheme import Scheme, parse_scheme
 from accelsim.quantise.sensitivity import rank_layers
-from accelsim.quantise.source import FloatModel, read_float_model
+from accelsim.quantise.source import FloatModel, opset_of, read_again, read_float_model
 from accelsim.result import Result
 from accelsim.simulate import run
 
@@ -61,11 +60,12 @@ class SchemeCost:
 
 @dataclass(frozen=True)
 class SchemeTable:
-    """Schemes side by side: what network, on which machine, measured on how many samples."""
+    """Schemes side by side: what network, on which machine, ranges and figures from what data, of how many samples."""
 
     model: str
     machine: str
     calibration: str
+    measured_on: str
     samples: int
     labelled: bool
     rows: tuple[SchemeCost, ...]
@@ -103,13 +103,15 @@ def compare_schemes(
     """
     arch, test = arch or Arch(), test or calibration
     original = float_outputs(model, test)
-    rows = []
+    rows, models = [], {opset_of(model.proto): model}
     for index, scheme in enumerate(schemes):
         if progress is not None:
             progress(scheme.name, index, len(schemes))
         try:
             if scheme.is_integer:
-                rows.append(_integer_row(model, scheme, calibration, test, original, arch))
+                if scheme.opset not in models:  # as `quantize` reads it, since operator sets spell some constants anew
+                    models[scheme.opset] = read_again(model, scheme.opset)
+                rows.append(_integer_row(models[scheme.opset], scheme, calibration, test, original, arch))
             else:
                 rows.append(_float_row(model, scheme, calibration, test, original, arch))
         except AccelSimError as error:
@@ -118,7 +120,7 @@ def compare_schemes(
         progress("done", len(schemes), len(schemes))
     machine = f"{arch.array[0]}x{arch.array[1]} {arch.dataflow}"
     labelled = test.labels is not None
-    return SchemeTable(model.name, machine, calibration.origin, test.samples, labelled, tuple(rows))
+    return SchemeTable(model.name, machine, calibration.origin, test.origin, test.samples, labelled, tuple(rows))
 
 
 def _integer_row(
@@ -150,8 +152,13 @@ def _integer_row(
         result.macs_on_array_share,
         _integer_share(result),
         result.check.verdict,
-        (*quantised.remarks, *wide),
+        (*quantised.remarks, *_unjudged(judged, test), *wide),
     )
+
+
+def _unjudged(judged: Execution, test: Calibration) -> list[str]:
+    """Say why labelled samples have no accuracy."""
+    return [NO_CLASSES] if test.labels is not None and judged.accuracy is None else []
 
 
 def _integer_share(result: Result) -> float | None:
@@ -176,13 +183,20 @@ def _float_row(
         judged.accuracy,
         judged.agreement,
         judged.sqnr_db,
-        model_bytes=sum(size_bytes(tensor) for tensor in proto.graph.initializer),
+        model_bytes=constants_bytes(proto),
         effective_bits=16.0 if scheme.format == "fp16" else 32.0,
+        remarks=tuple(_unjudged(judged, test)),
     )
     try:
         return _on_float_units(row, scheme, model, calibration, arch)
     except AccelSimError as error:
-        return replace(row, remarks=(f"cycles and energy: n/a, {' '.join(str(error).split())}",))
+        return replace(
+            row,
+            remarks=(
+                *row.remarks,
+                f"cycles and energy: n/a, {' '.join(str(error).split())}",
+            ),
+        )
 
 
 def _on_float_units(
@@ -196,7 +210,7 @@ def _on_float_units(
         cycles=result.cycles,
         energy_pj=found.energy_pj,
         dram_bytes=sum(line.count for line in found.charges if line.component == "dram"),
-        remarks=(f"cycles, energy and DRAM bytes: {_FLOAT_UNITS}",),
+        remarks=(*row.remarks, f"cycles, energy and DRAM bytes: {_FLOAT_UNITS}"),
     )
 
 
@@ -210,9 +224,3 @@ def read_for(schemes: Sequence[Scheme], source: str, *, external_data: bool = Fa
     """
     opset = max(scheme.opset for scheme in schemes)
     return read_float_model(source, None, opset, external_data=external_data)
-
-
-def short_layer(name: str) -> str:
-    """Return the end of a layer's name that tells it from others, printable."""
-    first = next((part for part in name.split(";") if part), name)
-    return printable("/".join(first.split("/")[-2:]), 40)

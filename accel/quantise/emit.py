@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from accelsim.errors import printable
+from accelsim.errors import UsageError, printable
 from accelsim.quantise.editing import GraphEditor, tensor_of
+from accelsim.quantise.float_file import WEIGHT_AXES
 from accelsim.quantise.grid import CodeSpec, Grid, fit, quantise
 from accelsim.quantise.observe import float_tensors
 from accelsim.quantise.ranges import Ranges
 from accelsim.quantise.scheme import Scheme
 from accelsim.quantise.source import FloatLayer, FloatModel
-from accelsim.quantise.storage import CODE_TYPES, packed, remarks, storage_bits
-from accelsim.quantise.structure import insert_quantisers
+from accelsim.quantise.storage import CODE_TYPES, packed, remarks, stored
+from accelsim.quantise.structure import UsedRange, insert_quantisers
 from accelsim.quantise.weights import QuantisedWeights, Weights
 from accelsim.quantise.widths import ActivationSpecs, activation_specs, check_widths
 
@@ -26,6 +27,7 @@ Floats = NDArray[np.float32]
 _FUSED_BITS = 8  # onnxruntime's integer kernels want a zero point even where it is 0
 _CODES_SUFFIX = "_quantized"
 _LARGEST_BIAS_BITS = 30
+_WIDE_BITS = 16
 _INT32 = np.iinfo(np.int32)
 
 
@@ -34,14 +36,19 @@ class QuantisedActivation:
     """A quantised activation.
 
     tensor: its name in the float model; codes: the tensor of codes in the quantised model; restored: the tensor behind
-    its DequantizeLinear, "" if there is none; clamped: a Relu or Clip follows, whose range it has taken.
+    its DequantizeLinear, "" if there is none; clamped: a Relu or Clip follows, whose range it has taken; source: the
+    tensor of the float model whose chosen range gives the grid, "" where there is no choice; scale, zero_point: the
+    constants' names, which several quantisers may share.
     """
 
     tensor: str
     codes: str
     restored: str
     grid: Grid = field(repr=False)
-    clamped: bool = False
+    clamped: bool
+    source: str
+    scale: str
+    zero_point: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,25 +74,31 @@ def emit(model: FloatModel, scheme: Scheme, ranges: Ranges, weights: Weights, bi
 
     Raises:
         UnsupportedModelError: onnxruntime's quantiser cannot work on the model.
+        UsageError: a tensor to quantise takes NaN or infinity.
     """
     proto, used = insert_quantisers(model, scheme, ranges, weights)
     graph = GraphEditor(proto)
     specs = activation_specs(model, scheme)
     activations = tuple(_place_activations(graph, specs, used))
+    _check_finite(activations, ranges)
     check_widths(specs, {activation.tensor: activation.grid.spec.bits for activation in activations})
     fixed, widened = _with_room_for_biases(model, scheme, graph, weights, biases)
     biased = {layer.name for layer in model.layers if _bias(model, layer, biases) is not None}
-    stored = storage_bits(graph, fixed, biased)
+    fixed = stored(graph, fixed, biased)
     for layer in model.layers:
         if layer.name in fixed:
             source = graph.scale_of(graph.nodes[layer.name].input[0])
-            _place_weights(graph, layer, fixed[layer.name], stored[layer.name])
+            _place_weights(graph, layer, fixed[layer.name])
             _place_bias(graph, layer, fixed[layer.name], source, _bias(model, layer, biases))
     graph.drop_unused()
     del proto.graph.value_info[:]  # shapes can be inferred again
     _stamp(proto, model, scheme)
     return Emission(
-        proto, activations, fixed, tuple(_floats(proto, model)), (*_remarks(widened), *remarks(fixed, stored))
+        proto,
+        activations,
+        fixed,
+        tuple(_floats(proto, model)),
+        (*_remarks(widened), *remarks(fixed), *_wide_sums(graph, fixed)),
     )
 
 
@@ -99,11 +112,24 @@ def _remarks(widened: Mapping[str, int]) -> Iterator[str]:
         )
 
 
+def _wide_sums(graph: GraphEditor, weights: Weights) -> Iterator[str]:
+    """Say that products of two 16-bit codes do not fit the usual accumulator."""
+    for node in graph.graph.node:
+        if node.op_type not in WEIGHT_AXES or graph.bits_of(node.input[0], 0) < _WIDE_BITS:
+            continue
+        layer = weights.get(node.name)
+        if (graph.bits_of(node.input[1], 0) if layer is None else layer.grid.spec.bits) == _WIDE_BITS:
+            yield "sums of products of 16-bit codes need more than 32 bits: run it with --acc-bits 40"
+            return
+
+
 def _place_activations(
-    graph: GraphEditor, specs: ActivationSpecs, ranges: Mapping[str, tuple[float, float]]
+    graph: GraphEditor, specs: ActivationSpecs, ranges: Mapping[str, UsedRange]
 ) -> Iterator[QuantisedActivation]:
     """Write our scales and zero points; quantisers that share them with another tensor follow it."""
-    owners, grids = graph.range_owners(), {}
+    owners = graph.range_owners()
+    grids: dict[str, Grid] = {}
+    sources: dict[str, str] = {}
     for node in graph.graph.node:
         if node.op_type != "QuantizeLinear":
             continue
@@ -113,15 +139,18 @@ def _place_activations(
         if node.input[1] not in grids and owner not in ranges:
             grids[node.input[1]] = _grid_of_table(graph, node)
         elif node.input[1] not in grids:
-            low, high, spec = *ranges[owner], specs.of(owner)
+            used, spec = ranges[owner], specs.of(owner)
             stored = replace(spec, narrow=False)  # Q saturates at the type's own ends
-            scale, zero_point = fit(np.asarray([low]), np.asarray([high]), spec)
+            scale, zero_point = fit(np.asarray([used.low]), np.asarray([used.high]), spec)
+            sources[node.input[1]] = used.source
             grids[node.input[1]] = Grid(stored, scale.reshape(()), zero_point.reshape(()))
             graph.put(numpy_helper.from_array(scale.reshape(()), node.input[1]))
             graph.put(helper.make_tensor(node.input[2], CODE_TYPES[spec.bits, spec.signed], [], [int(zero_point[0])]))
         readers = graph.readers.get(node.output[0], ())
         restored = next((reader.output[0] for reader in readers if reader.op_type == "DequantizeLinear"), "")
-        yield QuantisedActivation(tensor, node.output[0], restored, grids[node.input[1]], tensor in owners)
+        name, zeros = node.input[1:3]
+        source = sources.get(name, "")
+        yield QuantisedActivation(tensor, node.output[0], restored, grids[name], tensor in owners, source, name, zeros)
 
 
 def _grid_of_table(graph: GraphEditor, node: NodeProto) -> Grid:
@@ -129,6 +158,18 @@ def _grid_of_table(graph: GraphEditor, node: NodeProto) -> Grid:
     zero_point = graph.array(node.input[2])
     spec = CodeSpec(8 * zero_point.dtype.itemsize, zero_point.dtype.kind == "i", not zero_point.any(), narrow=False)
     return Grid(spec, np.asarray(graph.array(node.input[1]), np.float32).reshape(()), zero_point.astype(np.int64))
+
+
+def _check_finite(activations: Iterable[QuantisedActivation], ranges: Ranges) -> None:
+    """Refuse quantisers of tensors that take NaN or infinity; those that stay in float may."""
+    for activation in activations:
+        found = ranges.get(activation.source)
+        if found is not None and not np.isfinite(found.smallest):
+            raise UsageError(
+                f"the float model computes NaN or infinity in '{printable(found.tensor)}' on the calibration data: "
+                f"check the model and how the samples are scaled, or keep the operators around it in float with "
+                f"keep_float"
+            )
 
 
 def _bias(model: FloatModel, layer: FloatLayer, biases: Mapping[str, Floats]) -> Floats | None:
@@ -186,10 +227,10 @@ def _widened(weights: QuantisedWeights, least: NDArray[np.float64] | None) -> Qu
     return replace(weights, grid=grid, codes=quantise(weights.values, grid))
 
 
-def _place_weights(graph: GraphEditor, layer: FloatLayer, weights: QuantisedWeights, bits: int) -> None:
-    """Put codes, stored in some bits, scales and zero points of a layer's weights behind its DequantizeLinear."""
+def _place_weights(graph: GraphEditor, layer: FloatLayer, weights: QuantisedWeights) -> None:
+    """Put codes, scales and zero points of a layer's weights behind its DequantizeLinear."""
     node = graph.producers[graph.nodes[layer.name].input[1]]
-    grid, name = weights.grid, layer.weight
+    grid, bits, name = weights.grid, weights.code_bits, layer.weight
     graph.put(packed(f"{name}{_CODES_SUFFIX}", bits, weights.codes))
     graph.put(numpy_helper.from_array(grid.scales, f"{name}_scale"))
     inputs = [f"{name}{_CODES_SUFFIX}", f"{name}_scale"]

@@ -45,7 +45,6 @@ def find_pairs(model: FloatModel) -> tuple[Pair, ...]:
             readers.setdefault(name, []).append(node)
     by_name = {layer.name: layer for layer in model.layers}
     outputs = set(model.outputs)
-    uses = [layer.weight for layer in model.layers] + [layer.bias for layer in model.layers if layer.bias]
     nodes = {node.name: node for node in graph.node}
     pairs = []
     for layer in model.layers:
@@ -58,9 +57,10 @@ def find_pairs(model: FloatModel) -> tuple[Pair, ...]:
         second = by_name.get(node.name)
         if second is None or second.name == layer.name or second.source != tensor or tensor in outputs:
             continue
-        alone = uses.count(layer.weight) == 1 and uses.count(second.weight) == 1
-        alone = alone and (not layer.bias or uses.count(layer.bias) == 1)
-        if not alone or layer.kind != "Conv" or second.kind != "Conv":
+        rescaled = (*nodes[layer.name].input[1:], second.weight)
+        own = all(len(readers[name]) == 1 and name not in outputs for name in rescaled if name)
+        computed = layer.bias != "".join(nodes[layer.name].input[2:])
+        if not own or computed or layer.kind != "Conv" or second.kind != "Conv":
             continue
         groups = int(attribute_of(nodes[second.name], "group", 1))
         channels = model.constant(layer.weight).shape[0]
@@ -77,8 +77,9 @@ def equalised(model: FloatModel) -> tuple[FloatModel, tuple[Pair, ...]]:
     """
     values = {name: array.copy() for name, array in constants(model.proto).items()}
     pairs = find_pairs(model)
+    largest = {pair.first.bias: float(np.abs(values[pair.first.bias]).max()) for pair in pairs if pair.first.bias}
     for _ in range(_ROUNDS):
-        moved = max((_balance(pair, values) for pair in pairs), default=0.0)
+        moved = max((_balance(pair, values, largest.get(pair.first.bias, 0.0)) for pair in pairs), default=0.0)
         if moved < _SETTLED:
             break
     proto = ModelProto()
@@ -89,8 +90,12 @@ def equalised(model: FloatModel) -> tuple[FloatModel, tuple[Pair, ...]]:
     return replace(model, proto=proto), pairs
 
 
-def _balance(pair: Pair, values: dict[str, Floats]) -> float:
-    """Equalise one pair; returns how far the largest factor is from 1."""
+def _balance(pair: Pair, values: dict[str, Floats], largest_bias: float) -> float:
+    """Equalise one pair; returns how far the largest factor is from 1.
+
+    A channel with hardly any weights is little but its bias. That does not become larger than the layer's largest, or
+    its activations would decide the range of all.
+    """
     first, second = values[pair.first.weight], values[pair.second.weight]
     range1 = np.abs(first).reshape(first.shape[0], -1).max(axis=1)
     following = second if pair.grouped else np.moveaxis(second, 1, 0)
@@ -98,9 +103,11 @@ def _balance(pair: Pair, values: dict[str, Floats]) -> float:
     usable = (range1 > 0) & (range2 > 0)
     ratio = np.where(usable, range1, 1) / np.where(usable, range2, 1)
     factor = np.clip(np.sqrt(ratio), 1 / _LARGEST_FACTOR, _LARGEST_FACTOR).astype(np.float32)
-    values[pair.first.weight] = first / _along(factor, first, 0)
     if pair.first.bias:
-        values[pair.first.bias] = values[pair.first.bias] / factor
+        bias = values[pair.first.bias]
+        factor = np.maximum(factor, np.minimum(np.abs(bias) / (largest_bias or 1.0), 1)).astype(np.float32)
+        values[pair.first.bias] = bias / factor
+    values[pair.first.weight] = first / _along(factor, first, 0)
     values[pair.second.weight] = second * _along(factor, second, 0 if pair.grouped else 1)
     return float(np.abs(np.log(factor)).max(initial=0.0))
 

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int64]
 
+_LARGEST = 0.99 * float(np.finfo(np.float32).max)  # the lowest code of a full grid lies beyond -a, and is to be finite
+
 
 @dataclass(frozen=True)
 class CodeSpec:
@@ -86,19 +88,20 @@ class Grid:
         around[self.axis] = -1
         return self.scales.reshape(around), self.zero_points.reshape(around)
 
-    @property
-    def parameter_bits(self) -> int:
-        """Bits of all scales (32 each) and of all zero points that are not implied by a symmetric mapping."""
-        zero_points = 0 if self.spec.symmetric else self.zero_points.size * self.spec.bits
-        return 32 * self.scales.size + zero_points
-
-    def effective_bits(self, values: int) -> float:
-        """Return the bits per value of a tensor with this grid, scales and zero points counted.
+    def stored_bits(self, values: int, code_bits: int | None = None) -> int:
+        """Return the bits of codes, scales (32 each), and zero points that are not implied by a symmetric mapping.
 
         Args:
             values: elements of the tensor.
+            code_bits: of a code as it is stored, None for no more than it has.
         """
-        return self.spec.bits + self.parameter_bits / max(values, 1)
+        bits = code_bits or self.spec.bits
+        zero_points = 0 if self.spec.symmetric else self.zero_points.size
+        return (values + zero_points) * bits + 32 * self.scales.size
+
+    def effective_bits(self, values: int, code_bits: int | None = None) -> float:
+        """Return the stored bits per value of a tensor with this grid; arguments as for `stored_bits`."""
+        return self.stored_bits(values, code_bits) / max(values, 1)
 
 
 def fit(low: NDArray[np.floating], high: NDArray[np.floating], spec: CodeSpec) -> tuple[Floats, Codes]:
@@ -113,7 +116,7 @@ def fit(low: NDArray[np.floating], high: NDArray[np.floating], spec: CodeSpec) -
         high: upper ends, of the same shape.
         spec: the codes.
     """
-    low, high = np.minimum(low, 0).astype(np.float64), np.maximum(high, 0).astype(np.float64)
+    low, high = np.clip(low, -_LARGEST, 0).astype(np.float64), np.clip(high, 0, _LARGEST).astype(np.float64)
     if spec.symmetric:
         high = np.maximum(-low, high)
         low = -high

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto
 
 from accelsim.errors import UsageError, nearest, printable
 from accelsim.graph.limits import Limits
@@ -15,17 +16,16 @@ from accelsim.quantise.calibration import Calibration, load_calibration
 from accelsim.quantise.correct import corrected_biases
 from accelsim.quantise.emit import Emission, emit
 from accelsim.quantise.equalise import equalised
+from accelsim.quantise.names import with_full_names
 from accelsim.quantise.progress import Steps
 from accelsim.quantise.ranges import Range, Ranges, choose_ranges
 from accelsim.quantise.refine import refined_ranges
 from accelsim.quantise.scheme import Scheme, parse_scheme
 from accelsim.quantise.sharing import separated
-from accelsim.quantise.source import FloatModel, read_float_model
+from accelsim.quantise.source import FloatModel, opset_of, read_again, read_float_model
 from accelsim.quantise.weights import Weights, quantise_weights
 
 Array = NDArray[np.generic]
-
-_LARGEST_PRODUCT_BITS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,8 @@ class Quantised:
     """A quantised model and everything that went into it.
 
     model: the float model that was quantised, equalised or not; scheme: how; data: the calibration samples; onnx: the
-    Q/DQ file; ranges: of all activations; emission: grids and codes; remarks: sentences for the user.
+    Q/DQ file; ranges: chosen for all activations, which a clamp or a Softmax may overrule; emission: grids and codes;
+    float_bytes: of the float model's constants; remarks: sentences for the user.
     """
 
     model: FloatModel
@@ -42,6 +43,7 @@ class Quantised:
     onnx: bytes = field(repr=False)
     ranges: Ranges = field(repr=False)
     emission: Emission = field(repr=False)
+    float_bytes: int
     remarks: tuple[str, ...]
 
     @property
@@ -52,13 +54,11 @@ class Quantised:
     @property
     def parameters_bytes(self) -> int:
         """Bytes of all constants, packed: codes, scales, zero points, biases."""
-        from accelsim.graph.element_types import size_bytes
-
-        return sum(size_bytes(tensor) for tensor in self.emission.proto.graph.initializer)
+        return constants_bytes(self.emission.proto)
 
     @property
     def effective_bits(self) -> float:
-        """Bits per quantised weight, scales and zero points counted."""
+        """Bits per quantised weight in the file, scales and zero points counted."""
         distinct = {weights.layer.weight: weights for weights in self.weights.values()}.values()
         return sum(w.stored_bits for w in distinct) / max(sum(w.codes.size for w in distinct), 1)
 
@@ -101,13 +101,16 @@ def quantize(
     scheme = parse_scheme(scheme) if isinstance(scheme, str) else scheme
     if not scheme.is_integer:
         raise UsageError(f"the scheme {scheme.name} keeps floats, so there is nothing to quantise: choose another")
-    if not isinstance(model, FloatModel) or _opset(model) < scheme.opset:
-        source = model.original if isinstance(model, FloatModel) else model
-        model = read_float_model(source, limits, scheme.opset, external_data=external_data)
+    if not isinstance(model, FloatModel) or opset_of(model.proto) < scheme.opset:
+        if isinstance(model, FloatModel):
+            model = read_again(model, scheme.opset, limits)
+        else:
+            model = read_float_model(model, limits, scheme.opset, external_data=external_data)
     data = load_calibration(calibration, model, seed=seed)
     if scheme.needs_labels and data.labels is None:
         raise UsageError("ranges by cross-entropy need the class of each sample: give labels")
-    kept = _kept_layers(model, scheme)
+    scheme = with_full_names(scheme, model)
+    kept, float_bytes = _kept_layers(model, scheme), constants_bytes(model.proto)
     model = separated(model, scheme)
     remarks: list[str] = []
     if scheme.equalise:
@@ -115,14 +118,25 @@ def quantize(
         remarks += [] if pairs else ["no two convolutions follow each other in a way that can be equalised"]
     ranges = choose_ranges(model, data, scheme, progress)
     weights = quantise_weights(model, scheme, kept)
-    if scheme.needs_labels:
-        ranges = refined_ranges(model, data, scheme, ranges, weights, progress)
     biases = corrected_biases(model, data, weights, progress) if scheme.bias_correction else {}
+    if scheme.needs_labels:
+        ranges = refined_ranges(model, data, scheme, ranges, weights, biases, progress)
     remarks += _uncorrected(weights, biases) if scheme.bias_correction else []
     emission = emit(model, scheme, ranges, weights, biases)
-    said = (*data.warnings, *remarks, *emission.remarks, *_remarks(emission, ranges), *_wide_sums(scheme))
+    said = (*data.warnings, *remarks, *emission.remarks, *_remarks(emission, ranges))
     content = emission.proto.SerializeToString(deterministic=True)
-    return Quantised(model, scheme, data, content, ranges, emission, said)
+    return Quantised(model, scheme, data, content, ranges, emission, float_bytes, said)
+
+
+def constants_bytes(proto: ModelProto) -> int:
+    """Return the bytes of all constants of a model, packed.
+
+    Args:
+        proto: the model.
+    """
+    from accelsim.graph.element_types import size_bytes
+
+    return sum(size_bytes(tensor) for tensor in proto.graph.initializer)
 
 
 def _uncorrected(weights: Weights, biases: Mapping[str, Array]) -> list[str]:
@@ -133,13 +147,6 @@ def _uncorrected(weights: Weights, biases: Mapping[str, Array]) -> list[str]:
     shown = ", ".join(f"'{printable(name, 50)}'" for name in left[:4])
     more = f" and {len(left) - 4} more" if len(left) > 4 else ""
     return [f"{len(left)} layer(s) have no constant bias that could be corrected: {shown}{more}"]
-
-
-def _opset(model: FloatModel) -> int:
-    """Return the operator set of a prepared model."""
-    from accelsim.quantise.source import opset_of
-
-    return opset_of(model.proto)
 
 
 def _kept_layers(model: FloatModel, scheme: Scheme) -> frozenset[str]:
@@ -180,15 +187,6 @@ def _remarks(emission: Emission, ranges: Ranges) -> list[str]:
         more = f" and {len(dead) - 4} more" if len(dead) > 4 else ""
         remarks.append(f"{len(dead)} tensor(s) are always 0 in the calibration data and have no range: {shown}{more}")
     return remarks
-
-
-def _wide_sums(scheme: Scheme) -> list[str]:
-    """Say that products of two 16-bit codes do not fit the usual accumulator."""
-    weights = {scheme.weight_bits, *(entry.bits for entry in scheme.layer_bits)}
-    activations = {scheme.activation_bits, *(entry.bits for entry in scheme.layer_activation_bits)}
-    if max(activations) + max(weights) < _LARGEST_PRODUCT_BITS:
-        return []
-    return ["sums of products of 16-bit codes need more than 32 bits: run it with --acc-bits 40"]
 
 
 def _is_dead(found: Range | None) -> bool:

@@ -1,6 +1,6 @@
 """Ranges of activations, chosen from calibration data.
 
-min-max, percentile and entropy come from onnxruntime's own calibrators; the others are ours.
+percentile and entropy come from onnxruntime's own calibrators; the others are ours.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.errors import UsageError, printable, reason_of
+from accelsim.errors import UsageError, reason_of
 from accelsim.quantise.calibration import BATCH, Calibration, Feeds
 from accelsim.quantise.observe import float_tensors, observe
 from accelsim.quantise.optimum import Histogram, least_squares_range
@@ -30,7 +30,7 @@ Floats = NDArray[np.float32]
 _BINS = 2048  # of the histograms in which the least squared error, or the least divergence, is sought
 _LEAST_VALUES = _BINS // 2  # a tensor with fewer leaves most bins empty, and the divergence says nothing
 _ENTROPY_LEVELS = 128  # to which a histogram is reduced to see what quantising loses, as TensorRT does
-_FROM_ORT = {"min-max": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
+_FROM_ORT = {"percentile": "Percentile", "entropy": "Entropy"}
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,7 @@ def choose_ranges(model: FloatModel, data: Calibration, scheme: Scheme, steps: S
         scheme: names the method.
         steps: shows progress.
 
-    Raises:
-        UsageError: the model computes NaN or infinity on the data.
+    A tensor that takes NaN or infinity has the extremes -infinity and infinity, and a range of nothing.
     """
     names = float_tensors(model)
     method = scheme.activation_range
@@ -67,6 +66,7 @@ def choose_ranges(model: FloatModel, data: Calibration, scheme: Scheme, steps: S
     chosen = {name: (span.low, span.high) for name, span in spans.items()}
     if method in ("percentile", "entropy"):
         few = {name for name, span in spans.items() if method == "entropy" and span.values < _LEAST_VALUES}
+        few |= {name for name, span in spans.items() if not np.isfinite(span.smallest)}
         found = _from_onnxruntime(model, data, scheme, steps)
         chosen |= {name: ends for name, ends in found.items() if name not in few}
     elif method in ("mse", "sqnr", "cross-entropy"):
@@ -97,12 +97,10 @@ def _extremes(
             if not array.size:
                 continue
             low, high = float(array.min()), float(array.max())
-            if not np.isfinite([low, high]).all():
-                raise UsageError(
-                    f"the float model computes NaN or infinity in '{printable(name)}' on the calibration data: check "
-                    f"the model and how the samples are scaled"
-                )
             before = spans.get(name)
+            if not np.isfinite([low, high]).all() or (before is not None and not np.isfinite(before.smallest)):
+                spans[name] = _Span(0.0, 0.0, -np.inf, np.inf, array.size)
+                continue
             if before is None:
                 spans[name] = _Span(low, high, low, high, array.size)
                 continue
@@ -121,6 +119,7 @@ def _least_squares(
     model: FloatModel, data: Calibration, spans: Mapping[str, _Span], specs: ActivationSpecs, steps: Steps | None
 ) -> dict[str, tuple[float, float]]:
     """Choose the ranges with the least squared error from histograms of all values."""
+    spans = {name: span for name, span in spans.items() if np.isfinite(span.smallest)}
     edges = {name: np.linspace(span.smallest, span.largest, _BINS + 1) for name, span in spans.items()}
     counts = {name: np.zeros(_BINS, np.int64) for name in spans}
     for values in observe(model, data, list(spans), steps, "histograms"):

@@ -6,25 +6,25 @@ that one session serves every range that is tried; one pass over the tensors, in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, helper
 
 from accelsim.errors import UsageError
 from accelsim.quantise.calibration import Calibration
-from accelsim.quantise.emit import Emission, emit
-from accelsim.quantise.grid import CodeSpec, fit
-from accelsim.quantise.observe import open_float
+from accelsim.quantise.emit import Emission, QuantisedActivation, emit
+from accelsim.quantise.grid import fit
+from accelsim.quantise.observe import FloatSession, open_float
 from accelsim.quantise.progress import Steps
-from accelsim.quantise.ranges import Ranges
+from accelsim.quantise.ranges import Range, Ranges
 from accelsim.quantise.scheme import Scheme
 from accelsim.quantise.source import FloatModel
+from accelsim.quantise.structure import clamps_are_needed
 from accelsim.quantise.weights import Weights
-from accelsim.quantise.widths import activation_specs
 
 Floats = NDArray[np.float32]
 
@@ -50,9 +50,15 @@ def cross_entropy(logits: Floats, labels: NDArray[np.int64], *, probabilities: b
 
 
 def refined_ranges(
-    model: FloatModel, data: Calibration, scheme: Scheme, ranges: Ranges, weights: Weights, steps: Steps | None = None
+    model: FloatModel,
+    data: Calibration,
+    scheme: Scheme,
+    ranges: Ranges,
+    weights: Weights,
+    biases: Mapping[str, Floats],
+    steps: Steps | None = None,
 ) -> Ranges:
-    """Return ranges with the least cross-entropy that the search finds.
+    """Return ranges with the least cross-entropy that the search finds, on 128 samples from the whole of the data.
 
     Args:
         model: the float model, one output of classes.
@@ -60,38 +66,47 @@ def refined_ranges(
         scheme: how to quantise.
         ranges: to start from.
         weights: quantised weights by layer.
+        biases: by layer, where they differ from the model's.
         steps: shows progress.
 
     Raises:
         UsageError: the model's first output is no vector of classes, or a label is none of them.
     """
-    few = data.first(_SAMPLES)
-    emission = emit(model, scheme, ranges, weights, {})
-    session, softmax = open_float(_with_scales_as_inputs(emission), literal=True), _ends_in_softmax(model)
-    chosen = dict(ranges)
-    owners = _owners(emission, ranges)
-    specs = activation_specs(model, scheme)
-    parameters = {owner: _parameters(owner, chosen[owner].low, chosen[owner].high, specs.of(owner)) for owner in owners}
+    few = data.spread(model, _SAMPLES)
+    emission = emit(model, scheme, ranges, weights, biases)
+    session = open_float(_with_scales_as_inputs(emission), literal=True)
+    searched = _searched(emission, ranges)
+    clamps, chosen = clamps_are_needed(model, ranges), dict(ranges)
+    parameters = {source: _parameters(activations, ranges[source], scheme) for source, activations in searched.items()}
 
     def loss() -> float:
-        extra = {name: value for pair in parameters.values() for name, value in pair.items()}
-        logits = np.concatenate([session.run(session.outputs, feeds | extra)[0] for feeds in few.batches(model)])
-        return cross_entropy(*_classes(logits, few), probabilities=softmax)
+        extra = {name: value for feeds in parameters.values() for name, value in feeds.items()}
+        return _loss(model, session, few, extra)
 
-    best = loss()
-    for index, owner in enumerate(owners):
-        start = chosen[owner]
+    first = best = loss()
+    for index, (source, activations) in enumerate(searched.items()):
+        start = chosen[source]
         for share in _SHARES:
-            before = parameters[owner]
-            parameters[owner] = _parameters(owner, start.low * share, start.high * share, specs.of(owner))
-            tried = loss()
-            if tried < best:
-                best, chosen[owner] = tried, replace(start, low=start.low * share, high=start.high * share)
+            tried = replace(start, low=start.low * share, high=start.high * share)
+            if clamps_are_needed(model, chosen | {source: tried}) != clamps:
+                continue  # another graph than the one that is run here
+            before, parameters[source] = parameters[source], _parameters(activations, tried, scheme)
+            found = loss()
+            if found < best:
+                best, chosen[source] = found, tried
             else:
-                parameters[owner] = before
+                parameters[source] = before
         if steps is not None:
-            steps("cross-entropy", index + 1, len(owners))
-    return chosen
+            steps("cross-entropy", index + 1, len(searched))
+    # Biases are rounded anew in steps of the new scales, which may take back what little was gained.
+    proto = emit(model, scheme, chosen, weights, biases).proto.SerializeToString()
+    return chosen if _loss(model, open_float(proto, literal=True), few, {}) < first else ranges
+
+
+def _loss(model: FloatModel, session: FloatSession, data: Calibration, extra: Mapping[str, NDArray[Any]]) -> float:
+    """Return the cross-entropy of a quantised model, some of whose constants are fed."""
+    logits = np.concatenate([session.run(session.outputs, {**feeds, **extra})[0] for feeds in data.batches(model)])
+    return cross_entropy(*_classes(logits, data), probabilities=_ends_in_softmax(model))
 
 
 def _classes(logits: Floats, data: Calibration) -> tuple[Floats, NDArray[np.int64]]:
@@ -110,29 +125,37 @@ def _ends_in_softmax(model: FloatModel) -> bool:
     return any(n.op_type == "Softmax" and model.outputs[0] in n.output for n in model.proto.graph.node)
 
 
-def _owners(emission: Emission, ranges: Ranges) -> list[str]:
-    """Return the tensors whose ranges decide a scale, in the order of execution."""
-    scales = {n.input[1] for n in emission.proto.graph.node if n.op_type == "QuantizeLinear"}
-    return [name for name in ranges if f"{name}_scale" in scales]
+def _searched(emission: Emission, ranges: Ranges) -> dict[str, list[QuantisedActivation]]:
+    """Return the tensors whose chosen ranges decide scales, in the order of execution, with their quantisers."""
+    found: dict[str, list[QuantisedActivation]] = {name: [] for name in ranges}
+    for activation in emission.activations:
+        if activation.source:
+            found[activation.source].append(activation)
+    return {name: activations for name, activations in found.items() if activations}
 
 
-def _parameters(owner: str, low: float, high: float, spec: CodeSpec) -> Mapping[str, NDArray[Any]]:
-    """Return scale and zero point of a range as feeds."""
-    scale, zero_point = fit(np.asarray([low]), np.asarray([high]), spec)
-    dtype = np.dtype(f"{'' if spec.signed else 'u'}int{spec.bits}")
-    return {f"{owner}_scale": scale.reshape(()), f"{owner}_zero_point": zero_point.astype(dtype).reshape(())}
+def _parameters(activations: Sequence[QuantisedActivation], span: Range, scheme: Scheme) -> Mapping[str, NDArray[Any]]:
+    """Return the scales and zero points of a range as feeds."""
+    feeds: dict[str, NDArray[Any]] = {}
+    for activation in activations:
+        spec = replace(activation.grid.spec, narrow=scheme.activation_narrow)
+        low, high = np.float32(span.low), np.float32(span.high)  # as onnxruntime's quantiser hands them on
+        scale, zero_point = fit(np.asarray([low]), np.asarray([high]), spec)
+        dtype = np.dtype(f"{'' if spec.signed else 'u'}int{spec.bits}")
+        feeds[activation.scale] = scale.reshape(())
+        feeds[activation.zero_point] = zero_point.astype(dtype).reshape(())
+    return feeds
 
 
 def _with_scales_as_inputs(emission: Emission) -> bytes:
-    """Turn the parameters of all activation quantisers into inputs."""
+    """Turn the parameters of the quantisers whose ranges are searched into inputs."""
     proto = ModelProto()
     proto.CopyFrom(emission.proto)
-    names = {name for n in proto.graph.node if n.op_type == "QuantizeLinear" for name in n.input[1:3]}
+    names = {name for one in emission.activations if one.source for name in (one.scale, one.zero_point)}
     kept = []
     for tensor in proto.graph.initializer:
         if tensor.name in names:
-            kind = TensorProto.FLOAT if tensor.name.endswith("_scale") else tensor.data_type
-            proto.graph.input.append(helper.make_tensor_value_info(tensor.name, kind, []))
+            proto.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, []))
         else:
             kept.append(tensor)
     del proto.graph.initializer[:]

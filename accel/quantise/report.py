@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from accelsim.arch import Arch
-from accelsim.graph.element_types import size_bytes
-from accelsim.quantisation_result import QuantisationReport
+from accelsim.quantisation_result import NO_CLASSES, QuantisationReport
 from accelsim.quantise.analysis import analyse
 from accelsim.quantise.calibration import Calibration
 from accelsim.quantise.compare import compare_three
@@ -26,7 +25,8 @@ def report_on(
         arch: the machine; None takes the default.
         steps: shows progress.
     """
-    model = quantised.model
+    model, comparison = quantised.model, compare_three(quantised, data, arch, steps)
+    unjudged = (data or quantised.data).labels is not None and comparison.machine.accuracy is None
     return QuantisationReport(
         model.name,
         model.sha256,
@@ -36,11 +36,11 @@ def report_on(
         quantised.data.samples,
         (data or quantised.data).origin,
         ranking_samples(quantised).samples,
-        sum(size_bytes(tensor) for tensor in model.proto.graph.initializer),
+        quantised.float_bytes,
         quantised.parameters_bytes,
         quantised.effective_bits,
-        quantised.remarks,
+        (*quantised.remarks, *([NO_CLASSES] if unjudged else ())),
         analyse(quantised, None, steps),
         rank_layers(quantised, None, steps),
-        compare_three(quantised, data, arch, steps),
+        comparison,
     )

@@ -6,7 +6,7 @@ import numpy as np
 from onnx import ModelProto, helper, numpy_helper
 
 from accelsim.quantisation_result import Sensitivity, sqnr_db
-from accelsim.quantise.calibration import Calibration
+from accelsim.quantise.calibration import Calibration, whole_batches
 from accelsim.quantise.grid import Grid
 from accelsim.quantise.observe import run_batches
 from accelsim.quantise.pipeline import Quantised
@@ -50,14 +50,7 @@ def ranking_samples(quantised: Quantised, data: Calibration | None = None) -> Ca
         quantised: a quantised model.
         data: samples to take them from; None takes calibration samples.
     """
-    count = _SAMPLES if quantised.model.dynamic_batch() else _whole_batches(quantised)
-    return (data or quantised.data).first(count)
-
-
-def _whole_batches(quantised: Quantised) -> int:
-    """Return how many samples make whole batches of a fixed size."""
-    size = next(iter(quantised.model.inputs.values())).shape[0]
-    return max(_SAMPLES // size, 1) * size
+    return (data or quantised.data).first(whole_batches(quantised.model, _SAMPLES))
 
 
 def _one_layer(quantised: Quantised, layer: FloatLayer, grid: Grid | None) -> bytes:

@@ -14,18 +14,20 @@ def separated(model: FloatModel, scheme: Scheme) -> FloatModel:
     """Return a model in which layers share weights only if the same codes and scales serve them all.
 
     Scales lie along the output channels, and MatMul and Gemm may see those along different axes of one matrix; widths
-    may differ by layer.
+    may differ by layer; and what is no layer, such as a Gather from an embedding table that is tied to the last layer,
+    keeps the constant for itself.
 
     Args:
         model: the float model.
         scheme: says the widths.
     """
+    elsewhere = _read_elsewhere(model)
     owners: dict[str, FloatLayer] = {}
     copies: dict[tuple[object, ...], str] = {}
     layers = []
     for layer in model.layers:
         first = owners.setdefault(layer.weight, layer)
-        if _needs(layer, scheme) == _needs(first, scheme):
+        if _needs(layer, scheme) == _needs(first, scheme) and layer.weight not in elsewhere:
             layers.append(layer)
             continue
         name = copies.setdefault((layer.weight, *_needs(layer, scheme)), f"{layer.weight}~{layer.name}")
@@ -33,6 +35,18 @@ def separated(model: FloatModel, scheme: Scheme) -> FloatModel:
     if not copies:
         return model
     return replace(model, proto=_with_copies(model, layers), layers=tuple(layers))
+
+
+def _read_elsewhere(model: FloatModel) -> set[str]:
+    """Return the weights that are an output, or that something else reads than layers read their weights."""
+    weights = {(layer.name, layer.weight) for layer in model.layers}
+    read = {
+        name
+        for node in model.proto.graph.node
+        for place, name in enumerate(node.input)
+        if place != 1 or (node.name, name) not in weights
+    }
+    return read | set(model.outputs)
 
 
 def _needs(layer: FloatLayer, scheme: Scheme) -> tuple[object, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from accelsim.graph.limits import Limits
 from accelsim.graph.structure_checks import rename_duplicate_nodes
 from accelsim.host import open_session
 from accelsim.quantise.float_file import WEIGHT_AXES, checked_proto, is_weighted, read_file, standalone
-from accelsim.quantise.tidy import free_names, split_odd_biases
+from accelsim.quantise.tidy import free_names, rename_made, split_odd_biases
 from accelsim.tensors import TensorType
 
 Floats = NDArray[np.float32]
@@ -127,6 +127,17 @@ def read_float_model(
     )
 
 
+def read_again(model: FloatModel, opset: int, limits: Limits | None = None) -> FloatModel:
+    """Return a model that was read before, prepared in another operator set.
+
+    Args:
+        model: the model.
+        opset: operator set that the result must have at least.
+        limits: budgets; None takes the defaults.
+    """
+    return replace(read_float_model(model.original, limits, opset), name=model.name)
+
+
 def _converted(proto: ModelProto, name: str, opset: int) -> ModelProto:
     """Bring a model to an operator set; constants of old files stop being inputs."""
     has = opset_of(proto)
@@ -186,6 +197,7 @@ def _tidied(proto: ModelProto, name: str) -> ModelProto:
     _fold_factors(tidy.graph)
     _transpose_weights(tidy.graph)
     split_odd_biases(tidy.graph)
+    rename_made(tidy.graph, proto.graph)
     free_names(tidy.graph, name)
     del tidy.graph.value_info[:]
     try:

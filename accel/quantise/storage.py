@@ -6,7 +6,8 @@ then refuses the model, or fails while it runs. Where types differ it leaves the
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +35,8 @@ _REASONS = {
 }
 
 
-def storage_bits(graph: GraphEditor, weights: Weights, biased: Container[str]) -> dict[str, int]:
-    """Return how many bits a code of each layer's weights takes in the file.
+def stored(graph: GraphEditor, weights: Weights, biased: Container[str]) -> Weights:
+    """Return the weights with the bits that a code of theirs takes in the file.
 
     Args:
         graph: the Q/DQ graph, activations in place.
@@ -47,8 +48,10 @@ def storage_bits(graph: GraphEditor, weights: Weights, biased: Container[str]) -
         for name, one in weights.items()
         if _has_no_kernel(_type_read(graph, name), one.grid, fused=_is_fused(graph.nodes[name].op_type, name in biased))
     }
-    bits = {name: one.grid.spec.bits for name, one in weights.items()}
-    return {name: _WIDER[bits[name]] if one.layer.weight in wider else bits[name] for name, one in weights.items()}
+    return {
+        name: replace(one, code_bits=_WIDER[one.grid.spec.bits]) if one.layer.weight in wider else one
+        for name, one in weights.items()
+    }
 
 
 def _type_read(graph: GraphEditor, layer: str) -> int | None:
@@ -71,15 +74,14 @@ def _has_no_kernel(read: int | None, grid: Grid, *, fused: bool) -> bool:
     return grid.spec.bits == _BYTE and grid.block > 0 and read in _BYTES and fused
 
 
-def remarks(weights: Weights, stored: Mapping[str, int]) -> Iterator[str]:
+def remarks(weights: Weights) -> Iterator[str]:
     """Say which weights take more bits in the file than their codes have.
 
     Args:
         weights: by layer.
-        stored: bits of a code in the file, by layer.
     """
     for bits, reason in _REASONS.items():
-        layers = [name for name, one in weights.items() if one.grid.spec.bits == bits != stored[name]]
+        layers = [name for name, one in weights.items() if one.grid.spec.bits == bits != one.code_bits]
         if layers:
             yield f"{reason}: {len(layers)} layer(s), first '{printable(layers[0], 60)}'"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 from onnx import ModelProto
@@ -14,9 +15,18 @@ from accelsim.quantise.source import FloatModel, constants
 from accelsim.quantise.weights import Weights
 
 
+@dataclass(frozen=True)
+class UsedRange:
+    """The range that a quantiser takes; source: the tensor whose chosen range it is, "" where there is no choice."""
+
+    low: float
+    high: float
+    source: str
+
+
 def insert_quantisers(
     model: FloatModel, scheme: Scheme, ranges: Ranges, weights: Weights
-) -> tuple[ModelProto, dict[str, tuple[float, float]]]:
+) -> tuple[ModelProto, dict[str, UsedRange]]:
     """Let onnxruntime's quantiser insert Q and DQ.
 
     Args:
@@ -26,7 +36,8 @@ def insert_quantisers(
         weights: by layer; layers without stay in float.
 
     Returns:
-        The model, its weights quantised in some way, and the ranges as the quantiser adjusted them (softmax, relu).
+        The model, its weights quantised in some way, and by tensor the ranges as the quantiser adjusted them: in front
+        of a Relu or Clip it takes the one behind, and behind a Softmax [0, 1].
 
     Raises:
         UnsupportedModelError: it cannot work on the model.
@@ -51,7 +62,7 @@ def insert_quantisers(
             source, False, False, QuantType.QInt8, getattr(QuantType, kind), tensors, [], excluded, kinds,
             {
                 "ActivationSymmetric": symmetric,
-                "QDQKeepRemovableActivations": _clamps_are_needed(model, ranges),
+                "QDQKeepRemovableActivations": clamps_are_needed(model, ranges),
                 "QDQDisableWeightAdjustForInt32Bias": True,
                 "WeightSymmetric": True,
             },
@@ -65,10 +76,14 @@ def insert_quantisers(
     finally:
         logger.setLevel(level)
     adjusted = quantiser.tensors_range
+    sources = {id(given): name for name, given in data.items()}  # it passes the very objects on, or makes its own
     # In front of a Relu it takes the range behind, even where the values are an output of the network.
     own = {name for name in model.outputs if name in ranges}
-    used = {n: (float(adjusted[n].range_value[0]), float(adjusted[n].range_value[1])) for n in data}
-    return proto, used | {name: (ranges[name].low, ranges[name].high) for name in own & _clamped(model)}
+    used = {}
+    for name in data:
+        low, high = map(float, adjusted[name].range_value)
+        used[name] = UsedRange(low, high, sources.get(id(adjusted[name]), ""))
+    return proto, used | {name: UsedRange(ranges[name].low, ranges[name].high, name) for name in own & _clamped(model)}
 
 
 def _clamped(model: FloatModel) -> set[str]:
@@ -76,8 +91,13 @@ def _clamped(model: FloatModel) -> set[str]:
     return {node.input[0] for node in model.proto.graph.node if node.op_type in ("Relu", "Clip")}
 
 
-def _clamps_are_needed(model: FloatModel, ranges: Ranges) -> bool:
-    """Tell whether a grid behind some Relu or Clip reaches beyond its bounds, so that it must stay."""
+def clamps_are_needed(model: FloatModel, ranges: Ranges) -> bool:
+    """Tell whether a grid behind some Relu or Clip reaches beyond its bounds, so that it must stay.
+
+    Args:
+        model: the float model.
+        ranges: of all float activations.
+    """
     floats = constants(model.proto)
     for node in model.proto.graph.node:
         if node.op_type not in ("Relu", "Clip") or node.output[0] not in ranges:

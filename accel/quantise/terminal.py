@@ -14,10 +14,12 @@ from rich.text import Text
 
 from accelsim.errors import printable
 from accelsim.quantisation_result import QuantisationReport
-from accelsim.quantise.cost import SchemeCost, SchemeTable, short_layer
+from accelsim.quantise.cost import SchemeCost, SchemeTable
+from accelsim.quantise.names import short_layer, short_names
 from accelsim.reports.ratios import decibels, share
 
 _MOST_LAYERS = 40
+_LONGEST_WORST = 12  # characters of the most sensitive layer
 _LONGEST_NAME = 200  # characters of a scheme's name
 _LEAST_NAME = 16  # columns for names, below which they take too many lines
 _FIRST_COST = 6  # column of the schemes' table: what is left of it is quality and size, the rest is one run
@@ -72,11 +74,12 @@ def print_errors(console: Console, report: QuantisationReport) -> None:
         report: of the quantised model.
     """
     layers, ranking = {layer.layer: layer for layer in report.errors.layers}, report.sensitivity
+    names = short_names([row.layer for row in ranking])
     rows = []
     for row in ranking[:_MOST_LAYERS]:
         layer = layers[row.layer]
         figures = map(decibels, (layer.weight_sqnr_db, layer.output_sqnr_db, row.output_sqnr_db))
-        rows.append((short_layer(row.layer), str(layer.weight_bits or "float"), *figures))
+        rows.append((names[row.layer], str(layer.weight_bits or "float"), *figures))
     console.print(_table(console, ("layer", "bits", "weights", "output", "alone"), rows))
     if len(ranking) > _MOST_LAYERS:
         console.print(f"and {len(ranking) - _MOST_LAYERS} less sensitive layers")
@@ -109,24 +112,25 @@ def print_comparison(console: Console, report: QuantisationReport) -> None:
         )
 
 
-def print_schemes(console: Console, table: SchemeTable) -> None:
+def print_schemes(console: Console, table: SchemeTable, said: Sequence[str] = ()) -> None:
     """Print the schemes side by side, and the remarks below.
 
     Args:
         console: where to.
         table: the schemes.
+        said: remarks that need not be repeated.
     """
     quality = "accuracy" if table.labelled else "as float"
     heads = ("scheme", quality, "SQNR", "worst", "bytes", "bits", "cycles", "uJ", "DRAM", "acc")
     rows = [(printable(row.scheme, _LONGEST_NAME), *_cells(row, table.labelled)) for row in table.rows]
     for shown in _fitting(console, heads, rows):
         console.print(shown)
-    measured = "labelled samples" if table.labelled else "samples"
+    measured = f"{'labelled ' if table.labelled else ''}sample{'s' if table.samples != 1 else ''}"
     console.print(
         f"{printable(table.model, 40)} on {table.machine}, {table.samples} {measured}; worst: most sensitive layer; "
         f"cycles, energy and DRAM bytes of one run; acc: bits of the smallest accumulator that no layer overflows"
     )
-    for line in remark_lines(table, console.width - 4):
+    for line in remark_lines(table, console.width - 4, said):
         console.print(line)
 
 
@@ -144,7 +148,7 @@ def _fitting(console: Console, heads: Sequence[str], rows: Sequence[Sequence[str
 def _cells(row: SchemeCost, labelled: bool) -> tuple[str, ...]:
     """Return the figures of a row."""
     energy = "n/a" if row.energy_pj is None else f"{row.energy_pj / _PICOJOULES:,.2f}"
-    worst = "" if row.worst_layer is None else short_layer(row.worst_layer)[-12:]
+    worst = "" if row.worst_layer is None else _tail(short_layer(row.worst_layer))
     safe = "n/a" if row.safe_acc_bits is None else str(row.safe_acc_bits)
     bits = "n/a" if row.effective_bits is None else f"{row.effective_bits:.2f}"
     quality = share(row.accuracy if labelled else row.agreement)
@@ -162,13 +166,24 @@ def _cells(row: SchemeCost, labelled: bool) -> tuple[str, ...]:
     )
 
 
-def remark_lines(table: SchemeTable, width: int = 96) -> Iterator[str]:
-    """Yield the remarks under a table, wrapped, each once with the schemes that it is about."""
+def _tail(name: str) -> str:
+    """Return the end of a name, marked where its beginning is left out."""
+    return name if len(name) <= _LONGEST_WORST else f"…{name[1 - _LONGEST_WORST :]}"
+
+
+def remark_lines(table: SchemeTable, width: int = 96, said: Sequence[str] = ()) -> Iterator[str]:
+    """Yield the remarks under a table, wrapped, each once with the schemes that it is about.
+
+    Args:
+        table: the schemes.
+        width: of a line.
+        said: remarks that need not be repeated.
+    """
     about: dict[str, list[str]] = {}
     for row in table.rows:
         for remark in _all_remarks(row):
             about.setdefault(remark, []).append(row.scheme)
-    for remark, schemes in about.items():
+    for remark, schemes in ((one, names) for one, names in about.items() if one not in said):
         names = "all" if len(schemes) == len(table.rows) > 1 else ", ".join(schemes)
         yield from wrap(printable(f"{names}: {remark}", 700), width, subsequent_indent="  ")
 

@@ -46,6 +46,22 @@ def free_names(graph: GraphProto, model: str) -> None:
         _rename(graph, changes)
 
 
+def rename_made(graph: GraphProto, before: GraphProto) -> None:
+    """Rename the tensors that onnxruntime's optimiser has made, since it makes others of the same names next time.
+
+    Args:
+        graph: changed in place.
+        before: the graph that was optimised.
+    """
+    taken, known = _taken(graph), _taken(before)
+    made = [tensor.name for tensor in graph.initializer] + [name for node in graph.node for name in node.output]
+    changes: dict[str, str] = {}
+    for name in made:
+        if name and name not in known:
+            changes[name] = _unused(name, {*taken, *changes.values()})
+    _rename(graph, changes)
+
+
 def _taken(graph: GraphProto) -> set[str]:
     """Return the names of all tensors and nodes."""
     names = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input}
@@ -86,6 +102,8 @@ def _rename(graph: GraphProto, changes: dict[str, str]) -> None:
 def split_odd_biases(graph: GraphProto) -> None:
     """Add the bias of a Gemm behind it where it is no vector of its outputs: quantisers expect one value per output.
 
+    That is a constant of another shape, or an activation, as onnxruntime makes one of MatMul and Add.
+
     Args:
         graph: changed in place.
     """
@@ -93,9 +111,11 @@ def split_odd_biases(graph: GraphProto) -> None:
     for place in reversed(range(len(graph.node))):
         node = graph.node[place]
         bias = node.input[2] if node.op_type == "Gemm" and len(node.input) > 2 else ""
-        weight = shapes.get(node.input[1]) if bias in shapes else None
-        if weight is None or _is_vector(shapes[bias], set(weight)):
+        weight = shapes.get(node.input[1]) if bias else None
+        if weight is None or (bias in shapes and _is_vector(shapes[bias], set(weight))):
             continue
+        if any(entry.name == "beta" and entry.f != 1 for entry in node.attribute):
+            continue  # left in float: an activation with a factor
         target, inner = node.output[0], f"{node.output[0]}~product"
         node.output[0] = inner
         kept = [node.input[0], node.input[1]]

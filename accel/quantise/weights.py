@@ -21,12 +21,13 @@ _MATRIX_RANK = 2
 
 @dataclass(frozen=True, eq=False)
 class QuantisedWeights:
-    """Weights of one layer: the constant's name, its values, their grid and codes."""
+    """Weights of one layer: values, their grid and codes; code_bits: of a code in the file, which may be wider."""
 
     layer: FloatLayer
     values: Floats = field(repr=False)
     grid: Grid = field(repr=False)
     codes: Codes = field(repr=False)
+    code_bits: int
 
     @property
     def restored(self) -> Floats:
@@ -35,8 +36,8 @@ class QuantisedWeights:
 
     @property
     def stored_bits(self) -> int:
-        """Bits of codes, scales and zero points."""
-        return self.codes.size * self.grid.spec.bits + self.grid.parameter_bits
+        """Bits of codes, scales and zero points in the file."""
+        return self.grid.stored_bits(self.codes.size, self.code_bits)
 
 
 Weights = Mapping[str, QuantisedWeights]
@@ -113,7 +114,7 @@ def quantise_layer(layer: FloatLayer, values: Floats, scheme: Scheme) -> Quantis
     else:
         scales, zero_points = _fit_groups(values, layer.depth_axis, block, spec, scheme)
         grid = Grid(spec, scales, zero_points, layer.depth_axis, block)
-    return QuantisedWeights(layer, values, grid, quantise(values, grid))
+    return QuantisedWeights(layer, values, grid, quantise(values, grid), spec.bits)
 
 
 def is_stack(layer: FloatLayer, rank: int) -> bool:

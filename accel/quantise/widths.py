@@ -88,6 +88,6 @@ def check_widths(specs: ActivationSpecs, bits: Mapping[str, int]) -> None:
         wrong = next((tensor for tensor, width in found.items() if width != specs.asked[tensor].bits), None)
         if wrong is not None:
             raise UsageError(
-                f"'{printable(layer)}' passes on the codes of the layer before it, which have {found[wrong]} bits: "
-                f"set the width of that layer"
+                f"'{printable(layer)}' passes on codes of {found[wrong]} bits, from the layer before it or from a "
+                f"constant table: set the width of that layer, or leave this one out"
             )

@@ -57,7 +57,4 @@ def grid_lines(error: TensorError) -> list[float]:
     shape = error.distribution
     if error.codes > _MOST_LINES or not shape.step > 0:
         return []
-    low, high = math.ceil(shape.grid_low / shape.step - 0.5), math.floor(shape.grid_high / shape.step + 0.5)
-    if high - low > _MOST_LINES:
-        return []
-    return [code * shape.step for code in range(low, high + 1)]
+    return [shape.lowest + code * shape.step for code in range(error.codes)]

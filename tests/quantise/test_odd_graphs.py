@@ -342,3 +342,37 @@ def test_float16_networks_that_onnxruntime_refuses_are_no_matter_of_keep_float(m
     data = load_calibration({"x": normal(4, 8, 6, 6)}, prepared)
     (row,) = compare_schemes(prepared, [named("fp16")], data).rows
     assert row.remarks[0].endswith("leave fp16 out of the table")
+
+
+@pytest.mark.parametrize("other", ["nothing", "bias", "weight", "computed bias"])
+def test_equalisation_leaves_alone_what_others_read(other: str) -> None:
+    """Rescaled channels change whoever else reads the bias; weights get a copy; a computed bias stays as it is."""
+    spread = np.geomspace(1, 100, 4, dtype=np.float32)
+    constants = {
+        "w1": normal(4, 4, 1, 1) * spread.reshape(-1, 1, 1, 1),
+        "b": normal(4) * spread,
+        "w2": normal(1, 4, 1, 1) / spread.reshape(1, -1, 1, 1),
+    }
+    bias = "mean" if other == "computed bias" else "b"
+    before = [node("ReduceMean", ["x"], ["mean"], name="average", axes=[0, 2, 3], keepdims=0)]
+    pair = [
+        node("Conv", ["x", "w1", bias], ["c"], name="first"), node("Relu", ["c"], ["r"], name="relu"),
+        node("Conv", ["r", "w2"], ["h"], name="second"),
+    ]  # fmt: skip
+    behind = {
+        "nothing": [node("Sigmoid", ["h"], ["y"], name="last")],
+        "bias": [node("Add", ["h", "b"], ["y"], name="add")],
+        "weight": [node("Mul", ["x", "w2"], ["t"], name="times"), node("Add", ["h", "t"], ["y"], name="add")],
+        "computed bias": [node("Sigmoid", ["h"], ["y"], name="last")],
+    }
+    nodes = [*(before if other == "computed bias" else ()), *pair, *behind[other]]
+    data = model(nodes, constants, {"x": ["N", 4, 8, 4]}, {"y": None})
+    plain, equal = (
+        quantize(data, f"int8-per-channel{option}", {"x": normal(24, 4, 8, 4)}) for option in ("", "+equalise")
+    )
+    left_alone = other in ("bias", "computed bias")
+    assert any("can be equalised" in remark for remark in equal.remarks) == left_alone
+    if left_alone:
+        assert sqnr(compare_three(equal)) == sqnr(compare_three(plain))
+    else:
+        assert sqnr(compare_three(equal)) > sqnr(compare_three(plain)) + 3

@@ -195,7 +195,7 @@ def test_a_wider_activation_is_a_finer_one() -> None:
 
 @pytest.mark.parametrize(
     ("option", "words"),
-    [("pool=16", "'pool' passes on the codes of the layer before it, which have 8 bits"),
+    [("pool=16", "'pool' passes on codes of 8 bits, from the layer before it or from a constant table"),
      ("stm=16", "did you mean 'stem'?"), ("dense=16+keep_float=Gemm", "nothing that 'dense' writes is quantised")],
 )  # fmt: skip
 def test_widths_that_no_tensor_can_have(option: str, words: str) -> None:

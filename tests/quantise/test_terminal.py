@@ -49,7 +49,7 @@ def _printed(console: Console) -> list[str]:
 def test_schemes_are_whole(width: int, rows: tuple[SchemeCost, ...]) -> None:
     """Every head and every figure is there in full, at any width that a console has."""
     console = _console(width)
-    print_schemes(console, SchemeTable("m.onnx", "16x16 ws", "c", 360, True, rows))
+    print_schemes(console, SchemeTable("m.onnx", "16x16 ws", "c", "t", 360, True, rows))
     lines = _printed(console)
     words = [word for line in lines for word in line.split()]
     for head in ("scheme", "accuracy", "SQNR", "worst", "bytes", "bits", "cycles", "uJ", "DRAM", "acc"):
@@ -61,7 +61,8 @@ def test_schemes_are_whole(width: int, rows: tuple[SchemeCost, ...]) -> None:
     table = lines[: next(place for place, line in enumerate(lines) if line.startswith("m.onnx"))]
     names = "".join(match[1] for line in table if (match := re.match(r" ([\w+=-]+)", line)))
     assert all(row.scheme in names for row in rows)
-    assert "…" not in "".join(table)
+    cut = [word for line in table for word in line.split() if "…" in word]
+    assert cut == (["…er4.1/conv2"] if LARGE in rows else [])  # a name that is cut says so
 
 
 def test_wide_terminals_get_one_table() -> None:
@@ -69,7 +70,7 @@ def test_wide_terminals_get_one_table() -> None:
     heads = []
     for width in (80, 100, 60):
         console = _console(width)
-        print_schemes(console, SchemeTable("m.onnx", "16x16 ws", "c", 360, True, (SMALL, LONG)))
+        print_schemes(console, SchemeTable("m.onnx", "16x16 ws", "c", "t", 360, True, (SMALL, LONG)))
         heads.append(sum("scheme " in line for line in _printed(console)))
     assert heads == [1, 1, 2]
 

@@ -143,6 +143,16 @@ def test_lines_of_the_grid_are_its_codes() -> None:
     assert grid_lines(found("int8-per-channel").errors.weights[0]) == []
 
 
+def test_lines_of_several_grids_are_those_of_the_coarsest() -> None:
+    """As many lines as codes, at the values of the channel with the largest step, affine or not."""
+    one = quantised("w4a8+weight_mapping=affine+weight_narrow=false")
+    for error in report_on(one).errors.weights:
+        grid = next(w for w in one.weights.values() if w.layer.weight == error.tensor).grid
+        place = int(grid.scales.argmax())
+        values = (np.arange(-8, 8) - int(grid.zero_points[place])) * float(grid.scales[place])
+        assert np.allclose(grid_lines(error), values, rtol=1e-6, atol=1e-12)
+
+
 def test_bars_are_the_counts() -> None:
     """The outline that is drawn has the counts of the histogram, and they are all values of the tensor."""
     for error in found().errors.weights:
