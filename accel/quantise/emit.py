@@ -205,8 +205,8 @@ def _least_scales(
 ) -> NDArray[np.float64] | None:
     """Return the scales below which a bias would fill the accumulator.
 
-    A bias of 2^(activation bits + weight bits + 8) steps is as large as the sum of hundreds of largest products;
-    weights that need a finer scale than that hardly change the result.
+    With 8-bit codes a bias of 2^24 steps is as large as the sum of hundreds of largest products; weights that need a
+    finer scale than that hardly change the result. With wider codes there is room for fewer, since a bias has 32 bits.
     """
     if bias is None or source is None or grid.block:
         return None

@@ -41,7 +41,7 @@ class Scheme:
     activation_range: how the range of an activation is chosen from calibration data. min-max, abs-max: all values;
         percentile: the central `percentile` per cent; entropy: least Kullback-Leibler divergence (onnxruntime's);
         mse (also called sqnr, which is the same optimum): least mean squared error; cross-entropy: least loss on
-        labelled data; moving-average: extremes of single samples, averaged with weight `averaging`.
+        labelled data; moving-average: extremes of single samples (or fixed batches), averaged with weight `averaging`.
     weight_bits: 2, 4, 8 or 16; weight_mapping, weight_narrow, weight_range: as for activations.
     granularity: a scale per weight "tensor", output "channel", or "group" of `block` weights along the input channels.
     layer_bits: other weight widths for some layers; layer_activation_bits: other widths for what some layers write;

@@ -30,7 +30,7 @@ _BYTE = 8
 _BYTES = (TensorProto.INT8, TensorProto.UINT8)
 _NARROW, _WIDER = 2, {2: 4, 8: 16}
 _REASONS = {
-    2: "2-bit weights beside unsigned activations are stored in 4 bits, because onnxruntime has no kernel for them",
+    2: "2-bit weights beside uint8 activations are stored in 4 bits, because onnxruntime has no kernel for them",
     8: "8-bit weights in groups are stored in 16 bits where onnxruntime would use a kernel that has no groups",
 }
 

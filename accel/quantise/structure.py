@@ -67,7 +67,8 @@ def insert_quantisers(
                 "WeightSymmetric": True,
             },
         )  # fmt: skip
-        proto = quantiser.quantize_model()
+        with np.errstate(all="ignore"):  # of constants that are not finite, which are refused later if they matter
+            proto = quantiser.quantize_model()
     except (ValueError, RuntimeError, KeyError, AttributeError, TypeError, AssertionError) as error:
         raise UnsupportedModelError(
             f"onnxruntime's quantiser cannot work on {model.name} ({reason_of(error, 160)}): keep what it "

@@ -109,6 +109,40 @@ def test_schemes_side_by_side(tmp_path: Path) -> None:
     assert all(row["verdict"] in ("exact", None) for row in rows.values())
 
 
+def test_a_scheme_is_the_same_in_any_company() -> None:
+    """Rows are those of the scheme alone, whatever operator sets the others need."""
+    arguments = ("schemes", DIGITS, "--calib", CALIBRATION, "--json", "--schemes")
+    together = json.loads(command(*arguments, "int8-affine,w4a8,w2a8").stdout)["rows"]
+    for row in together:
+        (alone,) = json.loads(command(*arguments, row["scheme"]).stdout)["rows"]
+        assert alone == row
+
+
+def model_of_two_inputs() -> bytes:
+    """Return a convolution of an image times a gate."""
+    proto = ModelProto.FromString(two_convolutions())
+    proto.graph.input.append(helper.make_tensor_value_info("g", TensorProto.FLOAT, ["N", 8, 6, 6]))
+    proto.graph.node.insert(0, helper.make_node("Mul", ["x", "g"], ["gated"], name="gate"))
+    proto.graph.node[1].input[0] = "gated"
+    return bytes(proto.SerializeToString())
+
+
+def test_warnings_about_test_samples_are_printed(tmp_path: Path) -> None:
+    """What is to be known of --test is said as well, and what both say is said once."""
+    (tmp_path / "m.onnx").write_bytes(model_of_two_inputs())
+    x = noise()["x"]
+    np.savez(tmp_path / "varied.npz", x=x, g=x + 1)
+    np.savez(tmp_path / "constant.npz", x=x, g=np.ones_like(x))
+    for calib, test in (("varied", "constant"), ("constant", "varied"), ("constant", "constant")):
+        data = ("--calib", tmp_path / f"{calib}.npz", "--test", tmp_path / f"{test}.npz")
+        for shown in (
+            command("quantize", tmp_path / "m.onnx", "-o", tmp_path / "q.onnx", *data),
+            command("schemes", tmp_path / "m.onnx", "--schemes", "int8-affine", *data),
+        ):
+            assert shown.code == 0, shown.stderr
+            assert " ".join(shown.stderr.split()).count("has the value 1 everywhere") == 1
+
+
 def test_a_scheme_that_does_not_fit_keeps_its_row(tmp_path: Path, small: Path, calibrated: Path) -> None:
     """The other rows are there, and the reason stands below."""
     path = tmp_path / "m.onnx"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from onnx import ModelProto, numpy_helper
 
 from accelsim.quantise.calibration import load_calibration
 from accelsim.quantise.correct import corrected_biases
@@ -47,6 +50,37 @@ def test_equalisation_repairs_per_tensor_weights() -> None:
     model = two_convolutions(spread=300.0)
     plain, repaired = (_sqnr(name, model, noise()) for name in ("int8-affine", "int8-affine+equalise"))
     assert repaired > plain + 6
+
+
+def test_channels_that_are_little_but_their_bias_stay_small() -> None:
+    """Dead channels of folded batch normalisation have a bias and hardly any weights: it must not fill the range."""
+    proto = ModelProto.FromString(two_convolutions())
+    for tensor in proto.graph.initializer:
+        if tensor.name in ("w1", "b1"):
+            values = numpy_helper.to_array(tensor).copy()
+            values[:3] *= 1e-9 if tensor.name == "w1" else 1.0
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    model = read_float_model(proto.SerializeToString())
+    after = equalised(model)[0]
+    assert np.abs(after.constant("b1")).max() <= np.abs(model.constant("b1")).max() * 1.001
+    plain, repaired = (
+        _sqnr(name, proto.SerializeToString(), noise()) for name in ("int8-affine", "int8-affine+equalise")
+    )
+    assert repaired > plain - 1
+
+
+@pytest.mark.parametrize("scheme", ["int8-affine", "int8-symmetric", "int8-per-channel"])
+def test_equalisation_repairs_a_depthwise_network(scheme: str, shared_models: Path) -> None:
+    """What it is for: MobileNetV1 with a scale per tensor, on samples from a seed."""
+    file = (shared_models / "mobilenetv1_025_vww_float.onnx").read_bytes()
+    found = []
+    for name in (scheme, f"{scheme}+equalise"):
+        quantised = quantize(file, name)
+        literal = run_batches(quantised.model, quantised.onnx, quantised.data, literal=True)
+        exact = run_batches(quantised.model, quantised.model.original, quantised.data)
+        ((signal, got),) = zip(exact.values(), literal.values(), strict=True)
+        found.append(10 * np.log10((signal**2).sum() / ((got - signal) ** 2).sum()))
+    assert found[1] > found[0] + 3
 
 
 def test_a_clip_is_no_pair() -> None:

@@ -68,7 +68,7 @@ def test_what_is_written_is_read(tmp_path: Path, scheme: str) -> None:
 
 
 def without_error() -> QuantisationReport:
-    """Weights that lie on the grid, a layer that stands for itself: exact where int16 rounds nothing, and no signal."""
+    """Return a network of one layer whose weights lie on their grid."""
     nodes = [
         helper.make_node("Gemm", ["x", "w"], ["h"], name="exact"),
         helper.make_node("Relu", ["h"], ["y"], name="r"),
