@@ -29,6 +29,10 @@ CODE_TYPES = {
 _BYTE = 8
 _BYTES = (TensorProto.INT8, TensorProto.UINT8)
 _NARROW, _WIDER = 2, {2: 4, 8: 16}
+_ENTRY = (
+    "onnxruntime opens 2-bit weights with the session entry session.qdqisint8allowed=1, as the reference does: without "
+    "it int8 activations become uint8 on x86, beside which it has no kernel for them"
+)
 _REASONS = {
     2: "2-bit weights beside uint8 activations are stored in 4 bits, because onnxruntime has no kernel for them",
     8: "8-bit weights in groups are stored in 16 bits where onnxruntime would use a kernel that has no groups",
@@ -84,6 +88,8 @@ def remarks(weights: Weights) -> Iterator[str]:
         layers = [name for name, one in weights.items() if one.grid.spec.bits == bits != one.code_bits]
         if layers:
             yield f"{reason}: {len(layers)} layer(s), first '{printable(layers[0], 60)}'"
+    if any(one.code_bits == _NARROW for one in weights.values()):
+        yield _ENTRY
 
 
 def packed(name: str, bits: int, codes: NDArray[np.int64]) -> TensorProto:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto
 
@@ -100,6 +101,18 @@ def test_types_and_what_is_said_of_them(layer: str, scheme: str, kind: int) -> N
     wider = kind not in ({2: TensorProto.INT2, 4: TensorProto.INT4, 8: TensorProto.INT8}[bits],)
     words = {2: "stored in 4 bits", 8: "stored in 16 bits"}
     assert any(words.get(bits, "-") in remark and "'g'" in remark for remark in one.remarks) == wider
+
+
+@pytest.mark.parametrize("scheme", [*SCHEMES, "w4a8", "int16"])
+def test_files_open_in_onnxruntime(scheme: str) -> None:
+    """In any session, or in one with the entry that the remark names."""
+    for layer in LAYERS:
+        one = quantised(layer, scheme)
+        options = onnxruntime.SessionOptions()
+        if any("session.qdqisint8allowed=1" in remark for remark in one.remarks):
+            options.add_session_config_entry("session.qdqisint8allowed", "1")
+        session = onnxruntime.InferenceSession(one.onnx, options, providers=["CPUExecutionProvider"])
+        session.run(None, {"x": one.data.arrays["x"][:2]})
 
 
 @pytest.mark.parametrize(("scheme", "narrow"), [("int8-per-channel+block=4", 8), ("uint8+weight_bits=2", 2)])
