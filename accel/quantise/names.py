@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from onnx import defs
+
 from accelsim.errors import UsageError, printable
 from accelsim.quantise.scheme import LAYER_FIELDS, LayerBits, Scheme
 from accelsim.quantise.source import FloatModel
@@ -26,12 +28,14 @@ def short_layer(name: str) -> str:
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Return short names by the full ones; a name whose short form is another's as well stays as it is, printable.
+    """Return short names by the full ones; a name whose short form means something else as well stays, printable.
+
+    That is another layer, or a kind of operator.
 
     Args:
         names: of nodes.
     """
-    unique = {full: short for short, full in _by_short_name(names).items()}
+    unique = {full: short for short, full in _by_short_name(names).items() if not defs.has(short)}
     return {name: unique.get(name, printable(name)) for name in names}
 
 

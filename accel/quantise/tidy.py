@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from onnx import GraphProto, NodeProto, helper
+from onnx import GraphProto, NodeProto, TensorProto, helper
 
 from accelsim.errors import UnsupportedModelError, printable
 
@@ -114,13 +114,17 @@ def split_odd_biases(graph: GraphProto) -> None:
         weight = shapes.get(node.input[1]) if bias else None
         if weight is None or (bias in shapes and _is_vector(shapes[bias], set(weight))):
             continue
-        if any(entry.name == "beta" and entry.f != 1 for entry in node.attribute):
-            continue  # left in float: an activation with a factor
         target, inner = node.output[0], f"{node.output[0]}~product"
         node.output[0] = inner
         kept = [node.input[0], node.input[1]]
         del node.input[:]
         node.input.extend(kept)
+        beta = next((entry for entry in node.attribute if entry.name == "beta"), None)
+        if beta is not None and beta.f != 1:  # of an activation, since constants have theirs multiplied in
+            factor, scaled = f"{node.name}~beta", f"{bias}~of~{node.name}"
+            graph.initializer.append(helper.make_tensor(factor, TensorProto.FLOAT, [], [beta.f]))
+            graph.node.insert(place + 1, helper.make_node("Mul", [bias, factor], [scaled], f"{node.name}~factor"))
+            place, bias, beta.f = place + 1, scaled, 1.0
         graph.node.insert(place + 1, _add(f"{node.name}~bias", inner, bias, target))
 
 

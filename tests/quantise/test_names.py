@@ -31,6 +31,7 @@ def test_short_names(name: str, short: str) -> None:
 def test_names_that_two_share_stay_long() -> None:
     """A table must tell layers apart."""
     assert short_names([FIRST, SECOND, "a/b/c"]) == {FIRST: FIRST, SECOND: SECOND, "a/b/c": "b/c"}
+    assert short_names(["MatMul;z"]) == {"MatMul;z": "MatMul;z"}  # a kind of operator means all of them
 
 
 def test_short_names_in_schemes() -> None:

@@ -38,6 +38,19 @@ def test_products_with_an_activation_added(kind: str, scheme: str) -> None:
     near(data, {"x": normal(24, *rank)}, scheme)
 
 
+@pytest.mark.parametrize("scheme", [*SCHEMES, "w4a8"])
+@pytest.mark.parametrize("beta", [0.5, -1.0, 0.0, 1.0])
+@pytest.mark.parametrize("bias", ["x", "h"])
+def test_gemms_with_a_share_of_an_activation(bias: str, beta: float, scheme: str) -> None:
+    """A factor of the added activation is a multiplication of its own."""
+    data = model(
+        [node("Gemm", ["x", "w1"], ["h"], name="first"),
+         node("Gemm", ["h", "w2", bias], ["y"], name="second", beta=beta)],
+        {"w1": normal(8, 8), "w2": normal(8, 8, seed=1)}, {"x": ["N", 8]}, {"y": ["N", 8]},
+    )  # fmt: skip
+    near(data, {"x": normal(24, 8)}, scheme, 10 if scheme == "w4a8" else 25)
+
+
 @pytest.mark.parametrize("scheme", [*SCHEMES, "w4a8", "int8-per-channel+block=4"])
 @pytest.mark.parametrize("other", ["Gather", "Mul"])
 def test_weights_that_something_else_reads(other: str, scheme: str) -> None:
