@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from tests.cli.command import Outcome, command
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 DIGITS = ROOT / "models" / "digits_float.onnx"
 CALIBRATION = ROOT / "models" / "digits_calibration.npz"
@@ -70,3 +72,15 @@ def two_convolutions(
 def noise(count: int = 24, shape: Sequence[int] = (8, 6, 6), seed: int = 1) -> dict[str, NDArray[np.generic]]:
     """Return normal samples for x."""
     return {"x": np.random.default_rng(seed).normal(0, 1, (count, *shape)).astype(np.float32)}
+
+
+def write_model(tmp_path: Path, data: bytes) -> Path:
+    """Write a model as a file."""
+    path = tmp_path / "m.onnx"
+    path.write_bytes(data)
+    return path
+
+
+def quantize_into(folder: Path, model: Path | str, *more: str | Path) -> Outcome:
+    """Run the command quantize, its output in a folder."""
+    return command("quantize", model, "-o", folder / "q.onnx", *more)
