@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-NO_CLASSES = "there is no accuracy, because the first output is no vector of classes per sample"
 SCHEMA_VERSION = 1
 KIND = "quantisation"
 EXACT, NO_SIGNAL = "exact", "no signal"  # ratios without noise and without signal, which are no numbers of JSON

@@ -64,7 +64,7 @@ class Calibration:
             model: which model they are for.
             size: samples of a batch where the model leaves it open.
         """
-        step = size if model.dynamic_batch() else next(iter(model.inputs.values())).shape[0]
+        step = model.batch(size)
         for start in range(0, self.samples, step):
             yield {name: array[start : start + step] for name, array in self.arrays.items()}
 
@@ -76,7 +76,7 @@ def whole_batches(model: FloatModel, count: int) -> int:
         model: the float model.
         count: how many are enough.
     """
-    size = 1 if model.dynamic_batch() else next(iter(model.inputs.values())).shape[0]
+    size = model.batch(1)
     return max(count // size, 1) * size
 
 
@@ -114,7 +114,7 @@ def _synthetic(model: FloatModel, seed: int) -> Calibration:
     """Draw standard normal values: good enough to run the machine, not to judge accuracy."""
     if seed < 0:
         raise UsageError(f"the seed must not be negative, got {seed}")
-    count = _SYNTHETIC_SAMPLES if model.dynamic_batch() else next(iter(model.inputs.values())).shape[0]
+    count = model.batch(_SYNTHETIC_SAMPLES)
     kinds = {name: TensorType.of(kind.dtype, (count, *kind.shape[1:])) for name, kind in model.inputs.items()}
     warning = (
         f"the ranges come from {count} synthetic sample(s), standard normal (seed {seed}), so accuracy "

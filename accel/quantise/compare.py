@@ -28,6 +28,7 @@ Outputs = Mapping[str, Array]
 WIDEST_ACCUMULATOR = 64
 _MARGIN_BITS = 2  # sums behind an overflow are not what they would be without
 _LEAST_CLASSES = 2
+_NO_CLASSES = "there is no accuracy, because the first output is no vector of classes per sample"
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +151,16 @@ def execution(name: str, outputs: Outputs, original: Outputs, data: Calibration)
     accuracy = None if classes is None or data.labels is None else float(np.equal(classes, data.labels).mean())
     agreement = None if classes is None or expected is None else float(np.equal(classes, expected).mean())
     return Execution(name, None if outputs is original else sqnr_db(signal, noise), accuracy, agreement)
+
+
+def unjudged(judged: Execution, data: Calibration) -> tuple[str, ...]:
+    """Say why labelled samples have no accuracy, where they have none.
+
+    Args:
+        judged: an execution.
+        data: the samples it is judged on.
+    """
+    return (_NO_CLASSES,) if data.labels is not None and judged.accuracy is None else ()
 
 
 def classes_of(output: Array, data: Calibration) -> NDArray[np.int64] | None:

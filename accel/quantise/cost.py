@@ -9,9 +9,9 @@ from typing import Any
 from accelsim.arch import Arch
 from accelsim.errors import AccelSimError
 from accelsim.model import load
-from accelsim.quantisation_result import NO_CLASSES, Execution, with_words
+from accelsim.quantisation_result import with_words
 from accelsim.quantise.calibration import Calibration
-from accelsim.quantise.compare import Outputs, execution, float_outputs, run_machine
+from accelsim.quantise.compare import Outputs, execution, float_outputs, run_machine, unjudged
 from accelsim.quantise.floats import as_float16
 from accelsim.quantise.observe import run_batches
 from accelsim.quantise.pipeline import constants_bytes, quantize
@@ -152,13 +152,8 @@ def _integer_row(
         result.macs_on_array_share,
         _integer_share(result),
         result.check.verdict,
-        (*quantised.remarks, *_unjudged(judged, test), *wide),
+        (*quantised.remarks, *unjudged(judged, test), *wide),
     )
-
-
-def _unjudged(judged: Execution, test: Calibration) -> list[str]:
-    """Say why labelled samples have no accuracy."""
-    return [NO_CLASSES] if test.labels is not None and judged.accuracy is None else []
 
 
 def _integer_share(result: Result) -> float | None:
@@ -185,7 +180,7 @@ def _float_row(
         judged.sqnr_db,
         model_bytes=constants_bytes(proto),
         effective_bits=16.0 if scheme.format == "fp16" else 32.0,
-        remarks=tuple(_unjudged(judged, test)),
+        remarks=unjudged(judged, test),
     )
     try:
         return _on_float_units(row, scheme, model, calibration, arch)

@@ -83,7 +83,7 @@ def emit(model: FloatModel, scheme: Scheme, ranges: Ranges, weights: Weights, bi
     _check_finite(activations, ranges)
     check_widths(specs, {activation.tensor: activation.grid.spec.bits for activation in activations})
     fixed, widened = _with_room_for_biases(model, scheme, graph, weights, biases)
-    biased = {layer.name for layer in model.layers if _bias(model, layer, biases) is not None}
+    biased = {layer.name for layer in model.layers if layer.bias or layer.name in biases}
     fixed = stored(graph, fixed, biased)
     for layer in model.layers:
         if layer.name in fixed:

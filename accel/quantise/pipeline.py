@@ -101,11 +101,10 @@ def quantize(
     scheme = parse_scheme(scheme) if isinstance(scheme, str) else scheme
     if not scheme.is_integer:
         raise UsageError(f"the scheme {scheme.name} keeps floats, so there is nothing to quantise: choose another")
-    if not isinstance(model, FloatModel) or opset_of(model.proto) < scheme.opset:
-        if isinstance(model, FloatModel):
-            model = read_again(model, scheme.opset, limits)
-        else:
-            model = read_float_model(model, limits, scheme.opset, external_data=external_data)
+    if not isinstance(model, FloatModel):
+        model = read_float_model(model, limits, scheme.opset, external_data=external_data)
+    elif opset_of(model.proto) < scheme.opset:
+        model = read_again(model, scheme.opset, limits)
     data = load_calibration(calibration, model, seed=seed)
     if scheme.needs_labels and data.labels is None:
         raise UsageError("ranges by cross-entropy need the class of each sample: give labels")

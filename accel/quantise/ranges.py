@@ -66,7 +66,6 @@ def choose_ranges(model: FloatModel, data: Calibration, scheme: Scheme, steps: S
     chosen = {name: (span.low, span.high) for name, span in spans.items()}
     if method in ("percentile", "entropy"):
         few = {name for name, span in spans.items() if method == "entropy" and span.values < _LEAST_VALUES}
-        few |= {name for name, span in spans.items() if not np.isfinite(span.smallest)}
         found = _from_onnxruntime(model, data, scheme, steps)
         chosen |= {name: ends for name, ends in found.items() if name not in few}
     elif method in ("mse", "sqnr", "cross-entropy"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 
 from accelsim.arch import Arch
-from accelsim.quantisation_result import NO_CLASSES, QuantisationReport
+from accelsim.quantisation_result import QuantisationReport
 from accelsim.quantise.analysis import analyse
 from accelsim.quantise.calibration import Calibration
-from accelsim.quantise.compare import compare_three
+from accelsim.quantise.compare import compare_three, unjudged
 from accelsim.quantise.pipeline import Quantised
 from accelsim.quantise.progress import Steps
 from accelsim.quantise.sensitivity import rank_layers, ranking_samples
@@ -26,7 +26,6 @@ def report_on(
         steps: shows progress.
     """
     model, comparison = quantised.model, compare_three(quantised, data, arch, steps)
-    unjudged = (data or quantised.data).labels is not None and comparison.machine.accuracy is None
     return QuantisationReport(
         model.name,
         model.sha256,
@@ -39,7 +38,7 @@ def report_on(
         quantised.float_bytes,
         quantised.parameters_bytes,
         quantised.effective_bits,
-        (*quantised.remarks, *([NO_CLASSES] if unjudged else ())),
+        (*quantised.remarks, *unjudged(comparison.machine, data or quantised.data)),
         analyse(quantised, None, steps),
         rank_layers(quantised, None, steps),
         comparison,

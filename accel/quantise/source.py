@@ -82,6 +82,14 @@ class FloatModel:
         """Return a float constant by its name."""
         return constants(self.proto)[name]
 
+    def batch(self, usual: int) -> int:
+        """Return how many samples a run takes: the model's own number, or a usual one where it leaves that open.
+
+        Args:
+            usual: what is taken where any number will do.
+        """
+        return usual if self.dynamic_batch() else int(next(iter(self.inputs.values())).shape[0])
+
     def dynamic_batch(self) -> bool:
         """Tell whether the first dimension of every input is free."""
         values = [value for value in self.proto.graph.input if value.name in self.inputs]

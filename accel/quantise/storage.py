@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper
 
 from accelsim.errors import printable
 from accelsim.quantise.editing import GraphEditor
@@ -100,12 +100,5 @@ def packed(name: str, bits: int, codes: NDArray[np.int64]) -> TensorProto:
         bits: 2, 4, 8 or 16.
         codes: any shape.
     """
-    if bits >= _BYTE:
-        data = codes.astype(f"<i{bits // _BYTE}").tobytes()
-    else:
-        share = _BYTE // bits
-        flat = np.zeros(-(-codes.size // share) * share, np.uint8)
-        flat[: codes.size] = codes.reshape(-1).astype(np.int8).view(np.uint8) & ((1 << bits) - 1)
-        shifts = np.arange(share, dtype=np.uint8) * bits
-        data = np.bitwise_or.reduce(flat.reshape(-1, share) << shifts, axis=1).astype(np.uint8).tobytes()
-    return TensorProto(name=name, data_type=CODE_TYPES[bits, True], dims=codes.shape, raw_data=data)
+    dtype = helper.tensor_dtype_to_np_dtype(CODE_TYPES[bits, True])
+    return numpy_helper.from_array(codes.astype(dtype), name)

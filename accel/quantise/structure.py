@@ -6,12 +6,12 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto, numpy_helper
 
 from accelsim.errors import UnsupportedModelError, reason_of
 from accelsim.quantise.ranges import Ranges
 from accelsim.quantise.scheme import Scheme
-from accelsim.quantise.source import FloatModel, constants
+from accelsim.quantise.source import FloatModel
 from accelsim.quantise.weights import Weights
 
 
@@ -99,14 +99,16 @@ def clamps_are_needed(model: FloatModel, ranges: Ranges) -> bool:
         model: the float model.
         ranges: of all float activations.
     """
-    floats = constants(model.proto)
+    floats = {tensor.name: tensor for tensor in model.proto.graph.initializer if tensor.data_type == TensorProto.FLOAT}
     for node in model.proto.graph.node:
         if node.op_type not in ("Relu", "Clip") or node.output[0] not in ranges:
             continue
         bounds = [0.0, np.inf] if node.op_type == "Relu" else [-np.inf, np.inf]
         for position, name in enumerate(node.input[1:]):
             if name:
-                bounds[position] = float(floats[name].reshape(-1)[0]) if name in floats else np.nan
+                bounds[position] = (
+                    float(numpy_helper.to_array(floats[name]).reshape(-1)[0]) if name in floats else np.nan
+                )
         found = ranges[node.output[0]]
         if not (min(found.low, 0.0) >= bounds[0] and max(found.high, 0.0) <= bounds[1]):
             return True

@@ -119,13 +119,21 @@ def split_odd_biases(graph: GraphProto) -> None:
         kept = [node.input[0], node.input[1]]
         del node.input[:]
         node.input.extend(kept)
-        beta = next((entry for entry in node.attribute if entry.name == "beta"), None)
-        if beta is not None and beta.f != 1:  # of an activation, since constants have theirs multiplied in
-            factor, scaled = f"{node.name}~beta", f"{bias}~of~{node.name}"
-            graph.initializer.append(helper.make_tensor(factor, TensorProto.FLOAT, [], [beta.f]))
-            graph.node.insert(place + 1, helper.make_node("Mul", [bias, factor], [scaled], f"{node.name}~factor"))
-            place, bias, beta.f = place + 1, scaled, 1.0
-        graph.node.insert(place + 1, _add(f"{node.name}~bias", inner, bias, target))
+        behind = _beta_of(graph, node, bias)
+        added = behind[-1].output[0] if behind else bias
+        for fresh in (_add(f"{node.name}~bias", inner, added, target), *reversed(behind)):
+            graph.node.insert(place + 1, fresh)
+
+
+def _beta_of(graph: GraphProto, node: NodeProto, bias: str) -> list[NodeProto]:
+    """Take the factor of an activation off a Gemm, as a node of its own; those of constants are multiplied in."""
+    beta = next((entry for entry in node.attribute if entry.name == "beta"), None)
+    if beta is None or beta.f == 1:
+        return []
+    factor = f"{node.name}~beta"
+    graph.initializer.append(helper.make_tensor(factor, TensorProto.FLOAT, [], [beta.f]))
+    beta.f = 1.0
+    return [helper.make_node("Mul", [bias, factor], [f"{bias}~of~{node.name}"], f"{node.name}~factor")]
 
 
 def _is_vector(shape: tuple[int, ...], widths: set[int]) -> bool:
