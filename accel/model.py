@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from accelsim.errors import UsageError, nearest
+from accelsim.graph.binding import Dimension, batch_size, bind_dimensions, input_types, open_dimensions
 from accelsim.graph.importer import import_graph
 from accelsim.graph.ir import Graph
 from accelsim.graph.limits import Limits
 from accelsim.graph.loader import CheckedModel, load_bytes, load_model
-from accelsim.graph.normalise import NormalisedModel, input_types, normalise
+from accelsim.graph.normalise import NormalisedModel, normalise
 from accelsim.graph.reference import MODES
+from accelsim.graph.tensor_types import Feeds
 from accelsim.tensors import TensorType
 
 OWN_MODELS = "models:"  # what the names of models that we build ourselves begin with
@@ -22,10 +25,16 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """A model with fixed input shapes: as onnxruntime executes it, and as a graph of machine operators."""
+    """A model for inputs of fixed shapes: as onnxruntime executes it, and as a graph of machine operators.
+
+    dimensions: those that the file leaves open, with their sizes; batch: samples in one run, None where the file does
+    not say which dimension counts them.
+    """
 
     normalised: NormalisedModel
     graph: Graph
+    dimensions: tuple[Dimension, ...] = ()
+    batch: int | None = None
 
 
 @dataclass(eq=False)
@@ -38,7 +47,7 @@ class Model:
     checked: CheckedModel
     limits: Limits
     reference: str = "ort"
-    _bound: dict[tuple[tuple[str, tuple[int, ...]], ...], Bound] = field(default_factory=dict, repr=False)
+    _bound: dict[str, Bound] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -49,23 +58,36 @@ class Model:
         """Return the types of the inputs, dynamic dimensions replaced by a batch size."""
         return input_types(self.checked, batch)
 
-    def bind(self, shapes: Shapes | None = None) -> Bound:
+    def bind(self, shapes: Shapes | None = None, feeds: Feeds | None = None) -> Bound:
         """Fix the input shapes (dynamic dimensions become 1 without shapes) and import the graph.
 
         Args:
-            shapes: shape of every input, or None.
+            shapes: shape of every input that is given, or None where none are.
+            feeds: gives the inputs of the run, for models whose shapes depend on data.
 
         Raises:
             AccelSimError: see `accelsim.graph.normalise.normalise` and `accelsim.graph.importer.import_graph`.
         """
         chosen = dict(shapes) if shapes is not None else {name: kind.shape for name, kind in self.inputs().items()}
-        key = tuple(sorted(chosen.items()))
-        if key not in self._bound:
-            normalised = normalise(self.checked, chosen, self.limits, self.reference)
-            self._bound.clear()
-            graph = import_graph(normalised)
-            self._bound[key] = Bound(normalised.without_weights(), graph)
-        return self._bound[key]
+        key = repr((shapes is None, sorted(chosen.items())))
+        known = self._bound.get(key) or self._bound.get(_with_data(key, feeds))
+        if known is not None:
+            return known
+        normalised = normalise(self.checked, chosen, self.limits, self.reference, feeds)
+        self._bound.clear()
+        graph = import_graph(normalised)
+        dimensions = open_dimensions(self.checked, chosen, given=shapes is not None)
+        bound = Bound(normalised.without_weights(), graph, dimensions, batch_size(self.checked, chosen))
+        self._bound[_with_data(key, feeds) if normalised.by_data else key] = bound
+        return bound
+
+
+def _with_data(key: str, feeds: Feeds | None) -> str:
+    """Return a key that also depends on the inputs of a run."""
+    digest = hashlib.sha256(key.encode())
+    for name, array in sorted(({} if feeds is None else feeds()).items()):
+        digest.update(name.encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def load(
@@ -74,6 +96,7 @@ def load(
     *,
     external_data: bool = False,
     reference: str = "ort",
+    bind: Mapping[str, int] | None = None,
 ) -> Model:
     """Load and check a model.
 
@@ -82,6 +105,8 @@ def load(
         limits: budgets; None takes the defaults.
         external_data: read tensors from other files, which must lie in the model's folder; refused otherwise.
         reference: "ort" keeps int8 activations int8 in onnxruntime; "ort-default" compares with its default options.
+        bind: sizes of dynamic dimensions by name, where a static network is deployed: the reference is then the file
+            with these sizes in it, not the file as it is.
 
     Raises:
         AccelSimError: the file cannot be read, is broken, hostile, too large or not supported.
@@ -89,13 +114,19 @@ def load(
     limits = limits or Limits()
     if reference not in MODES:
         raise UsageError(f"there is no reference '{reference}' ({nearest(str(reference), MODES)})")
+    checked = _checked(source, limits, external_data=external_data)
+    return Model(bind_dimensions(checked, bind) if bind else checked, limits, reference)
+
+
+def _checked(source: str | Path | bytes, limits: Limits, *, external_data: bool) -> CheckedModel:
+    """Load a model from where it is."""
     if isinstance(source, bytes):
-        return Model(load_bytes(source, limits=limits), limits, reference)
+        return load_bytes(source, limits=limits)
     if not isinstance(source, str | Path):
         raise UsageError(f"a model is a path or bytes, not {type(source).__name__}: give the path of a .onnx file")
     if is_own_model(source):
-        return Model(load_bytes(own_model(source), own_name(source), limits, source=str(source)), limits, reference)
-    return Model(load_model(source, limits, external_data=external_data), limits, reference)
+        return load_bytes(own_model(source), own_name(source), limits, source=str(source))
+    return load_model(source, limits, external_data=external_data)
 
 
 def is_own_model(source: str | Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from accelsim.energy.options import EnergyOptions
 from accelsim.engines import check_engine, time_with
 from accelsim.errors import UsageError
 from accelsim.graph.lower import lower
+from accelsim.graph.tensor_types import Feeds
 from accelsim.inputs import check_inputs, draw_inputs
 from accelsim.model import Model, load
 from accelsim.packed import widened
@@ -79,24 +81,24 @@ def run(
     if busy is not None and not values:
         raise UsageError("zero gating counts the zeros of a run: it needs values, compute them or leave it out")
     given = None if inputs is None else check_inputs(inputs, model.inputs())
-    bound = model.bind(None if given is None else {name: array.shape for name, array in given.items()})
+    feeds = _feeds(model, given, seed)
+    bound = model.bind(None if given is None else {name: array.shape for name, array in given.items()}, feeds)
     program = lower(bound.graph, arch)
     if timeline is not None:
         check_request(timeline, program, model.name)
     timings = time_with(engine, program, arch, progress)
     evaluation = Evaluation.skipped(program)
     if values:
-        feeds = draw_inputs(program.inputs, seed) if given is None else given
         accumulator = AccumulatorFormat(arch.acc_bits, arch.overflow, arch.zp_mode, arch.weight_zero_point)
         weights = model.checked.parameters_bytes
         decodings = bound.graph.decodings
-        checker = Checker(bound.normalised, feeds, accumulator, weights, decodings, dump) if check else None
+        checker = Checker(bound.normalised, feeds(), accumulator, weights, decodings, dump) if check else None
         if dump is not None:
             dump.begin(program)
         observers = [] if observe is None else [observe]
         if busy is not None:
             observers.append(lambda step: busy.append(busy_macs(step.layer, step.inputs, arch)))
-        evaluation = _evaluate(program, feeds, accumulator, checker, _watching(program, progress, observers))
+        evaluation = _evaluate(program, feeds(), accumulator, checker, _watching(program, progress, observers))
         if dump is not None:
             dump.finish(model.name, evaluation.verdict.reference)
     counted = [None] * len(timings) if busy is None else busy
@@ -104,6 +106,11 @@ def run(
     bills = [price_layer(layer, timing, arch, table, awake) for layer, timing, awake in layers]
     bars = None if timeline is None else record_timeline(timeline, program, timings, arch)
     return assemble(model, arch, program, timings, bills, evaluation, table, busy, bars)
+
+
+def _feeds(model: Model, given: Mapping[str, Array] | None, seed: int) -> Feeds:
+    """Return what gives the inputs of a run; they are drawn once, when somebody asks for them."""
+    return cache(lambda: draw_inputs(model.inputs(), seed) if given is None else given)
 
 
 def _watching(

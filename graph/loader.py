@@ -47,7 +47,8 @@ class CheckedModel:
     """A model that has passed every check of the loader.
 
     proto: the model, its large constants declared as external; weights: the data of those constants; quantisers: of a
-    QONNX model, whose quantisers proto spells in standard operators.
+    QONNX model, whose quantisers proto spells in standard operators; file: the bytes of the user's file; bound:
+    dimensions that the user fixed, in both.
     """
 
     name: str
@@ -55,6 +56,8 @@ class CheckedModel:
     proto: ModelProto
     weights: Weights = field(default_factory=dict)
     quantisers: tuple[ExpandedQuantiser, ...] = ()
+    file: bytes = field(default=b"", repr=False)
+    bound: tuple[tuple[str, int], ...] = ()
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -127,7 +130,6 @@ def load_bytes(
     except DecodeError:
         raise InvalidModelError(f"{name} {PARSER_REJECTS}") from None
     sha256 = hashlib.sha256(data).hexdigest()
-    del data  # as large as the weights
     if not proto.graph.node:
         known = proto.ir_version or proto.HasField("graph")
         raise InvalidModelError(
@@ -137,6 +139,8 @@ def load_bytes(
         )
     if external_folder is not None:
         embed_external_data(proto, external_folder, limits)
+        data = proto.SerializeToString()
+    file = data
     check_text(proto, limits)
     _check_sizes(proto, name, limits)
     _check_support(proto, name, source)
@@ -149,7 +153,7 @@ def load_bytes(
     rename_duplicate_nodes(proto.graph)
     check_quantisation_parameters(proto)
     check_inferred_shapes(proto, limits)
-    return CheckedModel(name, sha256, without_weights(proto), _weights(proto), quantisers)
+    return CheckedModel(name, sha256, without_weights(proto), _weights(proto), quantisers, file)
 
 
 def _drop_constant_inputs(proto: ModelProto) -> None:

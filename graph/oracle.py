@@ -53,19 +53,20 @@ class ReferenceTensors:
 
 
 def final_outputs(model: NormalisedModel, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Run the original model in the reference configuration (ORT_ENABLE_ALL unless the file is executed literally)."""
+    """Run the user's own file in the reference configuration (ORT_ENABLE_ALL unless the file is executed literally)."""
     level = "all" if model.reference.optimised else "none"
     return _outputs(model, inputs, optimise=level, entries=model.reference.entries)
 
 
 def literal_outputs(model: NormalisedModel, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Run the original model literally: DequantizeLinear, float operator, QuantizeLinear (ORT_DISABLE_ALL)."""
+    """Run the user's own file literally: DequantizeLinear, float operator, QuantizeLinear (ORT_DISABLE_ALL)."""
     return _outputs(model, inputs)
 
 
 def _outputs(model: NormalisedModel, inputs: Mapping[str, Array], **options: Any) -> dict[str, Array]:
-    """Run the original model once; no other session with large weights stays open beside it."""
+    """Run the user's own file once; no other session with large weights stays open beside it."""
     model.exposed.close()
-    session = open_session(model.source.SerializeToString(), weights=model.weights, **options)
+    file, weights = (model.file, {}) if model.file else (model.source.SerializeToString(), model.weights)
+    session = open_session(file, weights=weights, **options)
     names = [value.name for value in session.get_outputs()]
     return dict(zip(names, run_session(session, names, inputs), strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -24,12 +24,18 @@ MODES = ("ort", "ort-default")
 class Reference:
     """A configuration of onnxruntime: session entries, and a sentence that names them.
 
-    optimised: the optimiser writes the graph that is executed (ORT_ENABLE_ALL); else the file is executed literally.
+    optimised: the optimiser writes the graph that is executed (ORT_ENABLE_ALL); else the file is executed literally;
+    subject: what it runs.
     """
 
     entries: tuple[tuple[str, str], ...]
     description: str
     optimised: bool = True
+    subject: str = "the file as it is"
+
+    def on(self, subject: str) -> Reference:
+        """Return the same configuration on something else than the file as it is."""
+        return replace(self, subject=subject)
 
 
 @cache

@@ -13,12 +13,17 @@ from onnx import ModelProto, NodeProto
 _QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 
 
-def make_scales_scalar(proto: ModelProto) -> None:
-    """Drop the only dimension of constants of shape [1] that serve as scales or zero points alone, in place.
+def with_scalar_scales(model: ModelProto) -> ModelProto | None:
+    """Return a copy in which constants of shape [1] that serve as scales or zero points alone are scalars.
 
     Args:
-        proto: a model; its other constants and its nodes stay as they are.
+        model: its other constants and its nodes stay as they are.
+
+    Returns:
+        The copy, or None where the model has no such constant.
     """
+    proto, changed = ModelProto(), False
+    proto.CopyFrom(model)
     uses: dict[str, set[bool]] = defaultdict(set)  # by name: whether each use is as a scale or a zero point
     for node in reversed(proto.graph.node):
         for place, name in enumerate(node.input):
@@ -28,6 +33,8 @@ def make_scales_scalar(proto: ModelProto) -> None:
     for tensor in proto.graph.initializer:
         if list(tensor.dims) == [1] and uses[tensor.name] == {True}:
             del tensor.dims[:]
+            changed = True
+    return proto if changed else None
 
 
 def _is_per_tensor(node: NodeProto) -> bool:

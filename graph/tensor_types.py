@@ -1,0 +1,178 @@
+"""Types of all tensors of an optimised graph, once the sizes of a run are known: inferred, folded, or observed.
+
+onnxruntime optimises the user's file with its dynamic dimensions open, so that the nodes that compute shapes are still
+in the graph. With the sizes of a run they are constants: each is evaluated once, and onnxruntime infers again. What is
+unknown then depends on data (NonZero, NonMaxSuppression): one run of the reference on the run's own inputs shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+
+from accelsim.errors import UnsupportedModelError, printable
+from accelsim.graph.binding import Shapes, with_input_shapes
+from accelsim.graph.limits import Limits
+from accelsim.graph.loader import Weights
+from accelsim.graph.reference import Reference
+from accelsim.graph.sessions import ExposedSession, expose
+from accelsim.host import open_session, run_session
+from accelsim.tensors import TensorType
+
+Array = NDArray[np.generic]
+Feeds = Callable[[], Mapping[str, Array]]
+
+ORT_DTYPES: dict[str, str] = {
+    "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16", "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8", "tensor(uint16)": "uint16", "tensor(int16)": "int16", "tensor(int32)": "int32",
+    "tensor(uint32)": "uint32", "tensor(int64)": "int64", "tensor(uint64)": "uint64", "tensor(bool)": "bool",
+    "tensor(int4)": "int4", "tensor(uint4)": "uint4", "tensor(int2)": "int2", "tensor(uint2)": "uint2",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class FoundTypes:
+    """An optimised graph for the sizes of one run.
+
+    proto: without the nodes that only compute shapes; inputs: types of its inputs; types: of what its nodes produce;
+    exposed: onnxruntime on it, every tensor an output; by_data: some shapes are those that one run on data gave.
+    """
+
+    proto: ModelProto
+    inputs: Mapping[str, TensorType]
+    types: Mapping[str, TensorType]
+    exposed: ExposedSession
+    by_data: bool
+
+
+def find_types(
+    proto: ModelProto,
+    weights: Weights,
+    shapes: Shapes,
+    name: str,
+    reference: Reference,
+    limits: Limits,
+    feeds: Feeds | None = None,
+) -> FoundTypes:
+    """Bind the inputs of an optimised graph, fold the shapes that follow from them, and find all types.
+
+    Args:
+        proto: the graph that onnxruntime wrote, large constants declared as external.
+        weights: data of those constants.
+        shapes: shape of every input.
+        name: of the model, for messages.
+        reference: the reference configuration.
+        limits: budgets for the tensors found.
+        feeds: gives the inputs of the run; None takes zeros.
+
+    Raises:
+        UnsupportedModelError: a tensor's element type is not executed.
+        ResourceLimitError: a tensor is too large.
+    """
+    graph = with_input_shapes(proto, shapes)
+    while True:
+        exposed = ExposedSession(expose(graph), weights, name, reference)
+        inputs = {value.name: _type_of(value, limits) for value in exposed.session.get_inputs()}
+        values = {value.name: value for value in exposed.session.get_outputs()}
+        known = {label: _type_of(value, limits) for label, value in values.items() if _is_static(value)}
+        folded = _fold_shapes(graph, {**inputs, **known})
+        if not folded:
+            break
+        graph = _without(graph, folded)
+    # The optimiser off leaves shapes unknown that constants decide; ceil_mode may be inferred one window too large.
+    literal = not reference.optimised or _rounds_up(graph)
+    missing = [label for label in values if literal or label not in known]
+    observed: dict[str, TensorType] = {}
+    if missing:
+        observed = _observed_types(exposed.session, missing, inputs, limits, feeds)
+    exposed.close()
+    by_data = any(label not in known for label in missing) and reference.optimised
+    types = {label: observed.get(label) or known[label] for label in values}
+    return FoundTypes(graph, inputs, types, exposed, by_data)
+
+
+def _is_static(value: Any) -> bool:
+    return all(isinstance(dimension, int) for dimension in value.shape)
+
+
+def _fold_shapes(proto: ModelProto, types: Mapping[str, TensorType]) -> dict[str, Array]:
+    """Return the values that follow from the shapes of tensors alone, by name, as far as types are known."""
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    values: dict[str, Array] = {}
+    for node in proto.graph.node:
+        source = next(iter(node.input), "")
+        if node.op_type in ("Shape", "Size") and source in types:
+            values[node.output[0]] = _shape_value(node, types[source])
+        elif any(name in values for name in node.input) and all(
+            not name or name in values or name in constants for name in node.input
+        ):
+            values.update(_evaluate(proto, node, values))
+    return values
+
+
+def _shape_value(node: NodeProto, kind: TensorType) -> Array:
+    """Return what Shape or Size gives."""
+    if node.op_type == "Size":
+        return np.array(kind.elements, np.int64)
+    limits = {attribute.name: int(attribute.i) for attribute in node.attribute}
+    return np.array(kind.shape[limits.get("start", 0) : limits.get("end", len(kind.shape))], np.int64)
+
+
+def _evaluate(proto: ModelProto, node: NodeProto, values: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
+    """Yield the outputs of a node whose inputs are all known."""
+    names = list(dict.fromkeys(name for name in node.input if name))
+    constants = [tensor for tensor in proto.graph.initializer if tensor.name in names]
+    constants += [numpy_helper.from_array(np.asarray(values[name]), name) for name in names if name in values]
+    outputs = [name for name in node.output if name]
+    graph = helper.make_graph([node], "fold", [], [helper.make_empty_tensor_value_info(n) for n in outputs], constants)
+    model = helper.make_model(graph, opset_imports=proto.opset_import, ir_version=min(proto.ir_version, 10))
+    yield from zip(outputs, run_session(open_session(model.SerializeToString()), outputs, {}), strict=True)
+
+
+def _without(proto: ModelProto, values: Mapping[str, Array]) -> ModelProto:
+    """Return the graph with constants in place of the nodes that compute them."""
+    copy = ModelProto()
+    copy.CopyFrom(proto)
+    kept = [node for node in copy.graph.node if not any(name in values for name in node.output if name)]
+    read = {name for node in kept for name in node.input} | {value.name for value in copy.graph.output}
+    del copy.graph.node[:]
+    copy.graph.node.extend(kept)
+    copy.graph.initializer.extend(
+        numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
+        for name, array in values.items()
+        if name in read
+    )
+    return copy
+
+
+def _rounds_up(proto: ModelProto) -> bool:
+    """Tell whether a pool has ceil_mode, whose output onnx's shape inference may give one window too many."""
+    return any(
+        attribute.name == "ceil_mode" and attribute.i for node in proto.graph.node for attribute in node.attribute
+    )
+
+
+def _observed_types(
+    session: Any, names: list[str], declared: Mapping[str, TensorType], limits: Limits, feeds: Feeds | None
+) -> dict[str, TensorType]:
+    """Return the types of some tensors as one run shows them."""
+    zeros = {name: np.zeros(kind.shape, kind.dtype) for name, kind in declared.items()}
+    arrays = run_session(session, names, zeros if feeds is None else feeds())
+    for name, array in zip(names, arrays, strict=True):
+        limits.check_shape(name, array.shape)
+    return {name: TensorType.of(array.dtype, array.shape) for name, array in zip(names, arrays, strict=True)}
+
+
+def _type_of(value: Any, limits: Limits) -> TensorType:
+    """Read the type that onnxruntime inferred for a tensor."""
+    if value.type not in ORT_DTYPES:
+        raise UnsupportedModelError(
+            f"tensor '{printable(value.name)}' has the type {value.type}, which is not executed: use dense tensors"
+        )
+    limits.check_shape(value.name, value.shape)
+    return TensorType.of(np.dtype(ORT_DTYPES[value.type]), value.shape)
