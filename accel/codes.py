@@ -35,3 +35,26 @@ class CodeFormat:
     def width(self) -> int:
         """Bits of a code."""
         return 8 * self.dtype.itemsize if self.bits is None else self.bits
+
+
+def code_bits(dtype: np.dtype[np.generic], lowest: int, highest: int) -> int | None:
+    """Return the width of codes within limits, None where they need all bits of their dtype.
+
+    Args:
+        dtype: of the codes; signed ones are counted in two's complement.
+        lowest: smallest code.
+        highest: largest code.
+    """
+    if dtype.kind == "u":
+        bits = max(highest.bit_length(), 1)
+    else:
+        bits = max(max(highest, 0).bit_length(), max(~lowest, 0).bit_length()) + 1
+    return bits if bits < 8 * dtype.itemsize else None
+
+
+def code_type(lowest: int, highest: int) -> np.dtype[np.generic] | None:
+    """Return the narrowest type of 8 or 16 bits that holds all codes within limits, None where none does."""
+    for name in ("uint8", "int8", "uint16", "int16"):
+        if np.iinfo(name).min <= lowest and highest <= np.iinfo(name).max:
+            return np.dtype(name)
+    return None

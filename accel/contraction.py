@@ -23,7 +23,7 @@ from accelsim.kernels.accumulate import (
     convolve_narrow,
     subtract_row_sums,
 )
-from accelsim.kernels.elementwise import requantise_rows
+from accelsim.kernels.elementwise import quantise_all, requantise_rows
 from accelsim.kernels.thresholds import threshold_rows
 from accelsim.operators import CodeFormat, Convolution, Epilogue, MatrixMultiply, Requantise, Rescale, Weights
 from accelsim.thresholds import Threshold
@@ -163,9 +163,27 @@ def apply_epilogue(acc: IntArray, epilogue: Epilogue) -> IntArray:
         threshold_rows(acc, *(np.ascontiguousarray(np.broadcast_to(p, (rows, *p.shape[1:]))) for p in parts), out)
         return out
     if isinstance(epilogue, Rescale):
-        scaled = acc.astype(np.float32) * epilogue.scale.reshape(-1, 1)
-        return scaled if epilogue.bias is None else scaled + epilogue.bias.reshape(-1, 1)
+        return _rescale(acc, epilogue)
     return acc.astype(np.int32)
+
+
+def _rescale(acc: IntArray, epilogue: Rescale) -> IntArray:
+    """Turn accumulators [N, M] into floats, or into the codes that a quantiser makes of those."""
+    with np.errstate(all="ignore"):
+        result = acc.astype(np.float32) * epilogue.scale.reshape(-1, 1)
+        if epilogue.bias is not None:
+            result = result + epilogue.bias.reshape(-1, 1)
+        if epilogue.bounds is not None:
+            result = np.clip(result, *(np.float32(bound) for bound in epilogue.bounds))
+        if epilogue.half:
+            return result.astype(np.float16)
+    if epilogue.quantise is None:
+        return result
+    code = epilogue.quantise.output
+    out = np.empty(result.size, code.dtype)
+    values = np.ascontiguousarray(result).reshape(-1)
+    quantise_all(values, epilogue.quantise.scale, code.zero_point, code.lowest, code.highest, out)
+    return out.reshape(result.shape)
 
 
 def convolve(

@@ -50,11 +50,27 @@ class Requantise:
 class Rescale:
     """Accumulator to float: y = f32(f32(A) * scale) [+ bias], two roundings, no fused multiply-add.
 
-    scale: float32[1] or float32[N]; bias: float32[N] or None.
+    scale: float32[1] or float32[N]; bias: float32[N] or None; bounds: a clip behind them, in real numbers; half: the
+    result leaves as float16; quantise: it leaves as codes.
     """
 
     scale: FloatArray
     bias: FloatArray | None = None
+    bounds: tuple[float, float] | None = None
+    half: bool = False
+    quantise: Quantise | None = None
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Type of what leaves."""
+        if self.quantise is not None:
+            return self.quantise.output.dtype
+        return np.dtype(np.float16 if self.half else np.float32)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing follows the bias."""
+        return self.bounds is None and not self.half and self.quantise is None
 
 
 @dataclass(frozen=True)
@@ -233,6 +249,10 @@ class FloatBinary:
     second: FloatOperand
     output_scale: np.float32
     output: CodeFormat
+
+
+# What the table of a Clip of codes is called, which says that they have fewer bits than their type.
+CLIP_CODES = "clip_codes"
 
 
 @dataclass(frozen=True, eq=False)

@@ -259,14 +259,29 @@ def finish(element: Element, accumulator: int) -> float | int:
         lowest, highest = epilogue.bounds
         return int(np.rint(min(max(scaled, lowest - zero), highest - zero))) + zero
     if isinstance(epilogue, Rescale):
-        value = _float(accumulator) * _entry(epilogue.scale, row)
-        return float(value if epilogue.bias is None else value + _entry(epilogue.bias, row))
+        return _rescaled(epilogue, row, accumulator)
     if isinstance(epilogue, Raw):
         return wrap_to(accumulator, 32)
     column = np.zeros((element.rows, 1), np.int64)
     column[row, 0] = accumulator
     result: float | int = apply_epilogue(column, epilogue)[row, 0].item()
     return result
+
+
+def _rescaled(epilogue: Rescale, row: int, accumulator: int) -> float | int:
+    """Return the float that an accumulator gives, or what is made of it."""
+    with np.errstate(all="ignore"):
+        value = _float(accumulator) * _entry(epilogue.scale, row)
+        if epilogue.bias is not None:
+            value = value + _entry(epilogue.bias, row)
+        if epilogue.bounds is not None:
+            value = np.minimum(np.maximum(value, np.float32(epilogue.bounds[0])), np.float32(epilogue.bounds[1]))
+        if epilogue.quantise is None:
+            return float(np.float16(value) if epilogue.half else value)
+        code = epilogue.quantise.output
+        ratio = np.float32(value) / np.float32(epilogue.quantise.scale)
+    zero = code.zero_point
+    return zero + int(np.rint(min(max(float(ratio), code.lowest - zero), code.highest - zero)))
 
 
 def _entry(values: NDArray[np.float32], row: int) -> np.float32:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from accelsim.codes import code_bits
 from accelsim.operators import CodeFormat, Operator
 from accelsim.tensors import TensorType
 
@@ -40,14 +41,18 @@ class Imported:
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """The normalised graph, indexed."""
+    """The normalised graph, indexed; constants and types grow by the codes that are derived from it.
+
+    limits: by tensor of codes, the smallest and largest code, where a Clip of codes makes them fewer than the type has.
+    """
 
     proto: ModelProto
-    tensors: Mapping[str, TensorProto]
-    constants: Mapping[str, NDArray[np.generic]]
-    types: Mapping[str, TensorType]
+    tensors: dict[str, TensorProto]
+    constants: dict[str, NDArray[np.generic]]
+    types: dict[str, TensorType]
     opset: int
     producers: Mapping[str, NodeProto]
+    limits: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @classmethod
     def build(
@@ -137,7 +142,25 @@ class Context:
         dtype = self.types[name].dtype
         if dtype not in (np.dtype(np.uint8), np.dtype(np.int8)):
             raise NotOnTheMachineError(f"'{name}' does not hold 8-bit codes")
-        return CodeFormat(dtype, zero_point)
+        return self.format_of(name, zero_point)
+
+    def format_of(self, name: str, zero_point: int) -> CodeFormat:
+        """Return the format of a tensor of codes of any width, limits included."""
+        dtype, limits = self.types[name].dtype, self.limits.get(name)
+        return CodeFormat(dtype, zero_point, limits, None if limits is None else code_bits(dtype, *limits))
+
+    def bits(self, name: str) -> int | None:
+        """Return the width of a tensor's codes where limits make it less than that of the type."""
+        return self.format_of(name, 0).bits
+
+    def add_constant(self, name: str, array: NDArray[np.generic]) -> None:
+        """Register a constant that the graph does not hold."""
+        self.constants[name] = array
+        self.types[name] = TensorType.of(array.dtype, array.shape)
+
+    def add_type(self, name: str, kind: TensorType) -> None:
+        """Register a tensor that the graph does not hold."""
+        self.types[name] = kind
 
 
 def attributes(node: NodeProto) -> dict[str, Any]:

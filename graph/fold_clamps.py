@@ -1,7 +1,8 @@
-"""Clamps behind a contraction are bounds of its requantiser: no pass over the tensor of their own.
+"""Clamps behind a product or a quantiser are bounds of its codes: no pass over the tensor of their own.
 
 A Relu or Clip between quantisers of equal scale is a table that gives every code back within bounds. The requantiser
-clamps anyway, so that narrower bounds there give the same codes.
+clamps anyway, so that narrower bounds there give the same codes. A Clip of the codes themselves is how files say that
+codes have fewer bits than their type, which are packed in memory then.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from accelsim.codes import code_bits
 from accelsim.graph.ir import Node
 from accelsim.graph.quantiser import all_codes
-from accelsim.operators import Contraction, Convolution, MatrixMultiply, Requantise, TableLookup
+from accelsim.operators import CLIP_CODES, CodeFormat, Contraction, Operator, Quantise, Requantise, TableLookup
 
 
 def fold_clamps(nodes: tuple[Node, ...], outputs: tuple[str, ...]) -> tuple[Node, ...]:
-    """Merge each clamp into the contraction whose codes only it reads.
+    """Merge each clamp into the product or the quantiser whose codes only it reads.
 
     Args:
         nodes: in topological order.
@@ -30,7 +32,8 @@ def fold_clamps(nodes: tuple[Node, ...], outputs: tuple[str, ...]) -> tuple[Node
     gone: set[str] = set()
     for node in nodes:
         source = writers.get(node.inputs[0]) if len(node.inputs) == 1 else None
-        if source is None or readers[node.inputs[0]] != 1 or not isinstance(source.operator, Contraction):
+        source = source if source is None else merged.get(source.outputs[0], source)
+        if source is None or readers[node.inputs[0]] != 1:
             continue
         operator = _clamped(source.operator, node)
         if operator is not None:
@@ -39,17 +42,35 @@ def fold_clamps(nodes: tuple[Node, ...], outputs: tuple[str, ...]) -> tuple[Node
     return tuple(merged.get(node.outputs[0], node) for node in nodes if node.outputs[0] not in gone)
 
 
-def _clamped(operator: Convolution | MatrixMultiply, node: Node) -> Convolution | MatrixMultiply | None:
-    """Return a contraction with the bounds of a table behind it, None if the table is more than a clamp."""
-    epilogue, table = operator.epilogue, node.operator
-    if not isinstance(epilogue, Requantise) or not isinstance(table, TableLookup):
+def _clamped(operator: Operator, node: Node) -> Operator | None:
+    """Return what writes codes with the bounds of a table behind it, None if the table is more than a clamp."""
+    table = node.operator
+    if not isinstance(table, TableLookup):
         return None
-    code = epilogue.output
+    if isinstance(operator, Quantise):
+        bounds = _bounds(table, operator.output, (operator.output.lowest, operator.output.highest))
+        return None if bounds is None else replace(operator, output=_narrowed(table, operator.output, bounds))
+    epilogue = operator.epilogue if isinstance(operator, Contraction) else None
+    if not isinstance(operator, Contraction) or not isinstance(epilogue, Requantise):
+        return None
+    bounds = _bounds(table, epilogue.output, epilogue.bounds)
+    if bounds is None:
+        return None
+    output = _narrowed(table, epilogue.output, bounds) if table.function == CLIP_CODES else epilogue.output
+    return replace(operator, epilogue=replace(epilogue, output=output, lowest=bounds[0], highest=bounds[1]))
+
+
+def _bounds(table: TableLookup, code: CodeFormat, known: tuple[int, int]) -> tuple[int, int] | None:
+    """Return the bounds that a table leaves of known ones, None if it does more than clamp codes."""
+    lowest, highest = int(table.table.min()), int(table.table.max())
     if table.table.dtype != code.dtype:
         return None
-    lowest, highest = int(table.table.min()), int(table.table.max())
     if not np.array_equal(table.table, np.clip(all_codes(code.dtype), lowest, highest)):
         return None
-    low, high = epilogue.bounds
-    bounds = min(max(low, lowest), highest), max(min(high, highest), lowest)
-    return replace(operator, epilogue=replace(epilogue, lowest=bounds[0], highest=bounds[1]))
+    return min(max(known[0], lowest), highest), max(min(known[1], highest), lowest)
+
+
+def _narrowed(table: TableLookup, code: CodeFormat, bounds: tuple[int, int]) -> CodeFormat:
+    """Return a format with limits, and with fewer bits where the file clips the codes themselves."""
+    bits = code_bits(code.dtype, *bounds) if table.function == CLIP_CODES else code.bits
+    return replace(code, limits=bounds, bits=bits)

@@ -34,13 +34,16 @@ def output_scale(input_scale: np.float32, weight_scales: FloatVector, out_scale:
     return result
 
 
-def make_weights(codes: IntArray, zero_points: IntArray | None, bias: IntArray | None) -> Weights:
+def make_weights(
+    codes: IntArray, zero_points: IntArray | None, bias: IntArray | None, bits: int | None = None
+) -> Weights:
     """Subtract zero points from weight codes and pair them with the bias.
 
     Args:
         codes: uint8 or int8 [N, K].
         zero_points: one, or one per row; None means 0.
         bias: int32 with N elements, or None.
+        bits: width of a code where it is less than 8.
 
     Raises:
         NotOnTheMachineError: types or sizes that onnxruntime's integer kernels do not take either.
@@ -55,7 +58,7 @@ def make_weights(codes: IntArray, zero_points: IntArray | None, bias: IntArray |
     values = np.empty(codes.shape, np.int16)
     np.subtract(codes, shift[:, None], out=values, dtype=np.int16)  # without a second copy in memory
     start = np.zeros(codes.shape[0], np.int32) if bias is None else bias.reshape(-1).astype(np.int32)
-    return Weights(values, start, zero_points=signed_zero_points(shift, codes.dtype))
+    return Weights(values, start, bits or 8, signed_zero_points(shift, codes.dtype))
 
 
 def signed_zero_points(zero_points: IntArray, code: np.dtype[np.generic]) -> NDArray[np.int32]:
@@ -76,7 +79,12 @@ def import_convolution(context: Context, node: NodeProto) -> Imported:
     operator = Convolution(
         geometry,
         int(attribute.get("group", 1)),
-        make_weights(weights.reshape(weights.shape[0], -1), context.optional(node, 5), context.optional(node, 8)),
+        make_weights(
+            weights.reshape(weights.shape[0], -1),
+            context.optional(node, 5),
+            context.optional(node, 8),
+            context.bits(node.input[3]),
+        ),
         context.code(node.input[0], context.zero_point(node, 2)),
         _requantise(context, node, scales=(1, 4, 6), zero_point=7),
         depth,
@@ -122,7 +130,7 @@ def import_product(
     first = context.code(left, 0 if late_first else context.zero_point(node, zero_points[0]))
     if right in context.constants and len(context.types[right].shape) == 2 and late_second is None:
         codes = context.constants[right].T
-        weights = make_weights(codes, context.optional(node, zero_points[1]), None)
+        weights = make_weights(codes, context.optional(node, zero_points[1]), None, context.bits(right))
     else:
         code = context.code(right, 0 if late_second else context.zero_point(node, zero_points[1]))
         names.append(right)
@@ -168,7 +176,7 @@ def import_gemm(context: Context, node: NodeProto) -> Imported:
     rows = codes if attribute.get("transB") else codes.T
     if bias is not None:
         bias = _row_bias(bias, rows.shape[0])
-    weights = make_weights(rows, context.optional(node, 5), bias)
+    weights = make_weights(rows, context.optional(node, 5), bias, context.bits(node.input[3]))
     first: CodeFormat = context.code(node.input[0], context.zero_point(node, 2))
     epilogue: Epilogue
     if len(node.input) > 7 and node.input[7]:

@@ -13,6 +13,7 @@ from accelsim.graph.import_host import apply_unary
 from accelsim.graph.quantiser import all_codes, dequantise_codes, quantise_values
 from accelsim.graph.windows import window_geometry
 from accelsim.operators import (
+    CLIP_CODES,
     AveragePool,
     CodeFormat,
     Concatenate,
@@ -188,6 +189,20 @@ def import_quantised_concat(context: Context, node: NodeProto) -> Imported:
         names.append(node.input[position])
     axis = int(attributes(node)["axis"]) % len(context.types[names[0]].shape)
     return Imported(Concatenate(axis, tuple(tables)), tuple(names))
+
+
+def import_clip(context: Context, node: NodeProto) -> Imported:
+    """Clip of 8- or 16-bit codes with constant bounds; absent ones are those of the type."""
+    kind = context.types[node.input[0]].dtype
+    if kind not in map(np.dtype, ("u1", "i1", "u2", "i2")):
+        raise NotOnTheMachineError("not 8- or 16-bit codes")
+    low, high = (context.optional(node, position) for position in (1, 2))
+    codes = all_codes(kind)
+    lowest = codes.min() if low is None else low.reshape(-1)[0]
+    highest = codes.max() if high is None else high.reshape(-1)[0]
+    if lowest > highest:
+        raise NotOnTheMachineError("bounds that leave nothing")
+    return Imported(TableLookup(CLIP_CODES, np.clip(codes, lowest, highest).astype(kind)), (node.input[0],))
 
 
 def import_quantise(context: Context, node: NodeProto) -> Imported:

@@ -22,7 +22,8 @@ from accelsim.graph.import_rearrange import (
     rescaling_table,
 )
 from accelsim.graph.import_reductions import reduced_axes
-from accelsim.graph.qdq_groups import Group, GroupImport, Source, quantised_operand
+from accelsim.graph.qdq_groups import Group, GroupImport, quantised_operand
+from accelsim.graph.quantised import QuantisedTensor
 from accelsim.graph.quantiser import quantise_values
 from accelsim.graph.resize import linear_blend, resize_geometry
 from accelsim.graph.windows import window_geometry
@@ -45,11 +46,12 @@ def _no_clip(group: Group) -> None:
         raise NotOnTheMachineError("a clip behind it")
 
 
-def _same_code(context: Context, group: Group, position: int = 0) -> Source:
+def _same_code(context: Context, group: Group, position: int = 0) -> QuantisedTensor:
     """Return the operand of a group that keeps scale and zero point, so that it works on codes."""
     _no_clip(group)
     source, code = quantised_operand(context, group, position)
-    if code != group.output or source.scale != group.output_scale:
+    same = (code.dtype, code.zero_point) == (group.output.dtype, group.output.zero_point)
+    if not same or source.scale != group.output_scale:
         raise NotOnTheMachineError("a movement that changes the scale")
     return source
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from onnx import NodeProto
@@ -17,16 +17,18 @@ from accelsim.graph import (
 )
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError
 from accelsim.graph.fold_clamps import fold_clamps
+from accelsim.graph.fuse_epilogues import fuse_epilogues
 from accelsim.graph.import_groups import GROUPED, import_group
 from accelsim.graph.import_host import import_host
 from accelsim.graph.import_qonnx import import_qonnx_graph
 from accelsim.graph.import_rearrange import REARRANGEMENTS
 from accelsim.graph.import_reductions import REDUCTIONS
-from accelsim.graph.ir import Graph, Node, verify
+from accelsim.graph.ir import Graph, Node, verify, with_widths
 from accelsim.graph.normalise import NormalisedModel
-from accelsim.graph.qdq_groups import find_groups
-from accelsim.operators import Convolution, GlobalAveragePool, HostOperator, MatrixMultiply, Operator, Softmax
-from accelsim.tensors import TensorType
+from accelsim.graph.qdq_groups import Group, GroupImport, find_groups
+from accelsim.graph.quantised import Quantisation, analyse
+from accelsim.graph.quantised_rules import RULES, file_limits
+from accelsim.operators import Convolution, GlobalAveragePool, HostOperator, MatrixMultiply, Operator, Softmax, View
 
 IMPORTERS: dict[str, Callable[[Context, NodeProto], Imported]] = {
     "QLinearConv": import_contractions.import_convolution,
@@ -51,6 +53,7 @@ IMPORTERS: dict[str, Callable[[Context, NodeProto], Imported]] = {
     "QLinearConcat": import_elementwise.import_quantised_concat,
     "QuantizeLinear": import_elementwise.import_quantise,
     "DequantizeLinear": import_elementwise.import_dequantise,
+    "Clip": import_elementwise.import_clip,
     "Reshape": import_movement.import_view,
     "Flatten": import_movement.import_view,
     "Squeeze": import_movement.import_view,
@@ -77,56 +80,90 @@ def import_graph(model: NormalisedModel) -> Graph:
     if model.quantisers:
         return import_qonnx_graph(model, IMPORTERS)
     context = Context.build(model.proto, {**model.types, **model.inputs}, model.exposed.weights)
-    groups = _import_groups(context)
-    types = dict(context.types)
-    grouped = [part for node in model.proto.graph.node for part in _import_node(context, node, groups, types)]
+    context.limits.update(file_limits(model.source))
+    found = analyse(context, RULES)
+    groups = _import_groups(context, found)
+    nodes = [
+        part
+        for node in model.proto.graph.node
+        for part in (*_import_node(context, node, groups), *_derived(found, node))
+    ]
     outputs = tuple(value.name for value in model.proto.graph.output)
-    nodes = fold_clamps(_without_unread(tuple(grouped), outputs), outputs)
-    read = {name for node in nodes for name in node.inputs} | set(outputs)
+    kept = _without_unread(
+        fuse_epilogues(fold_clamps(_without_unread(nodes, outputs), outputs), outputs, context), outputs
+    )
+    read = {name for node in kept for name in node.inputs} | set(outputs)
     constants = {name: array for name, array in context.constants.items() if name in read}
-    graph = Graph(tuple(model.inputs), outputs, types, constants, nodes)
+    written = {name for node in kept for name in node.outputs}
+    decodings = {name: decoding for name, decoding in found.decodings.items() if name in written}
+    types = with_widths(kept, context.types)
+    graph = Graph(tuple(model.inputs), outputs, types, constants, kept, decodings)
     verify(graph)
     return graph
 
 
-def _import_groups(context: Context) -> dict[str, Node | None]:
-    """Import the float groups; returns, by output name, the node that replaces a group's last node, or None inside."""
-    replaced: dict[str, Node | None] = {}
-    for group in find_groups(context, GROUPED).values():
+def _derived(found: Quantisation, node: NodeProto) -> list[Node]:
+    """Return the layers that make codes of what a node gives."""
+    return [part for name in node.output if name for part in found.derived.get(name, ())]
+
+
+def _import_groups(context: Context, found: Quantisation) -> dict[str, list[Node]]:
+    """Import the float groups; returns, by the output that a node of the graph writes, what stands in its place."""
+    replaced: dict[str, list[Node]] = {}
+    for group in find_groups(context, found, GROUPED).values():
         core = group.core
         try:
-            imported = import_group(context, group)
+            imported = import_group(context, found, group)
             _refuse_empty(context, core, imported.operator)
-        except NotOnTheMachineError:
+        except NotOnTheMachineError as reason:
+            found.reasons[core.output[0]] = str(reason)
             continue
-        label = core.name or core.output[0]
-        exactness = "float-reference" if imported.float_reference else "exact"
-        replaced.update((name, None) for name in group.inside)
-        replaced[group.output_name] = Node(
-            label, core.op_type, imported.operator, imported.inputs, (group.output_name,), exactness
-        )
+        replaced.update(_replacement(context, group.as_float() if imported.floating else group, imported))
     return replaced
 
 
-def _without_unread(nodes: tuple[Node, ...], outputs: tuple[str, ...]) -> tuple[Node, ...]:
-    """Drop the DequantizeLinear nodes whose results only exist inside of operators that read the codes."""
-    read = {name for node in nodes for name in node.inputs} | set(outputs)
-    return tuple(
-        node for node in nodes if node.kind != "DequantizeLinear" or any(name in read for name in node.outputs)
-    )
+def _replacement(context: Context, group: Group, imported: GroupImport) -> dict[str, list[Node]]:
+    """Return the nodes of one group by the output of the node that they replace; inside of it, none."""
+    core, ending = group.core, group.ending
+    label = core.name or core.output[0]
+    exactness = "float-reference" if imported.float_reference else "exact"
+    target = core.output[0] if ending is None else ending.name
+    result = imported.result or target
+    nodes = [Node(label, core.op_type, imported.operator, imported.inputs, (result,), exactness, imported.remark)]
+    for step in imported.steps:
+        last = step.outputs[0] == target
+        nodes.append(
+            Node(
+                f"{label}/{step.kind}", step.kind, step.operator, step.inputs, step.outputs,
+                exactness if last else "exact",
+            )
+        )  # fmt: skip
+    replaced: dict[str, list[Node]] = {name: [] for name in group.inside}
+    replaced[target] = nodes
+    for alias in () if ending is None else ending.aliases:
+        view = View(context.types[alias].shape)
+        replaced[alias] = [Node(f"{label}/{alias}", "Identity", view, (target,), (alias,))]
+    return replaced
 
 
-def _import_node(
-    context: Context, node: NodeProto, groups: Mapping[str, Node | None], types: dict[str, TensorType]
-) -> Iterator[Node]:
-    """Import one node, falling back to a host operator when its importer declines; nothing when a group has it.
+def _without_unread(nodes: Sequence[Node], outputs: tuple[str, ...]) -> tuple[Node, ...]:
+    """Drop what nothing reads, such as the floats between operators that read codes."""
+    read = set(outputs)
+    kept = []
+    for node in reversed(nodes):
+        if any(name in read for name in node.outputs):
+            kept.append(node)
+            read.update(node.inputs)
+    return tuple(reversed(kept))
 
-    The types of tensors that exist only between the parts of a node are added to `types`.
+
+def _import_node(context: Context, node: NodeProto, groups: Mapping[str, list[Node]]) -> Iterator[Node]:
+    """Import one node, falling back to a host operator when its importer declines; a group's part where it is one.
+
+    The types of tensors that exist only between the parts of a node are added to those of the context.
     """
     if node.output[0] in groups:
-        grouped = groups[node.output[0]]
-        if grouped is not None:
-            yield grouped
+        yield from groups[node.output[0]]
         return
     try:
         importer = IMPORTERS.get(node.op_type, import_host)
@@ -137,7 +174,7 @@ def _import_node(
         imported = import_host(context, node)
     label = node.name or node.output[0]
     for prelude in imported.preludes:
-        types.update(zip(prelude.outputs, prelude.types, strict=True))
+        context.types.update(zip(prelude.outputs, prelude.types, strict=True))
         yield Node(f"{label}/{prelude.kind}", prelude.kind, prelude.operator, prelude.inputs, prelude.outputs)
     yield Node(label, node.op_type, imported.operator, imported.inputs, tuple(filter(None, node.output)))
 

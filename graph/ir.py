@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ from accelsim.uniform import Decoding
 class Node:
     """One operator with the names of its dynamic inputs and its outputs.
 
-    exactness: "exact", or "float-reference" where onnxruntime itself computes in float and may be a step away.
+    exactness: "exact", or "float-reference" where onnxruntime itself computes in float and may be a step away; remark:
+    what the importer concluded about its operands, for people.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     exactness: str = "exact"
+    remark: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,22 @@ class Graph:
 
 class GraphError(AccelSimError):
     """The graph that lowering produced breaks one of its own rules: a bug of the simulator."""
+
+
+def with_widths(nodes: Sequence[Node], types: Mapping[str, TensorType]) -> dict[str, TensorType]:
+    """Return the types of all tensors, those of codes that are narrower than their type with their width.
+
+    Args:
+        nodes: in topological order.
+        types: as onnxruntime knows them: it has no codes of, say, three bits.
+    """
+    known = dict(types)
+    for node in nodes:
+        computed = infer(node.operator, tuple(known[name] for name in node.inputs)) or ()
+        for name, kind in zip(node.outputs, computed, strict=False):
+            if kind.bits is not None and kind == replace(known[name], bits=kind.bits):
+                known[name] = kind
+    return known
 
 
 def verify(graph: Graph) -> None:

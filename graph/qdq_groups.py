@@ -1,74 +1,101 @@
-"""Groups that onnxruntime leaves in float although they are integer at heart: DQ -> float operator [-> clip] -> Q.
+"""Groups around float operators of quantised tensors: what they read as codes, and what their readers make of them.
 
 The optimiser keeps DequantizeLinear, the float operator and QuantizeLinear as separate nodes when it has no integer
-kernel for them (16-bit activations, 4-bit weights, convolutions with a loose clip, most unary functions). Here such a
-group is found in the normalised graph, so that an importer can put it on the machine as one operator.
+kernel for them (16-bit activations, 4-bit weights, convolutions with a loose clip, most unary functions, quantisers at
+the inputs only). Here such a group is found in the normalised graph, so that an importer can put it on the machine as
+one operator. A contraction of codes is a group whoever reads its result; other operators are one only in front of a
+quantiser.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from accelsim.graph.context import Context, NotOnTheMachineError, attributes
+from accelsim.graph.context import Context, NotOnTheMachineError, Prelude
+from accelsim.graph.quantised import CODES, Quantisation, QuantisedTensor
 from accelsim.operators import CodeFormat, Operator
 
 Floats = NDArray[np.float32]
 
-CODES = {np.dtype(name) for name in ("uint8", "int8", "uint16", "int16")}
+# Float operators that are integer at heart wherever their operands are codes.
+CONTRACTIONS = frozenset({"Conv", "FusedConv", "ConvTranspose", "MatMul", "FusedMatMul", "Gemm", "FusedGemm"})
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
-    """A quantised operand: the tensor of codes, its scales and zero points (one, or one per index of the axis)."""
+class Quantised:
+    """The quantiser that a group ends in: format and scale of the codes, and the tensors that hold them.
 
+    aliases: other quantisers with the same parameters write the same codes once more.
+    """
+
+    code: CodeFormat
+    scale: np.float32
     name: str
-    scales: Floats
-    zero_points: NDArray[np.int64]
-    axis: int
-
-    @property
-    def scale(self) -> np.float32:
-        """The scale of a whole tensor.
-
-        Raises:
-            NotOnTheMachineError: there are several.
-        """
-        if self.scales.size != 1 or self.zero_points.size != 1:
-            raise NotOnTheMachineError("an activation with several scales")
-        return np.float32(self.scales[0])
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """One float operator between quantised tensors.
+    """One float operator that reads quantised tensors.
 
-    core: the float operator; sources: its quantised inputs by position; bounds: clip in real numbers, or None;
-    output: format of the codes it ends in; output_scale: their scale; output_name: the tensor of codes; inside: tensors
-    that exist only inside the group.
+    core: the float operator; sources: its quantised inputs by position; bounds: clip in real numbers, or None; ending:
+    the quantiser that alone reads it, None where its result stays float; inside: tensors that exist only inside the
+    group.
     """
 
     core: NodeProto
-    sources: Mapping[int, Source]
+    sources: Mapping[int, QuantisedTensor]
     bounds: tuple[float, float] | None
-    output: CodeFormat
-    output_scale: np.float32
-    output_name: str
+    ending: Quantised | None
     inside: tuple[str, ...]
+
+    @property
+    def quantised(self) -> Quantised:
+        """The quantiser at the end.
+
+        Raises:
+            NotOnTheMachineError: there is none.
+        """
+        if self.ending is None:
+            raise NotOnTheMachineError("a float result")
+        return self.ending
+
+    @property
+    def output(self) -> CodeFormat:
+        """Format of the codes that the group ends in."""
+        return self.quantised.code
+
+    @property
+    def output_scale(self) -> np.float32:
+        """Their scale."""
+        return self.quantised.scale
+
+    def as_float(self) -> Group:
+        """Return the operator alone, its result float for whoever reads it."""
+        return replace(self, bounds=None, ending=None, inside=())
 
 
 @dataclass(frozen=True, eq=False)
 class GroupImport:
-    """An operator, what it reads, and whether onnxruntime's float result is only its reference."""
+    """An operator, what it reads, and whether onnxruntime's float result is only its reference.
+
+    result: name of what it writes where that is no tensor of the graph: then the steps make of it what the group gives;
+    remark: what is multiplied, in words; floating: the quantiser at the end of the group is not part of it after all.
+    """
 
     operator: Operator
     inputs: tuple[str, ...]
     float_reference: bool
+    result: str = ""
+    steps: tuple[Prelude, ...] = ()
+    remark: str = ""
+    floating: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +121,12 @@ def _index(context: Context) -> _Index:
     return _Index(context.producers, consumers, frozenset(value.name for value in graph.output))
 
 
-def find_groups(context: Context, kinds: frozenset[str]) -> dict[str, Group]:
+def find_groups(context: Context, found: Quantisation, kinds: frozenset[str]) -> dict[str, Group]:
     """Find all groups whose float operator is one of some kinds.
 
     Args:
         context: the normalised graph.
+        found: its quantised tensors.
         kinds: operators to look for.
 
     Returns:
@@ -108,56 +136,66 @@ def find_groups(context: Context, kinds: frozenset[str]) -> dict[str, Group]:
     groups = {}
     for node in context.proto.graph.node:
         if node.op_type in kinds:
-            group = _group(context, index, node)
+            group = _group(context, found, index, node)
             if group is not None:
                 groups[node.output[0]] = group
     return groups
 
 
-def _group(context: Context, index: _Index, core: NodeProto) -> Group | None:
+def _group(context: Context, found: Quantisation, index: _Index, core: NodeProto) -> Group | None:
     """Return the group around one float operator, if it is one."""
+    contraction = core.op_type in CONTRACTIONS
     outputs = [name for name in core.output if name]
-    follower = index.only_consumer(outputs[0]) if len(outputs) == 1 else None
-    bounds, inside = None, outputs
-    if follower is not None and follower.op_type in ("Relu", "Clip"):
-        bounds, inside = clip_bounds(context, follower), [*outputs, follower.output[0]]
-        follower = index.only_consumer(follower.output[0]) if bounds is not None else None
-    if follower is None or follower.op_type != "QuantizeLinear":
-        return None
     sources = {
         position: source
         for position, name in enumerate(core.input)
-        if (source := _source(context, index.producers.get(name))) is not None
+        if (source := found.get(name)) is not None and (contraction or (source.exact and not source.block))
     }
-    if not any(source.name not in context.constants for source in sources.values()):
+    if len(outputs) != 1 or all(found.is_constant(source) for source in sources.values()):
         return None
-    output = _output(context, follower)
-    return None if output is None else Group(core, sources, bounds, *output, follower.output[0], tuple(inside))
+    if contraction and not {0, 1} <= sources.keys():
+        return None
+    bounds, inside = None, [outputs[0]]
+    follower = index.only_consumer(outputs[0])
+    if follower is not None and follower.op_type in ("Relu", "Clip"):
+        bounds = clip_bounds(context, follower)
+        if bounds is not None:
+            inside.append(follower.output[0])
+            follower = index.only_consumer(follower.output[0])
+    if contraction and follower is not None and follower.op_type == "Cast":
+        inside.append(follower.output[0])
+    ending = _ending(context, found, index, inside[-1], contraction)
+    if ending is not None:
+        return Group(core, sources, bounds, ending, tuple(inside))
+    return Group(core, sources, None, None, ()) if contraction else None
 
 
-def _source(context: Context, node: NodeProto | None) -> Source | None:
-    """Read a DequantizeLinear with constant parameters, blocked ones excluded."""
-    if node is None or node.op_type != "DequantizeLinear" or node.input[1] not in context.constants:
+def _ending(context: Context, found: Quantisation, index: _Index, name: str, contraction: bool) -> Quantised | None:
+    """Return the quantiser that is all that reads a tensor, also where there are several of the same parameters."""
+    readers = index.consumers.get(name, [])
+    if not readers or name in index.outputs or any(node.op_type != "QuantizeLinear" for node in readers):
         return None
-    scales = context.constants[node.input[1]]
-    zero = context.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1, np.int64)
-    if zero is None or scales.ndim > 1 or scales.dtype != np.float32:
+    ends = [_quantiser(context, found, node, contraction) for node in readers]
+    first = ends[0]
+    if first is None or any(end is None or (end.code, end.scale) != (first.code, first.scale) for end in ends):
         return None
-    axis = int(attributes(node).get("axis", 1))
-    return Source(node.input[0], scales.reshape(-1).astype(np.float32), zero.reshape(-1).astype(np.int64), axis)
+    return replace(first, aliases=tuple(node.output[0] for node in readers[1:]))
 
 
-def _output(context: Context, node: NodeProto) -> tuple[CodeFormat, np.float32] | None:
-    """Read a QuantizeLinear with one constant scale."""
-    try:
-        scale, zero_point = context.scale(node, 1), context.zero_point(node, 2)
-    except NotOnTheMachineError:
-        return None
+def _quantiser(context: Context, found: Quantisation, node: NodeProto, contraction: bool) -> Quantised | None:
+    """Read a QuantizeLinear with one constant scale, of float16 only behind a contraction, never exact anyway."""
+    parameters = [found.folder.value(name) for name in node.input[1:] if name]
     dtype = context.types[node.output[0]].dtype
-    return (CodeFormat(dtype, zero_point), scale) if dtype in CODES else None
+    if any(value is None or value.size != 1 for value in parameters) or dtype not in CODES:
+        return None
+    scale, *zero = (value.reshape(-1) for value in parameters if value is not None)
+    if scale.dtype != np.float32 and not contraction:
+        return None
+    code = CodeFormat(dtype, int(zero[0][0]) if zero else 0)
+    return Quantised(code, np.float32(scale[0]), node.output[0])
 
 
-def quantised_operand(context: Context, group: Group, position: int) -> tuple[Source, CodeFormat]:
+def quantised_operand(context: Context, group: Group, position: int) -> tuple[QuantisedTensor, CodeFormat]:
     """Return a quantised operand of one scale, and its format.
 
     Args:
@@ -172,7 +210,7 @@ def quantised_operand(context: Context, group: Group, position: int) -> tuple[So
     if source is None:
         raise NotOnTheMachineError(f"input {position} is not quantised")
     source.scale  # noqa: B018 - raises for several scales
-    return source, CodeFormat(context.types[source.name].dtype, int(source.zero_points[0]))
+    return source, context.format_of(source.name, source.zero)
 
 
 def clip_bounds(context: Context, node: NodeProto) -> tuple[float, float] | None:

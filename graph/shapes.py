@@ -72,6 +72,7 @@ def _bits(op: ops.Operator, inputs: Types) -> int | None:
     if isinstance(op, ops.Movement | ops.MaxPool):
         return inputs[0].bits
     writer = op.epilogue if isinstance(op, ops.Convolution | ops.MatrixMultiply) else op
+    writer = writer.quantise if isinstance(writer, ops.Rescale) else writer
     output = getattr(writer, "output", None)
     return output.packed_bits if isinstance(output, ops.CodeFormat) else None
 
@@ -80,7 +81,7 @@ def _dtype(op: ops.Operator, inputs: Types) -> np.dtype[np.generic]:
     if isinstance(op, ops.Convolution | ops.MatrixMultiply):
         if isinstance(op.epilogue, ops.Requantise | Threshold):
             return op.epilogue.output.dtype
-        return np.dtype(np.float32 if isinstance(op.epilogue, ops.Rescale) else np.int32)
+        return op.epilogue.dtype if isinstance(op.epilogue, ops.Rescale) else np.dtype(np.int32)
     if isinstance(op, ops.Dequantise | DequantiseUniform):
         return np.dtype(np.float32)
     if isinstance(op, ops.TableLookup):

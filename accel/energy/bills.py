@@ -71,8 +71,12 @@ def _scaling(count: int, units: Units, layer: Layer) -> list[Charge]:
         return []
     mode = "to_float" if isinstance(epilogue, Rescale) else "q31" if is_fixed(layer.operator) else "f32"
     charges = [_operation("requantiser", amount * count, units, name) for name, amount in requantisation_events(mode)]
-    biased = isinstance(epilogue, Rescale) and epilogue.bias is not None
-    return [*charges, _operation("requantiser", count * biased, units, "fp32_add")]
+    if not isinstance(epilogue, Rescale):
+        return charges
+    steps = {"clip": epilogue.bounds is not None, "half": epilogue.half, "quantise": epilogue.quantise is not None}
+    behind = [part for step, done in steps.items() if done for part in requantisation_events(step)]
+    charges += [_operation("requantiser", amount * count, units, name) for name, amount in behind]
+    return [*charges, _operation("requantiser", count * (epilogue.bias is not None), units, "fp32_add")]
 
 
 def _operation(component: str, count: int, units: Units, name: str) -> Charge:

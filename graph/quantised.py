@@ -1,0 +1,190 @@
+"""Quantisation as a property of tensors: which float tensors hold nothing but codes times a scale.
+
+One walk over the normalised graph decides it for every tensor: from DequantizeLinear, from spelled-out quantisers
+(Div, Round, Clip, Mul) and from constants, through everything that keeps codes codes: views, transposes and other
+movements, Concat of one scale, Relu and Clip on the grid, factors and casts. What reads such a tensor may read the
+codes instead; where they do not exist in the graph yet, a layer that makes them is derived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto
+
+from accelsim.graph.constant_folding import ConstantFolder
+from accelsim.graph.context import Context, NotOnTheMachineError
+from accelsim.graph.ir import Node
+from accelsim.operators import CodeFormat, Operator
+from accelsim.tensors import TensorType
+from accelsim.uniform import Decoding
+
+Array = NDArray[np.generic]
+Floats = NDArray[np.float32]
+
+# Codes that the array multiplies; int32 stands for a bias.
+CODES = {np.dtype(name) for name in ("uint8", "int8", "uint16", "int16")}
+
+
+@dataclass(frozen=True, eq=False)
+class QuantisedTensor:
+    """A float tensor that holds scale * (code - zero point).
+
+    name: the tensor of codes; scales: one, or one per index of the axis, or per block; zero_points: likewise; block:
+    consecutive indices of the axis that share a scale, 0 without blocks; exact: the product is rounded once, to
+    float32, as DequantizeLinear does; late_scale, late_zero_point: names of the tensors that hold them where they are
+    known at run time only.
+    """
+
+    name: str
+    scales: Floats
+    zero_points: NDArray[np.int64]
+    axis: int
+    block: int = 0
+    exact: bool = True
+    late_scale: str | None = None
+    late_zero_point: str | None = None
+
+    @property
+    def scale(self) -> np.float32:
+        """The scale of a whole tensor.
+
+        Raises:
+            NotOnTheMachineError: there are several.
+        """
+        if not self.is_whole:
+            raise NotOnTheMachineError("an activation with several scales")
+        return np.float32(self.scales[0])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether one scale and one zero point, known before the run, belong to all codes."""
+        late = self.late_scale is not None or self.late_zero_point is not None
+        return self.scales.size == 1 and self.zero_points.size == 1 and not self.block and not late
+
+    def same_grid(self, other: QuantisedTensor) -> bool:
+        """Tell whether codes of both mean the same values."""
+        return self.is_whole and other.is_whole and self.scale == other.scale and self.zero == other.zero
+
+    @property
+    def zero(self) -> int:
+        """The zero point of a whole tensor."""
+        return int(self.zero_points[0])
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """Whole numbers in a float tensor: the tensor that was rounded, and what was added since."""
+
+    source: str
+    shift: int = 0
+
+
+@dataclass(eq=False)
+class Quantisation:
+    """What the walk found: quantised tensors by name, and what had to be derived for them.
+
+    rounded, clipped: parts of quantisers that are spelled in float operators, so far; derived: layers that make codes,
+    by the float tensor that they stand for; decodings: by tensor of codes, what it stands for in the reference;
+    reasons: by tensor, why it is not quantised although something before it is.
+    """
+
+    context: Context
+    folder: ConstantFolder
+    tensors: dict[str, QuantisedTensor] = field(default_factory=dict)
+    rounded: dict[str, Rounded] = field(default_factory=dict)
+    clipped: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    derived: dict[str, list[Node]] = field(default_factory=dict)
+    decodings: dict[str, Decoding] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def get(self, name: str) -> QuantisedTensor | None:
+        """Return what is known of a float tensor, None where it is no multiple of codes."""
+        return self.tensors.get(name)
+
+    def code(self, tensor: QuantisedTensor) -> CodeFormat:
+        """Return the format of the codes of a tensor; a zero point known at run time only counts as 0."""
+        zero_point = int(tensor.zero_points[0]) if tensor.zero_points.size == 1 else 0
+        return self.context.format_of(tensor.name, zero_point)
+
+    def is_constant(self, tensor: QuantisedTensor) -> bool:
+        """Tell whether the codes of a tensor are known before the run."""
+        return tensor.name in self.context.constants
+
+    def add_constant(self, label: str, codes: Array, like: str = "") -> str:
+        """Register constant codes that the file does not hold as such; returns their name.
+
+        Args:
+            label: the tensor that they are, or stand for.
+            codes: what it holds.
+            like: a tensor of codes whose limits they keep.
+        """
+        name = self.context.fresh(f"{label}/codes")
+        self.context.add_constant(name, codes)
+        for known in (label, like):
+            if known in self.context.limits:
+                self.context.limits[name] = self.context.limits[known]
+        return name
+
+    def derive(
+        self,
+        float_name: str,
+        operator: Operator,
+        inputs: tuple[str, ...],
+        node: NodeProto,
+        shape: tuple[int, ...] | None = None,
+    ) -> str:
+        """Register a layer that makes the codes of a float tensor; returns the name of the codes.
+
+        Args:
+            float_name: the tensor that the codes stand for.
+            operator: what makes the codes.
+            inputs: what it reads.
+            node: the node of the graph that makes the float tensor.
+            shape: of the codes, where it is not that of the float tensor.
+        """
+        codes = self.context.types[inputs[0]]
+        output = getattr(operator, "output", None)
+        dtype = output.dtype if isinstance(output, CodeFormat) else codes.dtype
+        name = self.context.fresh(f"{float_name}/codes")
+        self.context.add_type(
+            name, TensorType.of(dtype, self.context.types[float_name].shape if shape is None else shape)
+        )
+        if inputs[0] in self.context.limits:
+            self.context.limits[name] = self.context.limits[inputs[0]]
+        label = node.name or node.output[0]
+        self.derived.setdefault(float_name, []).append(Node(label, node.op_type, operator, inputs, (name,)))
+        return name
+
+    def decode(self, codes: str, float_name: str, tensor: QuantisedTensor) -> None:
+        """Say which tensor of the reference derived codes stand for, where they give its values to the bit."""
+        if tensor.exact and tensor.is_whole:
+            zero, dtype = np.float32(tensor.zero), self.context.types[codes].dtype
+            self.decodings[codes] = Decoding(float_name, np.asarray(tensor.scale), np.asarray(zero), dtype)
+
+
+Rule = Callable[[Quantisation, NodeProto], None]
+
+
+def analyse(context: Context, rules: dict[str, Rule]) -> Quantisation:
+    """Walk over a normalised graph and decide for every float tensor whether it is quantised.
+
+    Args:
+        context: the normalised graph; constants and types of derived codes are added to it.
+        rules: by operator, what its results are when its operands are quantised.
+    """
+    found = Quantisation(context, ConstantFolder(context))
+    found.folder.fold_small()
+    for node in context.proto.graph.node:
+        rule = rules.get(node.op_type)
+        if rule is None:
+            continue
+        try:
+            rule(found, node)
+        except NotOnTheMachineError as reason:
+            for name in filter(None, node.output):
+                found.reasons[name] = str(reason)
+    return found
