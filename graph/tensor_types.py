@@ -74,12 +74,12 @@ def find_types(
         UnsupportedModelError: a tensor's element type is not executed.
         ResourceLimitError: a tensor is too large.
     """
-    graph = with_input_shapes(proto, shapes)
+    graph, is_open = with_input_shapes(proto, shapes), _has_open_dimensions(proto)
     while True:
         exposed = ExposedSession(expose(graph), weights, name, reference)
         inputs = {value.name: _type_of(value, limits) for value in exposed.session.get_inputs()}
         values = {value.name: value for value in exposed.session.get_outputs()}
-        known = {label: _type_of(value, limits) for label, value in values.items() if _is_static(value)}
+        known = {label: _type_of(value, limits) for label, value in values.items() if _is_static(value, is_open)}
         folded = _fold_shapes(graph, {**inputs, **known})
         if not folded:
             break
@@ -91,13 +91,19 @@ def find_types(
     if missing:
         observed = _observed_types(exposed.session, missing, inputs, limits, feeds)
     exposed.close()
-    by_data = any(label not in known for label in missing) and reference.optimised
+    by_data = reference.optimised and any(label not in known and observed[label].shape for label in missing)
     types = {label: observed.get(label) or known[label] for label in values}
     return FoundTypes(graph, inputs, types, exposed, by_data)
 
 
-def _is_static(value: Any) -> bool:
-    return all(isinstance(dimension, int) for dimension in value.shape)
+def _has_open_dimensions(proto: ModelProto) -> bool:
+    """Tell whether onnxruntime optimised a graph without knowing the sizes of its inputs."""
+    return any(not dim.dim_value for value in proto.graph.input for dim in value.type.tensor_type.shape.dim)
+
+
+def _is_static(value: Any, is_open: bool) -> bool:
+    """Tell whether a shape was inferred; a session shows a tensor of unknown rank as a scalar."""
+    return all(isinstance(dimension, int) for dimension in value.shape) and (bool(value.shape) or not is_open)
 
 
 def _fold_shapes(proto: ModelProto, types: Mapping[str, TensorType]) -> dict[str, Array]:
