@@ -163,7 +163,9 @@ class Checker:
         found = []
         for name, mine, theirs in zip(layer.outputs, got, expected, strict=True):
             steps = _steps(mine, theirs) // (self.decodings[name].stride if name in self.decodings else 1)
-            found.append(FloatReference(name, int(steps.max(initial=0)), float((steps > 0).sum() / max(steps.size, 1))))
+            unit = "ULP" if theirs.dtype.kind == "f" else "LSB"
+            share = float((steps > 0).sum() / max(steps.size, 1))
+            found.append(FloatReference(name, int(steps.max(initial=0)), share, unit))
         self.distances.setdefault(layer.exactness, []).extend(found)
         return max(distance.max_lsb for distance in found)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from accelsim import fixed_point, movement, reductions
 from accelsim import operators as ops
 from accelsim.contraction import AccumulatorFormat, AccumulatorUse, convolve, multiply
+from accelsim.errors import UnsupportedModelError
 from accelsim.host import run_host_operator
 from accelsim.kernels import elementwise
 from accelsim.program import Layer, Program
@@ -252,7 +253,14 @@ def _pad(op: ops.Pad, inputs: Arrays, types: Sequence[TensorType]) -> list[Array
 
 
 def _host(op: ops.HostOperator, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
-    return run_host_operator(op, inputs)
+    results = run_host_operator(op, inputs)
+    for array, kind in zip(results, types, strict=True):
+        if array.shape != kind.shape:
+            raise UnsupportedModelError(
+                f"{op.kind} gives {list(array.shape)} in this run and {list(kind.shape)} in onnxruntime's own: the shape "
+                f"depends on values that differ: run up to the layer before it, or export the model without it"
+            )
+    return results
 
 
 _FUNCTIONS: dict[type[Any], Callable[[Any, Arrays, Sequence[TensorType]], list[Array]]] = {

@@ -65,6 +65,8 @@ def _explain_layer(layer: Layer, timing: LayerTiming, arch: Arch, total: int, ch
     share = timing.cycles / total if total else 0.0
     head = f"{printable(layer.name, 70)}  {layer.kind}  {timing.cycles:,} cycles ({share:.1%})"
     lines = [head, f"    tensors   {shapes} -> {results}"]
+    if layer.remark:
+        lines.append(f"    analysis  {printable(layer.remark, 200)}")
     if isinstance(layer.work, ContractionWork) and isinstance(layer.plan, ContractionPlan):
         lines += _explain_contraction(layer, layer.work, layer.plan, timing, arch, choice)
     elif isinstance(layer.work, StreamWork) and isinstance(layer.plan, StreamPlan):

@@ -16,6 +16,7 @@ from accelsim.graph.loader import CheckedModel, load_bytes, load_model
 from accelsim.graph.normalise import NormalisedModel, normalise
 from accelsim.graph.reference import MODES
 from accelsim.graph.tensor_types import Feeds
+from accelsim.inputs import draw_inputs
 from accelsim.tensors import TensorType
 
 OWN_MODELS = "models:"  # what the names of models that we build ourselves begin with
@@ -47,7 +48,7 @@ class Model:
     checked: CheckedModel
     limits: Limits
     reference: str = "ort"
-    _bound: dict[str, Bound] = field(default_factory=dict, repr=False)
+    _last: dict[str, tuple[NormalisedModel, Graph]] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -63,27 +64,32 @@ class Model:
 
         Args:
             shapes: shape of every input that is given, or None where none are.
-            feeds: gives the inputs of the run, for models whose shapes depend on data.
+            feeds: gives the inputs of the run, for models whose shapes depend on data; None draws them.
 
         Raises:
             AccelSimError: see `accelsim.graph.normalise.normalise` and `accelsim.graph.importer.import_graph`.
         """
         chosen = dict(shapes) if shapes is not None else {name: kind.shape for name, kind in self.inputs().items()}
-        key = repr((shapes is None, sorted(chosen.items())))
-        known = self._bound.get(key) or self._bound.get(_with_data(key, feeds))
-        if known is not None:
-            return known
-        normalised = normalise(self.checked, chosen, self.limits, self.reference, feeds)
-        self._bound.clear()
-        graph = import_graph(normalised)
+        normalised, graph = self._imported(chosen, feeds)
         dimensions = open_dimensions(self.checked, chosen, given=shapes is not None)
-        bound = Bound(normalised.without_weights(), graph, dimensions, batch_size(self.checked, chosen))
-        self._bound[_with_data(key, feeds) if normalised.by_data else key] = bound
-        return bound
+        return Bound(normalised, graph, dimensions, batch_size(self.checked, chosen))
+
+    def _imported(self, shapes: Shapes, feeds: Feeds | None) -> tuple[NormalisedModel, Graph]:
+        """Normalise and import for some shapes, or return what was made of the last ones."""
+        key = repr(sorted(shapes.items()))
+        for known in (key, _with_data(key, feeds) if self._last else ""):
+            if known in self._last:
+                return self._last[known]
+        drawn = feeds or (lambda: draw_inputs(input_types(self.checked, shapes=shapes)))
+        normalised = normalise(self.checked, shapes, self.limits, self.reference, drawn)
+        self._last.clear()
+        made = normalised.without_weights(), import_graph(normalised)
+        self._last[_with_data(key, feeds) if normalised.by_data else key] = made
+        return made
 
 
 def _with_data(key: str, feeds: Feeds | None) -> str:
-    """Return a key that also depends on the inputs of a run."""
+    """Return a key that also depends on the inputs of a run, for models whose shapes do."""
     digest = hashlib.sha256(key.encode())
     for name, array in sorted(({} if feeds is None else feeds()).items()):
         digest.update(name.encode() + array.tobytes())

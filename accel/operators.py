@@ -251,8 +251,9 @@ class FloatBinary:
     output: CodeFormat
 
 
-# What the table of a Clip of codes is called, which says that they have fewer bits than their type.
-CLIP_CODES = "clip_codes"
+# What the tables of clamps are called: of a Relu or Clip of dequantised codes, and of a Clip of the codes themselves,
+# which says that they have fewer bits than their type.
+CLAMP, CLIP_CODES = "clamp", "clip_codes"
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ class Layer:
     inside the operator are not inputs); work: what it costs any machine; plan: how this machine does it;
     exactness: "exact", "float-reference" where the reference itself computes in float, or "q31" where the machine's
     requantiser differs from the reference's by design; kept: what stays on chip around it; considered, timed: plans
-    that fit the machine, and those of them that the mapper timed.
+    that fit the machine, and those of them that the mapper timed; remark: what was concluded about the operands.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Layer:
     kept: Kept = NOTHING_KEPT
     considered: int = 1
     timed: int = 1
+    remark: str = ""
 
 
 @dataclass(frozen=True)

@@ -217,11 +217,16 @@ class FirstMismatch:
 
 @dataclass(frozen=True)
 class FloatReference:
-    """Distance of one tensor, on the reference's own inputs, from what onnxruntime computes for it."""
+    """Distance of one tensor, on the reference's own inputs, from what onnxruntime computes for it.
+
+    max_lsb: in units: "LSB", steps of codes, or "ULP", units in the last place of the tensor's largest value; share: of
+    elements that differ.
+    """
 
     tensor: str
     max_lsb: int
     share: float
+    unit: str = "LSB"
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,7 @@ class FloatReferencePart(Part):
     tensor: Name
     max_lsb: Signed
     share: Real
+    unit: Literal["LSB", "ULP"] = "LSB"
 
 
 class LiteralPart(Part):

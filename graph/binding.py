@@ -31,13 +31,14 @@ class Dimension:
     origin: str
 
 
-def input_types(model: CheckedModel, batch: int = 1) -> dict[str, TensorType]:
-    """Return the declared inputs, dynamic dimensions replaced by the batch size given."""
+def input_types(model: CheckedModel, batch: int = 1, shapes: Shapes | None = None) -> dict[str, TensorType]:
+    """Return the inputs with the shapes given, or the declared ones, dynamic dimensions replaced by a batch size."""
     types = {}
     for value in _inputs(model):
         tensor = value.type.tensor_type
         dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-        types[value.name] = TensorType.of(dtype, [dim.dim_value or batch for dim in tensor.shape.dim])
+        declared = tuple(dim.dim_value or batch for dim in tensor.shape.dim)
+        types[value.name] = TensorType.of(dtype, declared if shapes is None else shapes[value.name])
     return types
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from accelsim.codes import code_bits
 from accelsim.graph.ir import Node
 from accelsim.graph.quantiser import all_codes
-from accelsim.operators import CLIP_CODES, CodeFormat, Contraction, Operator, Quantise, Requantise, TableLookup
+from accelsim.operators import CLAMP, CLIP_CODES, CodeFormat, Contraction, Operator, Quantise, Requantise, TableLookup
 
 
 def fold_clamps(nodes: tuple[Node, ...], outputs: tuple[str, ...]) -> tuple[Node, ...]:
@@ -48,6 +48,8 @@ def _clamped(operator: Operator, node: Node) -> Operator | None:
     if not isinstance(table, TableLookup):
         return None
     if isinstance(operator, Quantise):
+        if table.function not in (CLAMP, CLIP_CODES):  # any other table is a function of its own, whatever it gives
+            return None
         bounds = _bounds(table, operator.output, (operator.output.lowest, operator.output.highest))
         return None if bounds is None else replace(operator, output=_narrowed(table, operator.output, bounds))
     epilogue = operator.epilogue if isinstance(operator, Contraction) else None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from accelsim.graph.context import Context
 from accelsim.graph.import_contractions import with_runtime
 from accelsim.graph.ir import Node
+from accelsim.graph.qdq_groups import clip_bounds
 from accelsim.operators import (
     Contraction,
     Convolution,
@@ -163,15 +164,17 @@ class _Fuser:
         return None if vector else array.reshape(-1).astype(np.float32)
 
     def _clipped(self, operator: Contraction, node: Node, follower: Node) -> Fused | None:
-        """Relu, conversion to float16, or a quantiser behind a float result."""
+        """Relu, Clip, conversion to float16, or a quantiser behind a float result."""
         epilogue, step = operator.epilogue, follower.operator
         if not isinstance(epilogue, Rescale) or epilogue.quantise is not None or epilogue.half:
             return None
         changed: Epilogue | None = None
         if isinstance(step, Quantise):
             changed = replace(epilogue, quantise=step)
-        elif isinstance(step, HostOperator) and step.kind == "Relu" and epilogue.bounds is None:
-            changed = replace(epilogue, bounds=(0.0, float("inf")))
+        elif isinstance(step, HostOperator) and step.kind in ("Relu", "Clip") and epilogue.bounds is None:
+            writer = self._context.producer(follower.outputs[0])
+            bounds = None if writer is None else clip_bounds(self._context, writer)
+            changed = None if bounds is None else replace(epilogue, bounds=bounds)
         elif isinstance(step, HostOperator) and step.kind == "Cast":
             half = self._context.types[follower.outputs[0]].dtype == np.float16
             changed = replace(epilogue, half=True) if half else None

@@ -75,10 +75,16 @@ def notes_of(model: NormalisedModel) -> tuple[str, ...]:
     Args:
         model: the file as it was checked and as onnxruntime executes it.
     """
-    if not model.reference.optimised:  # then nothing is merged or ignored
-        return ()
-    source = _Source.of(model)
     notes = []
+    if model.by_data:
+        count = f"{len(model.by_data)} tensor{'' if len(model.by_data) == 1 else 's'}"
+        notes.append(
+            f"the shapes of {count} depend on data, '{printable(model.by_data[0], 60)}' first: cycles and energy are those "
+            f"of this input"
+        )
+    if not model.reference.optimised:  # then nothing is merged or ignored
+        return tuple(notes)
+    source = _Source.of(model)
     merged = [name for name, _ in _collapsed_pairs(source, model)]
     if merged:
         notes.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from onnx import NodeProto
@@ -25,7 +26,7 @@ from accelsim.graph.import_rearrange import REARRANGEMENTS
 from accelsim.graph.import_reductions import REDUCTIONS
 from accelsim.graph.ir import Graph, Node, verify, with_widths
 from accelsim.graph.normalise import NormalisedModel
-from accelsim.graph.qdq_groups import Group, GroupImport, find_groups
+from accelsim.graph.qdq_groups import CONTRACTIONS, Group, GroupImport, find_groups
 from accelsim.graph.quantised import Quantisation, analyse
 from accelsim.graph.quantised_rules import RULES, file_limits
 from accelsim.operators import Convolution, GlobalAveragePool, HostOperator, MatrixMultiply, Operator, Softmax, View
@@ -86,7 +87,7 @@ def import_graph(model: NormalisedModel) -> Graph:
     nodes = [
         part
         for node in model.proto.graph.node
-        for part in (*_import_node(context, node, groups), *_derived(found, node))
+        for part in (*_explained(found, node, _import_node(context, node, groups)), *_derived(found, node))
     ]
     outputs = tuple(value.name for value in model.proto.graph.output)
     kept = _without_unread(
@@ -100,6 +101,26 @@ def import_graph(model: NormalisedModel) -> Graph:
     graph = Graph(tuple(model.inputs), outputs, types, constants, kept, decodings)
     verify(graph)
     return graph
+
+
+def _explained(found: Quantisation, node: NodeProto, parts: Iterator[Node]) -> Iterator[Node]:
+    """Say of a product that onnxruntime computes why it is no product of codes."""
+    for part in parts:
+        if part.kind in CONTRACTIONS and isinstance(part.operator, HostOperator) and not part.remark:
+            yield replace(part, remark=f"a float product: {_why_float(found, node)}")
+        else:
+            yield part
+
+
+def _why_float(found: Quantisation, node: NodeProto) -> str:
+    """Return the reason why a product is not one of codes."""
+    if node.output[0] in found.reasons:
+        return found.reasons[node.output[0]]
+    for place, name in zip(("first", "second"), node.input, strict=False):
+        if found.get(name) is None:
+            reason = found.reasons.get(name)
+            return f"its {place} operand holds floats" + (f" ({reason})" if reason else "")
+    return "onnxruntime computes it"
 
 
 def _derived(found: Quantisation, node: NodeProto) -> list[Node]:
@@ -164,6 +185,8 @@ def _import_node(context: Context, node: NodeProto, groups: Mapping[str, list[No
     """
     if node.output[0] in groups:
         yield from groups[node.output[0]]
+        return
+    if all(name in context.constants for name in node.output if name):  # known before the run
         return
     try:
         importer = IMPORTERS.get(node.op_type, import_host)

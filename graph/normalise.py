@@ -37,7 +37,7 @@ class NormalisedModel:
     where it runs source instead; weights: data of the large constants of source; proto: the optimised graph, for the
     sizes of this run; inputs: types of the graph inputs; types: types of all tensors that nodes produce; exposed:
     onnxruntime on that graph, every tensor an output; quantisers: of a QONNX model, whose graph spells them in standard
-    operators; by_data: some shapes are those that the inputs of this run gave.
+    operators; by_data: tensors whose shapes are those that the inputs of this run gave.
     """
 
     name: str
@@ -51,7 +51,7 @@ class NormalisedModel:
     types: Mapping[str, TensorType]
     exposed: ExposedSession
     quantisers: tuple[ExpandedQuantiser, ...] = ()
-    by_data: bool = False
+    by_data: tuple[str, ...] = ()
 
     def without_weights(self) -> NormalisedModel:
         """Return the same without the data of large constants in proto, which only the import needs."""
@@ -99,7 +99,7 @@ def normalise(
         reference = reference.on("the file with " + ", ".join(f"{printable(n, 40)}={size}" for n, size in model.bound))
     found = find_types(bare, weights, shapes, model.name, reference, limits or Limits(), feeds)
     proto = _with_weights(found.proto, weights)
-    check_quantisation_parameters(proto, optimised=True)  # folding constants may have made scales out of other ones
+    check_quantisation_parameters(proto)  # folding constants may have made scales out of other ones
     return NormalisedModel(
         model.name,
         model.sha256,

@@ -26,7 +26,7 @@ from accelsim.graph.quantiser import all_codes
 from accelsim.graph.spelled_quantisers import take_clip, take_round, take_shift
 from accelsim.graph.windows import window_geometry
 from accelsim.host import run_host_operator
-from accelsim.operators import Concatenate, HostOperator, MaxPool, Operator, Pad, TableLookup
+from accelsim.operators import CLAMP, Concatenate, HostOperator, MaxPool, Operator, Pad, TableLookup
 from accelsim.tensors import TensorType
 from accelsim.vector_operators import Rearrange
 
@@ -275,7 +275,7 @@ def _clamp(found: Quantisation, node: NodeProto) -> None:
         found.tensors[output] = replace(source, name=found.add_constant(output, clamped, source.name))
     else:
         table = np.clip(all_codes(code.dtype), lowest, highest).astype(code.dtype)
-        codes = found.derive(output, TableLookup("clamp", table), (source.name,), node)
+        codes = found.derive(output, TableLookup(CLAMP, table), (source.name,), node)
         _settle(found, output, replace(source, name=codes))
 
 

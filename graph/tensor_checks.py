@@ -77,16 +77,14 @@ def _check_range(tensor: TensorProto, name: str) -> None:
         )
 
 
-def check_quantisation_parameters(proto: ModelProto, *, optimised: bool = False) -> None:
+def check_quantisation_parameters(proto: ModelProto) -> None:
     """Demand finite, positive, normal scales wherever a constant is used as one.
 
     Args:
         proto: the model.
-        optimised: it is what onnxruntime's optimiser wrote, in which a Gemm between Q/DQ is executed in float.
 
     Raises:
-        InvalidModelError: a scale is zero, negative, not finite or subnormal, or the scale of a Gemm's bias is not the
-            product of the other two; names node and tensor.
+        InvalidModelError: a scale is zero, negative, not finite or subnormal; names node and tensor.
     """
     constants = model_constants(proto)
     checked: set[str] = set()
@@ -96,31 +94,6 @@ def check_quantisation_parameters(proto: ModelProto, *, optimised: bool = False)
             if name in constants and name not in checked:
                 checked.add(name)
                 _check_scale(node, name, constants[name])
-    if not optimised:
-        _check_gemm_biases(proto, constants)
-
-
-def _check_gemm_biases(proto: ModelProto, constants: dict[str, TensorProto]) -> None:
-    """Demand s_c = s_a * s_b within 1 % and no zero point where a Gemm's bias is quantised.
-
-    onnxruntime's QGemm ignores both parameters and takes them for granted (ONNX Runtime semantics, section 2).
-    """
-    sources = {node.output[0]: node for node in proto.graph.node if node.op_type == "DequantizeLinear"}
-    for node in proto.graph.node:
-        operands = [sources.get(name) for name in node.input[:3]]
-        if node.op_type != "Gemm" or len(operands) < 3 or None in operands:
-            continue
-        scales = [constants.get(source.input[1]) for source in operands if source is not None]
-        if None in scales:
-            continue
-        first, second, bias = (numpy_helper.to_array(scale).astype(np.float64).reshape(-1) for scale in scales)
-        zero = constants.get(operands[2].input[2]) if operands[2] is not None and len(operands[2].input) > 2 else None
-        shifted = zero is not None and numpy_helper.to_array(zero).any()
-        if first.size == 1 and (shifted or not np.allclose(bias, first * second, rtol=0.01, atol=0)):
-            raise InvalidModelError(
-                f"Gemm '{printable(node_label(node))}': the scale of its bias is not the product of its operands' "
-                f"scales (or its zero point is not 0), which onnxruntime ignores: quantise the model again"
-            )
 
 
 def model_constants(proto: ModelProto) -> dict[str, TensorProto]:

@@ -40,14 +40,14 @@ class FoundTypes:
     """An optimised graph for the sizes of one run.
 
     proto: without the nodes that only compute shapes; inputs: types of its inputs; types: of what its nodes produce;
-    exposed: onnxruntime on it, every tensor an output; by_data: some shapes are those that one run on data gave.
+    exposed: onnxruntime on it, every tensor an output; by_data: tensors whose shapes are those that one run on data gave.
     """
 
     proto: ModelProto
     inputs: Mapping[str, TensorType]
     types: Mapping[str, TensorType]
     exposed: ExposedSession
-    by_data: bool
+    by_data: tuple[str, ...]
 
 
 def find_types(
@@ -91,7 +91,8 @@ def find_types(
     if missing:
         observed = _observed_types(exposed.session, missing, inputs, limits, feeds)
     exposed.close()
-    by_data = reference.optimised and any(label not in known and observed[label].shape for label in missing)
+    late = missing if reference.optimised else []
+    by_data = tuple(label for label in late if label not in known and observed[label].shape)
     types = {label: observed.get(label) or known[label] for label in values}
     return FoundTypes(graph, inputs, types, exposed, by_data)
 

@@ -126,7 +126,9 @@ def distances_table(view: View) -> Table | None:
         return None
     found.sort(key=lambda pair: (-pair[0].max_lsb, -pair[0].share))
     rows = tuple(
-        text_cells(printable(distance.tensor, 80), why, f"{distance.max_lsb:,}", f"{100 * distance.share:.4f}")
+        text_cells(
+            printable(distance.tensor, 80), why, f"{distance.max_lsb:,} {distance.unit}", f"{100 * distance.share:.4f}"
+        )
         for distance, why in found[:_LARGEST_DISTANCES]
     )
     return Table("distances", columns("tensor", "why", "#largest [LSB]", "#elements that differ [%]"), rows)

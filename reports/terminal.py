@@ -18,7 +18,7 @@ from accelsim.errors import printable
 from accelsim.reports.diagnosis import diagnosis_lines
 from accelsim.reports.energy import baseline_lines, gating_lines, note_lines
 from accelsim.reports.requantiser import distance_lines, distance_table, energy_line
-from accelsim.result import CheckResult, LayerResult, Result
+from accelsim.result import CheckResult, FloatReference, LayerResult, Result
 
 WIDTH = 100
 
@@ -300,11 +300,8 @@ def check_lines(check: CheckResult) -> list[Text]:
     lines += distance_lines(check)
     if check.output_mismatched and check.verdict == "exact":
         lines.append(Text("         differing outputs depend on layers that are float in onnxruntime"))
-    if check.float_reference:
-        worst = max(check.float_reference, key=lambda distance: (distance.max_lsb, distance.share))
-        text = f"         {len(check.float_reference)} tensors are float in onnxruntime: at most {worst.max_lsb} LSB"
-        lines.append(Text(f"{text}, {worst.share:.4%} of elements"))
-        lines.append(Text(f"         farthest: '{short_name(worst.tensor, 70)}'"))
+    for unit in ("LSB", "ULP"):
+        lines += _float_lines([distance for distance in check.float_reference if distance.unit == unit], unit)
     if check.host_elements:
         share = check.host_elements / max(check.elements, 1)
         lines.append(
@@ -321,6 +318,16 @@ def check_lines(check: CheckResult) -> list[Text]:
     lines += [Text(f"         {part}") for note in check.notes for part in wrap(note, 89)]
     lines += [Text(f"         {part}") for part in f"reference: {check.reference}".split("; ")]
     return lines
+
+
+def _float_lines(distances: Sequence[FloatReference], unit: str) -> list[Text]:
+    """Return how far the tensors are that onnxruntime computes in float, codes or floats."""
+    if not distances:
+        return []
+    worst = max(distances, key=lambda distance: (distance.max_lsb, distance.share))
+    count = f"{len(distances)} tensor{' is' if len(distances) == 1 else 's are'}"
+    text = f"         {count} float in onnxruntime: at most {worst.max_lsb} {unit}, {worst.share:.4%} of elements"
+    return [Text(text), Text(f"         farthest: '{short_name(worst.tensor, 70)}'")]
 
 
 def print_verbose(result: Result, console: Console) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.generator.verify import BOUND_LSB, REFUSED, Distance, Outcome
+from tests.generator.verify import REFUSED, Distance, Outcome
 
 MOST_REFUSED = 0.02
 
@@ -62,7 +62,8 @@ class Totals:
         self.operators.update(outcome.operators)
         self.kernels.update(outcome.kernels)
         for distance in outcome.distances:
-            self.distances.setdefault(distance.operator, DistanceTotal()).add(distance)
+            name = f"{distance.operator}, in {distance.unit}"
+            self.distances.setdefault(name, DistanceTotal()).add(distance)
 
     @property
     def refused(self) -> int:
@@ -88,7 +89,7 @@ class Totals:
             share = total.different / max(total.elements, 1)
             yield (
                 f"float-reference {operator}: {total.tensors:,} tensors, {total.elements:,} elements, "
-                f"max {total.max_lsb} LSB (bound {BOUND_LSB}), {share:.4%} differ"
+                f"max {total.max_lsb}, {share:.4%} differ"
             )
         for reason, count in self.refusals.most_common():
             yield f"refused {count}x: {reason}"
