@@ -174,7 +174,8 @@ def _rescale(acc: IntArray, epilogue: Rescale) -> IntArray:
         if epilogue.bias is not None:
             result = result + epilogue.bias.reshape(-1, 1)
         if epilogue.bounds is not None:
-            result = np.clip(result, *(np.float32(bound) for bound in epilogue.bounds))
+            lowest, highest = (np.float32(bound) for bound in epilogue.bounds)
+            result = np.clip(result, lowest, highest)
         if epilogue.half:
             return result.astype(np.float16)
     if epilogue.quantise is None:

@@ -257,8 +257,8 @@ def _host(op: ops.HostOperator, inputs: Arrays, types: Sequence[TensorType]) -> 
     for array, kind in zip(results, types, strict=True):
         if array.shape != kind.shape:
             raise UnsupportedModelError(
-                f"{op.kind} gives {list(array.shape)} in this run and {list(kind.shape)} in onnxruntime's own: the shape "
-                f"depends on values that differ: run up to the layer before it, or export the model without it"
+                f"{op.kind} gives {list(array.shape)} here and {list(kind.shape)} in onnxruntime's own run, since the "
+                f"shape depends on values that differ: cut the model in front of it"
             )
     return results
 

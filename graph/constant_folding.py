@@ -25,6 +25,9 @@ _DEEPEST = 64
 # Constants that are computed in every run and are no larger than this are computed before it.
 _SMALL_ELEMENTS = 4096
 
+# Products whose scales are operands.
+_SCALED = frozenset({"MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QGemm"})
+
 # onnxruntime multiplies by a computed operand in another order than by a constant, so that it stays computed.
 _ORDERED = frozenset({"MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Conv", "FusedConv", "ConvTranspose"})
 
@@ -35,6 +38,7 @@ class ConstantFolder:
 
     context: Context
     _known: dict[str, Array | None] = field(default_factory=dict, repr=False)
+    _fixed: dict[str, bool] = field(default_factory=dict, repr=False)
 
     def value(self, name: str, depth: int = _DEEPEST) -> Array | None:
         """Return what a tensor holds in every run, None where an input decides it.
@@ -56,10 +60,13 @@ class ConstantFolder:
         """Tell whether no input reaches a tensor, without evaluating it."""
         if name in self.context.constants:
             return True
-        node = self.context.producer(name)
-        if node is None or not depth or not node.input:
-            return False
-        return all(not source or self.is_constant(source, depth - 1) for source in node.input)
+        if name not in self._fixed:
+            node = self.context.producer(name)
+            known = node is not None and depth > 0 and bool(node.input)
+            self._fixed[name] = known and all(
+                not source or self.is_constant(source, depth - 1) for source in (node.input if node else ())
+            )
+        return self._fixed[name]
 
     def _outputs(self, node: NodeProto, depth: int) -> dict[str, Array | None]:
         """Execute a node whose inputs are all constant; an empty answer where one is not."""
@@ -80,10 +87,13 @@ class ConstantFolder:
         graph = self.context.proto.graph
         kept = {name for node in graph.node if node.op_type in _ORDERED for name in node.input}
         kept |= {value.name for value in graph.output}
+        parameters = {name for node in graph.node if "Linear" in node.op_type for name in node.input[1:]}
+        parameters |= {name for node in graph.node if node.op_type in _SCALED for name in node.input[2:]}
         for node in graph.node:
             names = [name for name in node.output if name]
             small = all(self.context.types[name].elements <= _SMALL_ELEMENTS for name in names)
-            if node.op_type == "DequantizeLinear" or not small or kept & set(names) or not self.is_constant(names[0]):
+            weights = node.op_type == "DequantizeLinear" and names[0] not in parameters
+            if weights or not small or kept & set(names) or not self.is_constant(names[0]):
                 continue
             values = {name: self.value(name) for name in names}
             for name, value in values.items():

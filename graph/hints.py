@@ -79,8 +79,8 @@ def notes_of(model: NormalisedModel) -> tuple[str, ...]:
     if model.by_data:
         count = f"{len(model.by_data)} tensor{'' if len(model.by_data) == 1 else 's'}"
         notes.append(
-            f"the shapes of {count} depend on data, '{printable(model.by_data[0], 60)}' first: cycles and energy are those "
-            f"of this input"
+            f"the shapes of {count} depend on data, '{printable(model.by_data[0], 60)}' first: cycles and energy are "
+            f"those of this input"
         )
     if not model.reference.optimised:  # then nothing is merged or ignored
         return tuple(notes)

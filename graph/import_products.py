@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,7 @@ from accelsim.operators import (
 )
 
 IntArray = NDArray[np.generic]
-Floats = NDArray[np.float32]
-Bounds = tuple[float, float]
+Entry = TypeVar("Entry", bound=np.generic)
 
 
 def _first_operand(context: Context, group: Group, position: int = 0) -> tuple[QuantisedTensor, CodeFormat]:
@@ -117,7 +117,8 @@ def _transposed_convolution(context: Context, found: Quantisation, group: Group)
     geometry = transposed_window(attribute, codes.shape[2:])
     groups = int(attribute.get("group", 1))
     per_group, columns = codes.shape[1], codes.shape[1] * groups
-    scales, shift = (_per_column(part, per_group, groups) for part in (weight.scales, weight.zero_points))
+    scales = _per_column(weight.scales, per_group, groups)
+    shift = _per_column(weight.zero_points, per_group, groups)
     unit = np.asarray(source.scales[0] * scales, np.float32)
     turned = np.flip(codes, tuple(range(2, codes.ndim)))
     grouped = turned.reshape(groups, codes.shape[0] // groups, per_group, -1).swapaxes(1, 2)
@@ -129,7 +130,7 @@ def _transposed_convolution(context: Context, found: Quantisation, group: Group)
     return finish(context, group, operator, [source.name], source, _described(code, weight, codes))
 
 
-def _per_column(values: NDArray[np.generic], per_group: int, groups: int) -> NDArray[np.generic]:
+def _per_column(values: NDArray[Entry], per_group: int, groups: int) -> NDArray[Entry]:
     """Repeat per-channel parameters, which all groups of a transposed convolution share."""
     return np.tile(values, groups) if values.size == per_group else values
 

@@ -182,9 +182,11 @@ def analyse(context: Context, rules: dict[str, Rule]) -> Quantisation:
         rule = rules.get(node.op_type)
         if rule is None:
             continue
+        reason = next((found.reasons[name] for name in node.input if name in found.reasons), "")
         try:
             rule(found, node)
-        except NotOnTheMachineError as reason:
-            for name in filter(None, node.output):
-                found.reasons[name] = str(reason)
+        except NotOnTheMachineError as error:
+            reason = str(error)
+        if reason:
+            found.reasons.update((name, reason) for name in node.output if name and name not in found.tensors)
     return found

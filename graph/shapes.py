@@ -71,8 +71,9 @@ def _bits(op: ops.Operator, inputs: Types) -> int | None:
     """Return the width of the elements that an operator writes, where they are narrower than a byte."""
     if isinstance(op, ops.Movement | ops.MaxPool):
         return inputs[0].bits
-    writer = op.epilogue if isinstance(op, ops.Convolution | ops.MatrixMultiply) else op
-    writer = writer.quantise if isinstance(writer, ops.Rescale) else writer
+    writer: object = op.epilogue if isinstance(op, ops.Convolution | ops.MatrixMultiply) else op
+    if isinstance(writer, ops.Rescale):
+        writer = writer.quantise
     output = getattr(writer, "output", None)
     return output.packed_bits if isinstance(output, ops.CodeFormat) else None
 

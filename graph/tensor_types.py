@@ -40,7 +40,7 @@ class FoundTypes:
     """An optimised graph for the sizes of one run.
 
     proto: without the nodes that only compute shapes; inputs: types of its inputs; types: of what its nodes produce;
-    exposed: onnxruntime on it, every tensor an output; by_data: tensors whose shapes are those that one run on data gave.
+    exposed: onnxruntime on it, every tensor an output; by_data: tensors whose shapes one run on data gave.
     """
 
     proto: ModelProto

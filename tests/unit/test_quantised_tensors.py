@@ -1,0 +1,289 @@
+"""Quantisation as a property of tensors: every form is recognised, and what is not says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+import accelsim
+from accelsim import Arch
+from accelsim.explain import explain_model
+from tests.generator.placements import Placed
+
+Array = NDArray[Any]
+Make = Callable[[Placed, str], str]
+
+ROWS, DEPTH, COLUMNS = 4, 16, 8
+SCALE = 0.03125
+
+
+class Fixed(Placed):
+    """A network under construction whose constants are always initialisers."""
+
+    def chance(self, share: float) -> bool:
+        """Never take the other way."""
+        return False
+
+
+def build(graph: Placed, outputs: list[str], shape: tuple[int, ...] = (ROWS, DEPTH), half: bool = False) -> bytes:
+    """Close a network whose input is x."""
+    kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+    ends = [helper.make_tensor_value_info(name, kind, None) for name in outputs]
+    start = helper.make_tensor_value_info("x", kind, list(shape))
+    proto = helper.make_graph(graph.nodes, "net", [start], ends, graph.constants)
+    data: bytes = helper.make_model(
+        proto, opset_imports=[helper.make_opsetid("", 19)], ir_version=9
+    ).SerializeToString()
+    return data
+
+
+def fresh(half: bool = False) -> Fixed:
+    """Begin a network."""
+    return Fixed(np.random.default_rng(3), half)
+
+
+def own_session(model: bytes, inputs: dict[str, Array]) -> list[Array]:
+    """Run the bytes in onnxruntime, without the project."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.qdqisint8allowed", "1")
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return list(session.run(None, inputs))
+
+
+def draw(shape: tuple[int, ...] = (ROWS, DEPTH), dtype: Any = np.float32) -> dict[str, Array]:
+    """Draw the input."""
+    return {"x": np.random.default_rng(1).normal(0, 1, shape).astype(dtype)}
+
+
+def dequantised(g: Placed, x: str, zero: int = 0) -> str:
+    """Quantise to int8 and back."""
+    code = g.op("QuantizeLinear", x, g.real(SCALE), g.const(zero, np.int8))
+    return g.op("DequantizeLinear", code, g.real(SCALE), g.const(zero, np.int8))
+
+
+def spelled(g: Placed, x: str) -> str:
+    """Spell a quantiser with a zero point in float operators."""
+    y = g.op("Add", g.op("Round", g.op("Div", x, g.real(SCALE))), g.real(3))
+    return g.op("Mul", g.op("Sub", g.op("Clip", y, g.real(-128), g.real(127)), g.real(3)), g.real(SCALE))
+
+
+def clipped_first(g: Placed, x: str) -> str:
+    """Spell a quantiser that clips before it rounds, with a reciprocal."""
+    y = g.op("Clip", g.op("Mul", x, g.real(1 / SCALE)), g.real(-8), g.real(7))
+    return g.op("Mul", g.op("Round", y), g.real(SCALE))
+
+
+def dynamic(g: Placed, x: str) -> str:
+    """Quantise with a scale and a zero point that are known at run time only."""
+    names = [g.name() for _ in range(3)]
+    g.nodes.append(helper.make_node("DynamicQuantizeLinear", [x], names))
+    return g.op("DequantizeLinear", *names)
+
+
+ACTIVATIONS: dict[str, Make] = {
+    "a pair": dequantised,
+    "a zero point": lambda g, x: dequantised(g, x, 5),
+    "a view": lambda g, x: g.op("Reshape", g.op("Identity", dequantised(g, x)), g.const([ROWS, DEPTH], np.int64)),
+    "a transposition": lambda g, x: g.op("Transpose", dequantised(g, g.op("Transpose", x, perm=[1, 0])), perm=[1, 0]),
+    "a concatenation": lambda g, x: g.op("Concat", dequantised(g, x), dequantised(g, g.op("Neg", x)), axis=0),
+    "a slice": lambda g, x: g.op("Slice", dequantised(g, x), g.const([1]), g.const([3]), g.const([0])),
+    "Relu": lambda g, x: g.op("Relu", dequantised(g, x, -5)),
+    "a clip on the grid": lambda g, x: g.op("Clip", dequantised(g, x), g.real(-1), g.real(1.5)),
+    "a factor": lambda g, x: g.op("Mul", dequantised(g, x), g.real(0.3)),
+    "padding": lambda g, x: g.op("Pad", dequantised(g, x, 4), g.const([1, 0, 0, 0])),
+    "a gather": lambda g, x: g.op("Gather", dequantised(g, x), g.const([3, 0, 1]), axis=0),
+    "a spelled quantiser": spelled,
+    "a spelled quantiser that clips first": clipped_first,
+    "a dynamic quantiser": dynamic,
+}
+
+
+def second_level(g: Placed) -> str:
+    """Weights whose scales are quantised themselves."""
+    scales = g.op("DequantizeLinear", g.const(np.arange(1, COLUMNS + 1), np.uint8), g.real(0.001), g.const(0, np.uint8))
+    codes = g.const(g.rng.integers(-127, 128, (DEPTH, COLUMNS)), np.int8)
+    return g.op("DequantizeLinear", codes, scales, g.const(np.zeros(COLUMNS, np.int8)), axis=1)
+
+
+def weights(g: Placed, each: bool = True, shape: tuple[int, ...] = (DEPTH, COLUMNS), axis: int = 1) -> str:
+    """Constant codes behind DequantizeLinear."""
+    scales = g.rng.uniform(0.002, 0.006, shape[axis] if each else ())
+    zeros = np.zeros(shape[axis] if each else (), np.int8)
+    codes = g.const(g.rng.integers(-127, 128, shape), np.int8)
+    return g.op("DequantizeLinear", codes, g.real(scales), g.const(zeros), axis=axis)
+
+
+def pointwise(g: Placed, x: str, axis: int = 0) -> str:
+    """Multiply rows by constant codes in a Conv: MatMul with other activations becomes MatMulNBits in onnxruntime."""
+    w = weights(g, shape=(COLUMNS, DEPTH, 1), axis=axis)
+    return g.op("Conv", g.op("Unsqueeze", x, g.const([2])), w)
+
+
+def float_weights(g: Placed) -> str:
+    """Float weights behind a pair."""
+    scales, zeros = g.real(np.full(COLUMNS, 0.004)), g.const(np.zeros(COLUMNS, np.int8))
+    codes = g.op("QuantizeLinear", g.real(g.rng.normal(0, 0.2, (DEPTH, COLUMNS))), scales, zeros, axis=1)
+    return g.op("DequantizeLinear", codes, scales, zeros, axis=1)
+
+
+WEIGHTS: dict[str, Callable[[Placed], str]] = {
+    "one scale": lambda g: weights(g, each=False),
+    "one scale per column": weights,
+    "transposed": lambda g: g.op("Transpose", weights(g, shape=(COLUMNS, DEPTH), axis=0), perm=[1, 0]),
+    "reshaped": lambda g: g.op(
+        "Reshape", weights(g, each=False, shape=(DEPTH * COLUMNS,), axis=0), g.const([DEPTH, COLUMNS])
+    ),
+    "reshaped with scales": lambda g: g.op(
+        "Reshape", weights(g, shape=(2, DEPTH // 2, COLUMNS), axis=2), g.const([DEPTH, COLUMNS])
+    ),
+    "floats behind a pair": float_weights,
+    "scaled once more": lambda g: g.op("Mul", weights(g), g.real(g.rng.uniform(0.5, 2, COLUMNS))),
+    "scales of scales": second_level,
+}
+
+
+def check_product(model: bytes, inputs: dict[str, Array], macs: int) -> accelsim.Result:
+    """Demand integer products only, and outputs that are those of the file but for the rounding of float sums."""
+    result = accelsim.run(accelsim.load(model), Arch(), inputs)
+    assert sum(layer.macs for layer in result.layers if layer.arithmetic == "integer") == macs
+    assert not any(layer.off_array_macs for layer in result.layers)
+    assert result.check.verdict in ("exact", "near")
+    for mine, theirs in zip(result.outputs.values(), own_session(model, inputs), strict=True):
+        # half precision rounds every weight, which codes times a scale do not
+        bound = 2e-2 if mine.dtype == np.float16 else 2e-5
+        assert np.abs(mine.astype(float) - theirs).max() <= bound * max(np.abs(theirs).max(), 1)
+    return result
+
+
+@pytest.mark.parametrize("form", ACTIVATIONS)
+def test_activations_in_every_form_are_multiplied_as_codes(form: str) -> None:
+    """Whatever keeps codes codes keeps the product an integer one."""
+    g = fresh()
+    x = ACTIVATIONS[form](g, "x")
+    model = build(g, [g.op("Tanh", pointwise(g, x))])
+    rows = {"a concatenation": 8, "a slice": 2, "padding": 5, "a gather": 3}.get(form, ROWS)
+    check_product(model, draw(), rows * DEPTH * COLUMNS)
+
+
+@pytest.mark.parametrize("form", WEIGHTS)
+@pytest.mark.parametrize("half", [False, True])
+def test_weights_in_every_form_are_multiplied_as_codes(form: str, half: bool) -> None:
+    """Constant codes are found through whatever stands between them and the product, in float16 networks, too."""
+    g = fresh(half)
+    model = build(g, [g.op("MatMul", dequantised(g, "x"), WEIGHTS[form](g))], half=half)
+    check_product(model, draw(dtype=np.float16 if half else np.float32), ROWS * DEPTH * COLUMNS)
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (0.5, 2.0), (1.5, 0.0)])
+@pytest.mark.parametrize("bias", ["none", "row", "codes", "matrix"])
+@pytest.mark.parametrize("quantiser", [False, True])
+def test_gemm_takes_any_factors_and_any_bias(alpha: float, beta: float, bias: str, quantiser: bool) -> None:
+    """Alpha, beta, and a bias of any scale or shape, in front of a quantiser or of anything else."""
+    g = fresh()
+    third = {
+        "none": list,
+        "row": lambda: [g.real(g.rng.normal(0, 1, COLUMNS))],
+        "codes": lambda: [g.op("DequantizeLinear", g.const(g.rng.integers(-99, 99, COLUMNS), np.int32), g.real(0.01))],
+        "matrix": lambda: [g.real(g.rng.normal(0, 1, (ROWS, COLUMNS)))],
+    }[bias]()
+    if bias == "matrix" and beta != 1:
+        pytest.skip("beta of a matrix stays with onnxruntime")
+    y = g.op("Gemm", dequantised(g, "x"), weights(g), *third, alpha=alpha, beta=beta)
+    y = dequantised(g, y) if quantiser else g.op("Sigmoid", y)
+    model = build(g, [y])
+    result = accelsim.run(accelsim.load(model), Arch(), draw())
+    assert result.macs_on_array_share == 1
+    assert result.check.verdict in ("exact", "near")
+    for mine, theirs in zip(result.outputs.values(), own_session(model, draw()), strict=True):
+        assert np.abs(mine - theirs).max() <= (SCALE * 1.001 if quantiser else 2e-6)
+
+
+def test_two_products_of_activations_are_integer_ones() -> None:
+    """Both operands are codes that a transposition and a quantiser in between leave codes."""
+    g = fresh()
+    keys = g.op("Transpose", dequantised(g, "x"), perm=[0, 2, 1])
+    shares = g.op("Softmax", g.op("MatMul", dequantised(g, "x"), keys), axis=-1)
+    model = build(g, [g.op("MatMul", dequantised(g, shares), dequantised(g, "x"))], (2, 5, 8))
+    check_product(model, draw((2, 5, 8)), 2 * 2 * 5 * 5 * 8)
+
+
+def test_two_quantisers_of_one_scale_share_one_product() -> None:
+    """The second quantiser is the same codes once more; nothing is computed or stored twice."""
+    g = fresh()
+    y = g.op("Relu", g.op("MatMul", dequantised(g, "x"), weights(g)))
+    ends = [g.op("Tanh", dequantised(g, y)), g.op("Exp", dequantised(g, y))]
+    result = accelsim.run(accelsim.load(build(g, ends)), Arch(), draw())
+    assert [layer.op for layer in result.layers].count("QuantizeLinear") == 1  # that of the input
+    assert result.macs_on_array_share == 1
+    assert result.check.verdict == "exact"
+
+
+def test_two_quantisers_of_two_scales_read_one_float_result() -> None:
+    """The product is rescaled once, and each quantiser makes its own codes of it."""
+    g = fresh()
+    y = g.op("MatMul", dequantised(g, "x"), weights(g))
+    code = g.op("QuantizeLinear", y, g.real(0.1), g.const(0, np.int8))
+    other = g.op("DequantizeLinear", code, g.real(0.1), g.const(0, np.int8))
+    result = accelsim.run(accelsim.load(build(g, [dequantised(g, y), other])), Arch(), draw())
+    assert [layer.op for layer in result.layers].count("QuantizeLinear") == 3
+    assert result.macs_on_array_share == 1
+
+
+def test_codes_that_the_file_clips_have_fewer_bits() -> None:
+    """Four bits of activations and three of weights are what memory holds, and the clips take no time."""
+    g = fresh()
+    code = g.op("QuantizeLinear", "x", g.real(SCALE), g.const(0, np.int8))
+    narrow = g.op("Clip", code, g.const(-8, np.int8), g.const(7, np.int8))
+    x = g.op("DequantizeLinear", narrow, g.real(SCALE), g.const(0, np.int8))
+    three = g.op(
+        "Clip", g.const(g.rng.integers(-9, 9, (DEPTH, COLUMNS)), np.int8), g.const(-3, np.int8), g.const(3, np.int8)
+    )
+    w = g.op("DequantizeLinear", three, g.real(0.05), g.const(0, np.int8))
+    model = accelsim.load(build(g, [g.op("MatMul", x, w)]))
+    assert not any(layer.op == "Clip" for layer in accelsim.run(model, Arch(), draw()).layers)
+    text = "\n".join(explain_model(model, Arch()))
+    assert f"int4[{ROWS}, {DEPTH}]" in text
+    assert "4-bit x 3-bit codes" in text
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda g: g.op("Clip", dequantised(g, "x"), g.real(-0.05), g.real(0.05)), "no multiple of the scale"),
+        (lambda g: g.op("Concat", dequantised(g, "x"), spelled(g, "x"), axis=0), "different scales"),
+        (lambda g: g.op("Sigmoid", "x"), "its first operand holds floats"),
+    ],
+)
+def test_what_is_no_product_of_codes_says_why(make: Callable[[Placed], str], reason: str) -> None:
+    """Explain names what stands in the way."""
+    g = fresh()
+    model = accelsim.load(build(g, [pointwise(g, make(g))]))
+    text = "\n".join(explain_model(model, Arch()))
+    assert "a float product" in text
+    assert reason in text
+
+
+def test_scales_along_the_inputs_are_no_scales_of_the_outputs() -> None:
+    """Weights with a scale per row of the product's depth stay float, and explain says it."""
+    g = fresh()
+    model = accelsim.load(build(g, [g.op("Relu", pointwise(g, dequantised(g, "x"), 1))]))
+    assert "along another axis" in "\n".join(explain_model(model, Arch()))
+
+
+def test_deep_constants_take_no_time_to_recognise() -> None:
+    """Each constant is looked at once, however many ways lead to it."""
+    g = fresh()
+    scale = g.real(0.5)
+    for _ in range(60):
+        half = g.op("Cast", scale, to=TensorProto.FLOAT16)
+        scale = g.op("Cast", g.op("Max", half, half), to=TensorProto.FLOAT)
+    model = build(g, [g.op("Mul", dequantised(g, "x"), scale)])
+    assert accelsim.run(accelsim.load(model), Arch(), draw()).check.verdict == "exact"
