@@ -29,6 +29,7 @@ from accelsim.graph.normalise import NormalisedModel
 from accelsim.graph.qdq_groups import CONTRACTIONS, Group, GroupImport, find_groups
 from accelsim.graph.quantised import Quantisation, analyse
 from accelsim.graph.quantised_rules import RULES, file_limits
+from accelsim.graph.share_quantisers import share_quantisers
 from accelsim.operators import Convolution, GlobalAveragePool, HostOperator, MatrixMultiply, Operator, Softmax, View
 
 IMPORTERS: dict[str, Callable[[Context, NodeProto], Imported]] = {
@@ -90,9 +91,9 @@ def import_graph(model: NormalisedModel) -> Graph:
         for part in (*_explained(found, node, _import_node(context, node, groups)), *_derived(found, node))
     ]
     outputs = tuple(value.name for value in model.proto.graph.output)
-    kept = _without_unread(
-        fuse_epilogues(fold_clamps(_without_unread(nodes, outputs), outputs), outputs, context), outputs
-    )
+    kept = share_quantisers(_without_unread(nodes, outputs), outputs)
+    kept = fuse_epilogues(fold_clamps(kept, outputs), outputs, context)
+    kept = _without_unread(kept, outputs)
     read = {name for node in kept for name in node.inputs} | set(outputs)
     constants = {name: array for name, array in context.constants.items() if name in read}
     written = {name for node in kept for name in node.outputs}
