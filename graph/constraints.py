@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 from onnx import AttributeProto, ModelProto, NodeProto, defs
 
-from accelsim.errors import Finding, UnsupportedModelError, printable
+from accelsim.errors import Finding, printable
+from accelsim.graph.contributed import contributed_operators
 from accelsim.graph.element_types import ELEMENT_BITS, INPUT_TYPES, PACKED_TYPES, constant_tensors, element_name
 
 OPSET_WINDOW = (10, 25)
@@ -250,11 +249,6 @@ _SCALES: dict[str, tuple[int, ...]] = {row.kernel: row.scales for row in OPERATO
 _RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
 _SEQUENCES = ("Sequence", "Optional", "SplitToSequence", "ConcatFromSequence")
 _TEXTS = ("String", "Regex", "TfIdfVectorizer")
-_QUANTISED = {
-    "QuantizeLinear", "DequantizeLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "Quant", "IntQuant",
-    "BipolarQuant", "Trunc",
-}  # fmt: skip
-_LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "Attention"}
 
 
 def node_label(node: NodeProto) -> str:
@@ -326,27 +320,19 @@ def _content_problem(node: NodeProto) -> tuple[str, str] | None:
 def _schema_problem(node: NodeProto, opset: int) -> tuple[str, str] | None:
     """Return reason and remedy when neither ONNX nor onnxruntime knows an operator."""
     if DOMAINS[node.domain] == "com.microsoft":
-        known = _contributed_operators()
+        known = contributed_operators()
         if known is None or (node.domain, node.op_type) in known:
             return None
         return "the installed onnxruntime has no such operator", "replace it by standard ONNX operators"
     try:
         schema = defs.get_schema(node.op_type, opset, "")
     except defs.SchemaError:
+        if ("", node.op_type) in (contributed_operators() or ()):  # onnxruntime keeps some of its own there
+            return None
         if not defs.has(node.op_type, ""):
-            return "ONNX has no such operator", "replace it by standard ONNX operators"
+            return "neither ONNX nor onnxruntime has such an operator", "replace it by standard ONNX operators"
         return f"opset {opset} has no such operator", "export with a newer opset"
     return (f"opset {opset} no longer has it", "replace it by its successor") if schema.deprecated else None
-
-
-@cache
-def _contributed_operators() -> frozenset[tuple[str, str]] | None:
-    """Return (domain, name) of the operators that onnxruntime adds to ONNX; None when it does not tell."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as runtime
-
-    if not hasattr(runtime, "get_all_operator_schema"):
-        return None
-    return frozenset((schema.domain, schema.name) for schema in runtime.get_all_operator_schema())
 
 
 def value_findings(proto: ModelProto) -> Iterator[Finding]:
@@ -372,28 +358,3 @@ def value_findings(proto: ModelProto) -> Iterator[Finding]:
         if tensor.data_type not in ELEMENT_BITS:
             reason = f"element type {element_name(tensor.data_type)} is not executed"
             yield Finding(label, "constant", reason, "export it as float32, integers or 8-bit codes")
-
-
-def is_quantised(node: NodeProto) -> bool:
-    """Tell whether a node belongs to a quantised model."""
-    return node.op_type in _QUANTISED or node.op_type.startswith(
-        ("QLinear", "QGemm", "QAttention", "DynamicQuantize", "MatMulNBits", "MatMulIntegerToFloat")
-    )
-
-
-def float_model_error(proto: ModelProto, name: str, source: str = "") -> UnsupportedModelError | None:
-    """Return the error for a model without any quantised node, listing its layers and the way out.
-
-    The command that quantises it names `source`, what the model is read from, or else its name.
-    """
-    if any(is_quantised(node) for node in proto.graph.node):
-        return None
-    layers = [node for node in proto.graph.node if node.op_type in _LAYERS]
-    listed = ", ".join(f"{node.op_type} '{printable(node_label(node), 60)}'" for node in layers[:12])
-    more = f" and {len(layers) - 12} more" if len(layers) > 12 else ""
-    argument = shlex.quote(printable(source or name, 300))
-    return UnsupportedModelError(
-        f"{name} is a float model: it has no Q/DQ nodes; layers to quantise: {listed or 'none'}{more}; "
-        f"quantise it first: accel-sim quantize {argument} -o quantised.onnx --calib samples.npz (or with "
-        f"onnxruntime's quantize_static)"
-    )

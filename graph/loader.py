@@ -23,9 +23,13 @@ from accelsim.errors import (
     reason_of,
 )
 from accelsim.files import read_input
-from accelsim.graph.constraints import OPSET_WINDOW, float_model_error, node_findings, opset_finding, value_findings
+from accelsim.graph.branches import check_branches, fold_branches
+from accelsim.graph.constraints import OPSET_WINDOW, node_findings, opset_finding, value_findings
+from accelsim.graph.contributed import has_contributed, move_contributed
 from accelsim.graph.element_types import INPUT_TYPES, constant_tensors, size_bytes
 from accelsim.graph.external_data import embed_external_data
+from accelsim.graph.float_models import float_model_error
+from accelsim.graph.functions import inline_functions
 from accelsim.graph.limits import Limits
 from accelsim.graph.operator_checks import Shape, check_operator
 from accelsim.graph.qonnx import in_qonnx_domain, is_qonnx, qonnx_findings
@@ -143,6 +147,11 @@ def load_bytes(
     file = data
     check_text(proto, limits)
     _check_sizes(proto, name, limits)
+    check_branches(proto, limits)
+    flat = fold_branches(inline_functions(proto, limits, name), limits)
+    if flat is not proto:
+        _check_sizes(flat, name, limits)
+        proto = flat
     _check_support(proto, name, source)
     check_dataflow(proto.graph, name)
     quantisers: tuple[ExpandedQuantiser, ...] = ()
@@ -212,9 +221,10 @@ def _check_support(proto: ModelProto, name: str, source: str) -> None:
 
 
 def _function_findings(proto: ModelProto) -> Iterator[Finding]:
-    """Name the local functions of a model."""
+    """Name the local functions that are left, which onnx could not put in the place of their calls."""
     for function in proto.functions:
-        yield Finding(function.name, "function", "local functions are not executed", "inline them before export")
+        reason = "it is written in other versions of the operators than the model, so that it cannot be put in place"
+        yield Finding(function.name, "function", reason, "export the model without functions")
 
 
 def _check_with_onnx(proto: ModelProto, name: str) -> None:
@@ -231,9 +241,10 @@ def _for_checker(proto: ModelProto) -> ModelProto:
     The checker wants a shape there, though it can be inferred.
     """
     bare = any(not value.type.tensor_type.HasField("shape") for value in proto.graph.output)
-    if not bare and not any(map(_is_large, proto.graph.initializer)):
+    if not bare and not any(map(_is_large, proto.graph.initializer)) and not has_contributed(proto):
         return proto
     copy = copy_model(proto, lambda tensor: _emptied(tensor) if _is_large(tensor) else tensor)
+    move_contributed(copy)
     for value in copy.graph.output:
         value.type.tensor_type.shape.SetInParent()
     return copy
@@ -296,6 +307,7 @@ def _skeleton(proto: ModelProto) -> ModelProto:
                 dim.ClearField("dim_value")
     for value in copy.graph.output:
         value.type.tensor_type.ClearField("shape")
+    move_contributed(copy)
     return copy
 
 

@@ -19,13 +19,13 @@ from accelsim.graph.limits import Limits
 from accelsim.graph.loader import CheckedModel, Weights, array_of, copy_model, without_weights
 from accelsim.graph.qonnx_expand import ExpandedQuantiser
 from accelsim.graph.reference import Reference, choose_reference, literal_reference
-from accelsim.graph.scalar_scales import with_scalar_scales
 from accelsim.graph.sessions import ExposedSession, open_reference
 from accelsim.graph.tensor_checks import check_quantisation_parameters
 from accelsim.graph.tensor_types import Feeds, find_types
 from accelsim.tensors import TensorType
 
 _WEIGHTS_FILE = "weights"
+_BREAKS_FILES = "QDQSelectorActionTransformer"
 _BLOCK = 1 << 20  # bytes written at once
 
 
@@ -85,16 +85,7 @@ def normalise(
     shapes = shapes or {name: kind.shape for name, kind in input_types(model).items()}
     check_shapes(model, shapes)
     reference = literal_reference() if model.quantisers else choose_reference(model.proto, mode)
-    source, file = model.proto, b"" if model.quantisers else model.file
-    try:
-        bare, weights = _optimise(source, model, reference)
-    except InvalidModelError:
-        copy = with_scalar_scales(model.proto)
-        if copy is None:
-            raise
-        bare, weights = _optimise(copy, model, reference)
-        reference = reference.on("a copy whose scales of shape [1] are scalars: onnxruntime refuses the file itself")
-        source, file = copy, b""
+    reference, bare, weights = _optimised(model, reference)
     if model.bound:
         reference = reference.on("the file with " + ", ".join(f"{printable(n, 40)}={size}" for n, size in model.bound))
     found = find_types(bare, weights, shapes, model.name, reference, limits or Limits(), feeds)
@@ -103,8 +94,8 @@ def normalise(
     return NormalisedModel(
         model.name,
         model.sha256,
-        source,
-        file,
+        model.proto,
+        b"" if model.quantisers else model.file,
         model.weights,
         proto,
         reference,
@@ -114,6 +105,23 @@ def normalise(
         model.quantisers,
         found.by_data,
     )
+
+
+def _optimised(model: CheckedModel, reference: Reference) -> tuple[Reference, ModelProto, Weights]:
+    """Let onnxruntime optimise a file, without the optimiser that fuses quantisers where it breaks the file.
+
+    It does where scales have the shape [1], which the fused operators do not take, or zero points are missing.
+    """
+    try:
+        return reference, *_optimise(model.proto, model, reference)
+    except InvalidModelError as refusal:
+        if not reference.optimised:
+            raise
+        other = reference.excluding(_BREAKS_FILES)
+        try:
+            return other, *_optimise(model.proto, model, other)
+        except AccelSimError:
+            raise refusal from None
 
 
 def _optimise(source: ModelProto, model: CheckedModel, reference: Reference) -> tuple[ModelProto, Weights]:
@@ -133,7 +141,15 @@ def _optimise(source: ModelProto, model: CheckedModel, reference: Reference) -> 
         settings, data = replace(reference, entries=entries), source.SerializeToString()
         level = "extended" if reference.optimised else "none"
         try:
-            open_reference(data, model.name, settings, weights=model.weights, optimise=level, save=str(path))
+            open_reference(
+                data,
+                model.name,
+                settings,
+                weights=model.weights,
+                optimise=level,
+                save=str(path),
+                without=reference.without,
+            )
         except AccelSimError:
             _check_room(folder, len(data) + sum(array.nbytes for array in model.weights.values()))
             raise

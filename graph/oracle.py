@@ -55,7 +55,7 @@ class ReferenceTensors:
 def final_outputs(model: NormalisedModel, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Run the user's own file in the reference configuration (ORT_ENABLE_ALL unless the file is executed literally)."""
     level = "all" if model.reference.optimised else "none"
-    return _outputs(model, inputs, optimise=level, entries=model.reference.entries)
+    return _outputs(model, inputs, optimise=level, entries=model.reference.entries, without=model.reference.without)
 
 
 def literal_outputs(model: NormalisedModel, inputs: Mapping[str, Array]) -> dict[str, Array]:

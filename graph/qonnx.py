@@ -191,11 +191,13 @@ class _Reader:
         return values
 
     def _zero_point(self, position: int) -> Floats:
-        values = self._floats(position, "a zero point")
+        values = self._values(position, "a zero point")
+        if values.dtype.kind not in "iu":
+            values = self._floats(position, "a zero point")
         whole = np.isfinite(values) & (values == np.rint(values)) & (np.abs(values) < _LARGEST_ZERO_POINT)
         if not whole.all():
             raise self._invalid(f"has a zero point that is no integer below {_LARGEST_ZERO_POINT:,}")
-        return values
+        return values.astype(np.float32)
 
     def _bits(self, position: int) -> int:
         values = self._values(position, "a bit width")

@@ -25,13 +25,19 @@ class Reference:
     """A configuration of onnxruntime: session entries, and a sentence that names them.
 
     optimised: the optimiser writes the graph that is executed (ORT_ENABLE_ALL); else the file is executed literally;
-    subject: what it runs.
+    subject: what it runs; without: names of onnxruntime's optimisers that are left out.
     """
 
     entries: tuple[tuple[str, str], ...]
     description: str
     optimised: bool = True
     subject: str = "the file as it is"
+    without: tuple[str, ...] = ()
+
+    def excluding(self, optimiser: str) -> Reference:
+        """Return the same configuration without one of onnxruntime's optimisers, for files that it breaks."""
+        said = f"{self.description}; without {optimiser}, with which onnxruntime refuses the file"
+        return replace(self, without=(*self.without, optimiser), description=said)
 
     def on(self, subject: str) -> Reference:
         """Return the same configuration on something else than the file as it is."""

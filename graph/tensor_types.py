@@ -35,6 +35,10 @@ ORT_DTYPES: dict[str, str] = {
 }  # fmt: skip
 
 
+# onnxruntime infers the caches that these give as large as those that they are given.
+_CACHING = frozenset({"GroupQueryAttention", "DecoderMaskedMultiHeadAttention", "DecoderMaskedSelfAttention"})
+
+
 @dataclass(frozen=True, eq=False)
 class FoundTypes:
     """An optimised graph for the sizes of one run.
@@ -86,13 +90,14 @@ def find_types(
         graph = _without(graph, folded)
     # The optimiser off leaves shapes unknown that constants decide; ceil_mode may be inferred one window too large.
     literal = not reference.optimised or _rounds_up(graph)
-    missing = [label for label in values if literal or label not in known]
+    doubted = _behind_caches(graph)
+    missing = [label for label in values if literal or label not in known or label in doubted]
     observed: dict[str, TensorType] = {}
     if missing:
         observed = _observed_types(exposed.session, missing, inputs, limits, feeds)
     exposed.close()
     late = missing if reference.optimised else []
-    by_data = tuple(label for label in late if label not in known and observed[label].shape)
+    by_data = tuple(label for label in late if observed[label].shape and known.get(label) != observed[label])
     types = {label: observed.get(label) or known[label] for label in values}
     return FoundTypes(graph, inputs, types, exposed, by_data)
 
@@ -155,6 +160,15 @@ def _without(proto: ModelProto, values: Mapping[str, Array]) -> ModelProto:
         if name in read
     )
     return copy
+
+
+def _behind_caches(proto: ModelProto) -> set[str]:
+    """Return the tensors whose inferred shapes rest on a cache that grows by as much as an input says."""
+    found: set[str] = set()
+    for node in proto.graph.node:
+        if node.op_type in _CACHING or any(name in found for name in node.input):
+            found.update(name for name in node.output if name)
+    return found
 
 
 def _rounds_up(proto: ModelProto) -> bool:

@@ -17,9 +17,10 @@ from accelsim.errors import (
     reason_of,
 )
 from accelsim.files import read_input
-from accelsim.graph.constraints import is_quantised, node_label
+from accelsim.graph.constraints import node_label
 from accelsim.graph.element_types import element_name
 from accelsim.graph.external_data import embed_external_data
+from accelsim.graph.float_models import is_quantised, spells_quantisers
 from accelsim.graph.limits import Limits
 from accelsim.graph.loader import PARSER_REJECTS, check_inferred_shapes
 from accelsim.graph.qonnx import in_qonnx_domain
@@ -140,6 +141,11 @@ def _check_precision(proto: ModelProto, name: str) -> None:
         raise UnsupportedModelError(
             f"{name} is quantised already ({_shown(found)}): run it as it is, or give the float model that it was made "
             f"from"
+        )
+    if spells_quantisers(proto):
+        raise UnsupportedModelError(
+            f"{name} is quantised already, by Round and Clip in float: run it as it is, or give the float model it "
+            f"was made from"
         )
     constants = model_constants(proto)
     weights = [(node, constants.get(node.input[1])) for node in proto.graph.node if is_weighted(node)]

@@ -1,0 +1,40 @@
+"""Operators that onnxruntime adds to ONNX, some of them in the standard domain, where onnx does not know them."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from onnx import ModelProto, defs, helper
+
+# Where onnx looks for no schema, so that it leaves these operators to onnxruntime.
+_CONTRIBUTED = "com.microsoft"
+
+
+@cache
+def contributed_operators() -> frozenset[tuple[str, str]] | None:
+    """Return (domain, name) of the operators that onnxruntime knows; None when it does not tell."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+    if not hasattr(runtime, "get_all_operator_schema"):
+        return None
+    return frozenset((schema.domain, schema.name) for schema in runtime.get_all_operator_schema())
+
+
+def has_contributed(proto: ModelProto) -> bool:
+    """Tell whether a model holds operators of onnxruntime's own in the standard domain."""
+    return any(not node.domain and not defs.has(node.op_type, "") for node in proto.graph.node)
+
+
+def move_contributed(proto: ModelProto) -> None:
+    """Put operators that onnx does not know into onnxruntime's own domain, so that onnx can check all others.
+
+    Args:
+        proto: a copy of a model, changed in place.
+    """
+    if not has_contributed(proto):
+        return
+    for node in proto.graph.node:
+        if not node.domain and not defs.has(node.op_type, ""):
+            node.domain = _CONTRIBUTED
+    if all(entry.domain != _CONTRIBUTED for entry in proto.opset_import):
+        proto.opset_import.append(helper.make_opsetid(_CONTRIBUTED, 1))

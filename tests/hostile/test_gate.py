@@ -1,0 +1,205 @@
+"""What onnxruntime runs is loaded, or refused for a true reason: functions, branches, integers, other spellings."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+import accelsim
+from accelsim import Arch
+from accelsim.graph.limits import Limits
+
+Array = NDArray[Any]
+X = helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 16])
+Y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+
+
+def constants(**arrays: Any) -> list[Any]:
+    """Return initialisers by name."""
+    return [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()]
+
+
+def close(
+    nodes: list[Any], tensors: list[Any], opset: int = 18, inputs: Any = None, outputs: Any = None, **extra: Any
+) -> bytes:
+    """Close a model."""
+    graph = helper.make_graph(nodes, "g", inputs or [X], outputs or [Y], tensors)
+    imports = [helper.make_opsetid("", opset), *extra.pop("imports", [])]
+    data: bytes = helper.make_model(graph, opset_imports=imports, ir_version=9, **extra).SerializeToString()
+    return data
+
+
+def judged(model: bytes, inputs: dict[str, Array], **options: Any) -> accelsim.Result:
+    """Run a model, and demand the outputs of a plain session on its bytes, but for rounding of float sums."""
+    result = accelsim.run(accelsim.load(model), Arch(), inputs)
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4
+    settings.add_session_config_entry("session.qdqisint8allowed", "1")
+    session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"], **options)
+    for mine, theirs in zip(result.outputs.values(), session.run(None, inputs), strict=True):
+        assert mine.shape == theirs.shape
+        assert np.abs(mine.astype(float) - theirs).max(initial=0) < 1e-5
+    return result
+
+
+def draw() -> dict[str, Array]:
+    """Draw the input."""
+    return {"x": np.random.default_rng(0).normal(0, 1, (4, 16)).astype(np.float32)}
+
+
+PARAMETERS = {"s": np.float32(0.03), "z": np.int8(0), "ws": np.float32(0.01), "wz": np.int8(0),
+              "w": np.arange(-64, 64, dtype=np.int8).reshape(16, 8)}  # fmt: skip
+LINEAR = [
+    helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+    helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+    helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"]),
+    helper.make_node("MatMul", ["d", "wd"], ["y"]),
+]
+
+
+def function(name: str, body: list[Any], domain: str = "mine") -> Any:
+    """Make a local function of x and the parameters."""
+    imports = [helper.make_opsetid("", 18), helper.make_opsetid("mine", 1)]
+    return helper.make_function(domain, name, ["x", *PARAMETERS], ["y"], body, imports)
+
+
+def call(name: str) -> Any:
+    """Call a local function."""
+    return helper.make_node(name, ["x", *PARAMETERS], ["y"], domain="mine")
+
+
+def test_local_functions_are_put_in_place() -> None:
+    """A quantised layer in a function that another function calls runs on the array."""
+    functions = [function("Linear", LINEAR), function("Outer", [call("Linear")])]
+    imports = [helper.make_opsetid("mine", 1)]
+    model = close([call("Outer")], constants(**PARAMETERS), imports=imports, functions=functions)
+    assert judged(model, draw()).macs_on_array_share == 1
+
+
+def test_functions_that_call_themselves_are_refused() -> None:
+    """No inliner sees a circle."""
+    functions = [function("A", [call("B")]), function("B", [call("A")])]
+    model = close([call("A")], constants(**PARAMETERS), imports=[helper.make_opsetid("mine", 1)], functions=functions)
+    with pytest.raises(accelsim.InvalidModelError, match="calls itself"):
+        accelsim.load(model)
+
+
+def test_functions_that_explode_are_refused_before_they_do() -> None:
+    """Thirty levels of ten calls each would be more nodes than any memory holds."""
+    levels = 30
+    functions = []
+    for level in range(levels):
+        inner = "Identity" if level == levels - 1 else f"F{level + 1}"
+        domain = "" if inner == "Identity" else "mine"
+        names = ["x", *[f"t{place}" for place in range(9)], "y"]
+        body = [helper.make_node(inner, [a], [b], domain=domain) for a, b in pairwise(names)]
+        imports = [helper.make_opsetid("", 18), helper.make_opsetid("mine", 1)]
+        functions.append(helper.make_function("mine", f"F{level}", ["x"], ["y"], body, imports))
+    node = helper.make_node("F0", ["x"], ["y"], domain="mine")
+    model = close([node], [], imports=[helper.make_opsetid("mine", 1)], functions=functions)
+    with pytest.raises(accelsim.ResourceLimitError, match="once its functions are put in place"):
+        accelsim.load(model, Limits())
+
+
+def branch(factor: float, name: str) -> Any:
+    """Make a branch that scales the product; inner names are those of the other branch."""
+    nodes = [helper.make_node("Constant", [], ["f"], value=numpy_helper.from_array(np.float32(factor))),
+             helper.make_node("Mul", ["p", "f"], ["inner"])]  # fmt: skip
+    return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)])
+
+
+def chosen(condition: list[Any], name: str, **arrays: Any) -> bytes:
+    """Make a product and an If behind it."""
+    nodes = [*LINEAR[:3], helper.make_node("MatMul", ["d", "wd"], ["p"]), *condition]
+    nodes.append(helper.make_node("If", [name], ["y"], then_branch=branch(2, "t"), else_branch=branch(3, "e")))
+    return close(nodes, constants(**PARAMETERS, **arrays))
+
+
+@pytest.mark.parametrize("rate", [16000, 8000])
+def test_a_constant_condition_chooses_its_branch(rate: int) -> None:
+    """The branch that is taken stands in the place of the If, whichever it is."""
+    condition = [helper.make_node("Equal", ["rate", "wanted"], ["c"])]
+    model = chosen(condition, "c", rate=np.int64(rate), wanted=np.int64(16000))
+    assert judged(model, draw()).macs_on_array_share == 1
+
+
+def test_a_condition_may_be_a_constant_itself() -> None:
+    """Without any node that computes it."""
+    judged(chosen([], "c", c=np.array(True)), draw())
+
+
+def test_two_ifs_may_use_the_same_inner_names() -> None:
+    """Names inside of branches are their own."""
+    nodes = [*LINEAR[:3], helper.make_node("MatMul", ["d", "wd"], ["p"])]
+    for output in ("a", "b"):
+        nodes.append(helper.make_node("If", ["c"], [output], then_branch=branch(2, "t"), else_branch=branch(3, "e")))
+    nodes.append(helper.make_node("Add", ["a", "b"], ["y"]))
+    judged(close(nodes, constants(**PARAMETERS, c=np.array(False))), draw())
+
+
+def test_a_condition_that_an_input_decides_is_refused() -> None:
+    """Which branch runs is not known before the run."""
+    nodes = [helper.make_node("ReduceMax", ["x"], ["m"], keepdims=0), helper.make_node("Greater", ["m", "s"], ["c"])]
+    with pytest.raises(accelsim.UnsupportedModelError) as refused:
+        accelsim.load(chosen(nodes, "c"))
+    assert "subgraphs" in str(refused.value.findings)
+
+
+def test_integer_graphs_are_no_float_models() -> None:
+    """Codes that are only moved need no quantiser."""
+    values = [helper.make_tensor_value_info("x", TensorProto.INT8, [2, 6])]
+    ends = [helper.make_tensor_value_info("y", TensorProto.INT8, None)]
+    nodes = [helper.make_node("Split", ["x"], ["a", "b"], axis=1, num_outputs=2),
+             helper.make_node("Concat", ["b", "a"], ["y"], axis=1)]  # fmt: skip
+    model = close(nodes, [], inputs=values, outputs=ends)
+    assert judged(model, {"x": np.arange(12, dtype=np.int8).reshape(2, 6)}).check.verdict == "exact"
+
+
+def test_float_models_are_still_refused() -> None:
+    """With the offer to quantise them."""
+    with pytest.raises(accelsim.UnsupportedModelError, match="accel-sim quantize"):
+        accelsim.load(close([helper.make_node("MatMul", ["x", "w"], ["y"])], constants(w=np.ones((16, 3), np.float32))))
+
+
+def test_quantisers_that_are_spelled_out_make_no_float_model() -> None:
+    """Div, Round, Clip, Mul are a quantiser; quantising the model once more would be wrong."""
+    nodes = [
+        helper.make_node("Div", ["x", "s"], ["a"]), helper.make_node("Round", ["a"], ["b"]),
+        helper.make_node("Clip", ["b", "low", "high"], ["c"]), helper.make_node("Mul", ["c", "s"], ["d"]),
+        helper.make_node("Transpose", ["d"], ["t"], perm=[1, 0]), helper.make_node("MatMul", ["d", "t"], ["y"]),
+    ]  # fmt: skip
+    arrays = {"s": np.float32(0.05), "low": np.float32(-128), "high": np.float32(127)}
+    result = judged(close(nodes, constants(**arrays)), draw())
+    assert {layer.arithmetic for layer in result.layers if layer.macs} == {"integer"}
+
+
+def test_operators_of_onnxruntimes_own_in_the_standard_domain_run() -> None:
+    """SimplifiedLayerNormalization as onnxruntime-genai writes it."""
+    nodes = [helper.make_node("SimplifiedLayerNormalization", ["x", "gain"], ["n"], axis=-1, epsilon=1e-5)]
+    nodes += [helper.make_node("QuantizeLinear", ["n", "s", "z"], ["q"]), *LINEAR[1:]]
+    judged(close(nodes, constants(**PARAMETERS, gain=np.ones(16, np.float32)), 21), draw())
+
+
+def test_a_type_in_place_of_a_zero_point_runs_without_the_optimiser_that_breaks_it() -> None:
+    """QuantizeLinear with output_dtype: the reference leaves one optimiser out, and its description says so."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s"], ["q"], output_dtype=TensorProto.INT8),
+        helper.make_node("DequantizeLinear", ["q", "s"], ["d"]),
+        helper.make_node("DequantizeLinear", ["w", "ws"], ["wd"]),
+        helper.make_node("MatMul", ["d", "wd"], ["m"]),
+        helper.make_node("QuantizeLinear", ["m", "s"], ["c"], output_dtype=TensorProto.INT8),
+        helper.make_node("DequantizeLinear", ["c", "s"], ["y"]),
+    ]  # fmt: skip
+    model = close(nodes, constants(**{name: PARAMETERS[name] for name in ("s", "ws", "w")}), 21)
+    try:
+        result = judged(model, draw())
+    except onnxruntime.capi.onnxruntime_pybind11_state.Fail:
+        result = judged(model, draw(), disabled_optimizers=["QDQSelectorActionTransformer"])
+        assert "without QDQSelectorActionTransformer" in result.check.reference
+    assert result.macs_on_array_share == 1
