@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from onnx import NodeProto
 from accelsim.graph.context import Context, NotOnTheMachineError, attributes
 from accelsim.graph.import_contractions import output_scale, signed_zero_points
 from accelsim.graph.import_host import apply_unary
+from accelsim.graph.import_packed_groups import unpacked_weights
 from accelsim.graph.import_vector_groups import VECTOR_GROUPS, import_chain
 from accelsim.graph.qdq_groups import Group, GroupImport, Source, quantised_operand
 from accelsim.graph.quantiser import all_codes, dequantise_codes, quantise_values
@@ -196,6 +198,17 @@ def _matrix_product(context: Context, group: Group) -> GroupImport:
     return GroupImport(operator, (source.name,), True)
 
 
+def _packed_product(context: Context, group: Group) -> GroupImport:
+    """MatMulNBits of 16-bit activations: a, packed weights, scales, zero points, group indices, bias."""
+    source, code = quantised_operand(context, group, 0)
+    codes, scales, zero_points = unpacked_weights(context, group)
+    bits = int(attributes(group.core).get("bits", 4))
+    bias = _bias(context, group, 5, np.asarray(source.scale * scales, np.float32), codes.shape[0])
+    weights = replace(_weights(codes, zero_points, bias), bits=bits)
+    multiplier = output_scale(source.scale, scales, group.output_scale)
+    return GroupImport(MatrixMultiply(code, weights, None, _requantise(group, multiplier)), (source.name,), True)
+
+
 def _table(context: Context, group: Group) -> GroupImport:
     """A unary function: onnxruntime's own float kernel on all codes, then the quantiser."""
     source, code = quantised_operand(context, group, 0)
@@ -255,6 +268,7 @@ _IMPORTERS: dict[str, Callable[[Context, Group], GroupImport]] = {
     "ConvTranspose": _transposed_convolution,
     "MatMul": _matrix_product,
     "Gemm": _matrix_product,
+    "MatMulNBits": _packed_product,
     **dict.fromkeys(TABULATED, _table),
     **dict.fromkeys(BINARY, _binary),
     "Pow": _power,
