@@ -158,7 +158,13 @@ def _softmax(op: ops.Softmax, inputs: Arrays, types: Sequence[TensorType]) -> li
     length = int(np.prod(shape[op.axis :])) if op.flatten else shape[op.axis]
     rows = np.ascontiguousarray(moved).reshape(-1, length)
     out, code = np.empty(rows.shape, op.output.dtype), op.output
-    elementwise.softmax_rows(rows, op.exponentials, op.inverse_scale, code.zero_point, code.lowest, code.highest, out)
+    if op.arithmetic == "float64":
+        elementwise.softmax_rows_in_double(
+            rows, op.exponentials, op.inverse_scale, code.zero_point, code.lowest, code.highest, out
+        )
+    else:
+        limits = (0, 255) if op.arithmetic == "float32-low-byte" else (code.lowest, code.highest)
+        elementwise.softmax_rows(rows, op.exponentials, op.inverse_scale, code.zero_point, *limits, out)
     result = out.reshape(moved.shape)
     return [result if op.flatten else np.ascontiguousarray(np.moveaxis(result, -1, op.axis))]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from accelsim.vector_operators import VectorOperator
 IntArray = NDArray[np.generic]
 FloatArray = NDArray[np.float32]
 Shape = tuple[int, ...]
+SoftmaxArithmetic = Literal["float32-low-byte", "float32", "float64"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,11 +224,13 @@ class MaxPool:
 class Softmax:
     """QLinearSoftmax along one axis (`rows_from` flattens from the axis, as before opset 13).
 
-    exponentials: float32[256], the table of exp(); inverse_scale: floor(1 / s_y).
+    exponentials: float32[256], the table of exp(); inverse_scale: floor(1 / s_y); arithmetic: of the quotients, which
+    versions of onnxruntime compute in three ways (accelsim.graph.probes).
     """
 
     exponentials: FloatArray
     inverse_scale: np.float32
+    arithmetic: SoftmaxArithmetic
     axis: int
     flatten: bool
     output: CodeFormat

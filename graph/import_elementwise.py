@@ -10,6 +10,7 @@ from onnx import NodeProto, helper
 
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
 from accelsim.graph.import_host import apply_unary
+from accelsim.graph.probes import softmax_arithmetic
 from accelsim.graph.quantiser import all_codes, dequantise_codes, quantise_values
 from accelsim.graph.windows import window_geometry
 from accelsim.operators import (
@@ -141,6 +142,7 @@ def import_softmax(context: Context, node: NodeProto) -> Imported:
     operator = Softmax(
         softmax_table(length, context.scale(node, 1)),
         np.float32(np.floor(np.float32(1.0) / context.scale(node, 3))),
+        softmax_arithmetic(),
         axis,
         flatten,
         context.code(node.output[0], context.zero_point(node, 4)),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from accelsim.graph.context import Context, NotOnTheMachineError, attributes
 from accelsim.graph.import_contractions import signed_zero_points
+from accelsim.graph.import_packed_groups import unpacked_weights
 from accelsim.graph.product_endings import Operands, constant_bias, epilogue_of, finish, gemm_bias, integer_bias
 from accelsim.graph.qdq_groups import Group, GroupImport, quantised_operand
 from accelsim.graph.quantised import Quantisation, QuantisedTensor
@@ -168,6 +169,22 @@ def _weighted_product(context: Context, found: Quantisation, group: Group, alpha
     return finish(context, group, operator, [source.name], source, _described(code, weight, codes), added)
 
 
+def _packed_product(context: Context, found: Quantisation, group: Group) -> GroupImport:
+    """MatMulNBits of 16-bit activations: a, packed weights, scales, zero points, group indices, bias."""
+    source, code = quantised_operand(context, group, 0)
+    codes, scales, zero_points = unpacked_weights(context, group)
+    columns = codes.shape[0]
+    unit = np.asarray(source.scale * scales, np.float32)
+    operands = Operands(source, code, unit, columns, constant_bias(found, group.core, 5, columns))
+    start = np.zeros(columns, np.int32) if group.ending is None else integer_bias(operands)
+    form = replace(context.format_of(group.core.input[1], 0), bits=int(attributes(group.core).get("bits", 4)))
+    weight = QuantisedTensor(group.core.input[1], scales, zero_points, 0)
+    weights = _weights(codes, weight, zero_points, start, form)
+    epilogue = epilogue_of(group, operands, scales, np.float32(1))
+    operator = MatrixMultiply(code, weights, None, epilogue)
+    return finish(context, group, operator, [source.name], source, _described(code, weight, codes))
+
+
 def _product_of_activations(context: Context, found: Quantisation, group: Group, alpha: np.float32) -> GroupImport:
     """A product of two tensors with one scale each, computed or constant."""
     core, attribute = group.core, attributes(group.core)
@@ -215,5 +232,6 @@ PRODUCTS: dict[str, Callable[[Context, Quantisation, Group], GroupImport]] = {
         "FusedConv": _convolution,
         "ConvTranspose": _transposed_convolution,
         **dict.fromkeys(("MatMul", "FusedMatMul", "Gemm", "FusedGemm"), _matrix_product),
+        "MatMulNBits": _packed_product,
     }.items()
 }

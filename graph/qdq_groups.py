@@ -24,7 +24,9 @@ from accelsim.operators import CodeFormat, Operator
 Floats = NDArray[np.float32]
 
 # Float operators that are integer at heart wherever their operands are codes.
-CONTRACTIONS = frozenset({"Conv", "FusedConv", "ConvTranspose", "MatMul", "FusedMatMul", "Gemm", "FusedGemm"})
+CONTRACTIONS = frozenset(
+    {"Conv", "FusedConv", "ConvTranspose", "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "MatMulNBits"}
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +155,7 @@ def _group(context: Context, found: Quantisation, index: _Index, core: NodeProto
     }
     if len(outputs) != 1 or all(found.is_constant(source) for source in sources.values()):
         return None
-    if contraction and not {0, 1} <= sources.keys():
+    if contraction and not ({0} if core.op_type == "MatMulNBits" else {0, 1}) <= sources.keys():
         return None
     bounds, inside = None, [outputs[0]]
     follower = index.only_consumer(outputs[0])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from accelsim.graph.probes import narrows_wide_activations
 from accelsim.host import open_session
 
 # CPU flags that decide how onnxruntime's integer kernels round and saturate.
@@ -78,7 +79,8 @@ def choose_reference(proto: ModelProto, mode: str = "ort") -> Reference:
     In mode "ort-default" nothing is set: onnxruntime on x86-64 then turns int8 activations into uint8 where it can, and
     computes in float where it cannot. In mode "ort" `session.qdqisint8allowed=1` keeps int8 activations int8. A CPU
     whose fast kernels saturate uint8 x int8 sums needs `session.x64quantprecision=1` to be right; the two exclude each
-    other, so the activations' type decides.
+    other, so the activations' type decides. Where onnxruntime would quantise 16-bit activations once more, to 8 bits,
+    `session.qdq_matmulnbits_accuracy_level=1` makes it multiply in float32 what the file states.
 
     Args:
         proto: the model.
@@ -87,13 +89,15 @@ def choose_reference(proto: ModelProto, mode: str = "ort") -> Reference:
     if mode == "ort-default":
         remark = " (saturates uint8 x int8 pair sums)" if saturates_products() else ""
         return Reference((), _describe("default options", remark))
-    entry, remark = "session.qdqisint8allowed", ""
+    names, remark = ["session.qdqisint8allowed"], ""
     if saturates_products():
-        if _has_int8_activations(proto):
+        if _quantises_to(proto, TensorProto.INT8):
             remark = " (saturates uint8 x int8 pair sums)"
         else:
-            entry = "session.x64quantprecision"
-    return Reference(((entry, "1"),), _describe(f"{entry}=1", remark))
+            names = ["session.x64quantprecision"]
+    if _has_wide_activations(proto) and narrows_wide_activations():
+        names.append("session.qdq_matmulnbits_accuracy_level")
+    return Reference(tuple((name, "1") for name in names), _describe(", ".join(f"{name}=1" for name in names), remark))
 
 
 def literal_reference() -> Reference:
@@ -111,9 +115,18 @@ def _describe(options: str, remark: str, level: str = "ORT_ENABLE_ALL") -> str:
     return f"onnxruntime {onnxruntime.__version__} CPU, {level}, 1 thread, {options}; CPU: {features}{remark}"
 
 
-def _has_int8_activations(proto: ModelProto) -> bool:
-    """Tell whether any QuantizeLinear writes int8."""
-    int8 = {tensor.name for tensor in proto.graph.initializer if tensor.data_type == TensorProto.INT8}
+def _has_wide_activations(proto: ModelProto) -> bool:
+    """Tell whether any QuantizeLinear writes 16 bits, or any DequantizeLinear reads such an input of the graph."""
+    types = (TensorProto.UINT16, TensorProto.INT16)
+    taken = {value.name for value in proto.graph.input if value.type.tensor_type.elem_type in types}
+    reads = any(node.op_type == "DequantizeLinear" and node.input[0] in taken for node in proto.graph.node)
+    return reads or _quantises_to(proto, *types)
+
+
+def _quantises_to(proto: ModelProto, *types: int) -> bool:
+    """Tell whether any QuantizeLinear writes codes of one of some types."""
+    zero_points = {tensor.name for tensor in proto.graph.initializer if tensor.data_type in types}
     return any(
-        node.op_type == "QuantizeLinear" and len(node.input) > 2 and node.input[2] in int8 for node in proto.graph.node
+        node.op_type == "QuantizeLinear" and len(node.input) > 2 and node.input[2] in zero_points
+        for node in proto.graph.node
     )

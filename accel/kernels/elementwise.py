@@ -1,6 +1,7 @@
 """Loops of the requantiser and the vector unit; each output is one short expression in the order of its formula.
 
-Codes are uint8 or int8, `lowest` and `highest` the range of the output code, everything float is float32.
+Codes are uint8 or int8, `lowest` and `highest` the range of the output code, everything float is float32, but for the
+quotients of `softmax_rows_in_double`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from accelsim.kernels.numerics import (
     dequantise,
     fused_multiply_add,
     quantise,
+    round_add_clamp,
     round_then_clamp,
     saturated_sum,
     scale_fixed,
@@ -126,20 +128,41 @@ def max_pool(planes, window, strides, dilations, pads, lowest, out):
 
 
 @kernel
+def shifted_sum(row, exponentials):
+    """Return what aligns the largest code of a row with the end of the table, and the sequential float32 sum."""
+    largest = np.int32(row[0])
+    for i in range(row.size):
+        largest = max(largest, np.int32(row[i]))
+    shift = 255 - largest
+    total = np.float32(0)
+    for i in range(row.size):
+        total = np.float32(total + exponentials[np.int32(row[i]) + shift])
+    return shift, total
+
+
+@kernel
 def softmax_rows(codes, exponentials, inverse_scale, zero_point, lowest, highest, out):
-    """QLinearSoftmax of codes[rows, n]: table of exponentials, sequential float32 sum, one division per element."""
+    """QLinearSoftmax of codes[rows, n], quotients in float32: one product, one division, through int32.
+
+    With lowest 0 and highest 255 only the low byte of a sum below 0 is kept, whatever the type of out.
+    """
     for r in range(codes.shape[0]):
         row = codes[r]
-        largest = np.int32(row[0])
-        for i in range(row.size):
-            largest = max(largest, np.int32(row[i]))
-        shift = 255 - largest
-        total = np.float32(0)
-        for i in range(row.size):
-            total = np.float32(total + exponentials[np.int32(row[i]) + shift])
+        shift, total = shifted_sum(row, exponentials)
         for i in range(row.size):
             value = np.float32(np.float32(exponentials[np.int32(row[i]) + shift] * inverse_scale) / total)
             out[r, i] = saturated_sum(value, zero_point, lowest, highest)
+
+
+@kernel
+def softmax_rows_in_double(codes, exponentials, inverse_scale, zero_point, lowest, highest, out):
+    """QLinearSoftmax of codes[rows, n], quotients in float64: the product does not overflow, the code is clamped."""
+    for r in range(codes.shape[0]):
+        row = codes[r]
+        shift, total = shifted_sum(row, exponentials)
+        for i in range(row.size):
+            product = np.float64(exponentials[np.int32(row[i]) + shift]) * np.float64(inverse_scale)
+            out[r, i] = round_add_clamp(product / np.float64(total), zero_point, lowest, highest)
 
 
 @kernel

@@ -91,6 +91,12 @@ def saturated_sum(value, zero_point, lowest, highest):
 
 
 @kernel
+def round_add_clamp(value, zero_point, lowest, highest):
+    """Round a float64, add the zero point, clamp: without a step through an integer nothing wraps."""
+    return np.int32(min(max(np.rint(value) + zero_point, np.float64(lowest)), np.float64(highest)))
+
+
+@kernel
 def doubling_high_multiply(a, b):
     """Return a * b / 2^31 of two int32, ties towards +infinity: gemmlowp's SaturatingRoundingDoublingHighMul.
 

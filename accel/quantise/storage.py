@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from accelsim.errors import printable
 from accelsim.quantise.editing import GraphEditor
 from accelsim.quantise.grid import Grid
-from accelsim.quantise.weights import Weights
+from accelsim.quantise.weights import QuantisedWeights, Weights
 
 CODE_TYPES = {
     (2, True): TensorProto.INT2 if hasattr(TensorProto, "INT2") else 0,
@@ -29,12 +29,14 @@ CODE_TYPES = {
 _BYTE = 8
 _BYTES = (TensorProto.INT8, TensorProto.UINT8)
 _NARROW, _WIDER = 2, {2: 4, 8: 16}
+_CODES_PER_BYTE = 4  # of 2 bits
 _ENTRY = (
     "onnxruntime opens 2-bit weights with the session entry session.qdqisint8allowed=1, as the reference does: without "
     "it int8 activations become uint8 on x86, beside which it has no kernel for them"
 )
 _REASONS = {
-    2: "2-bit weights beside uint8 activations are stored in 4 bits, because onnxruntime has no kernel for them",
+    2: "2-bit weights are stored in 4 bits beside uint8 activations, because onnxruntime has no kernel for them, and "
+    "in a MatMul whose columns are no multiple of four beside wider ones, because it mixes the columns up",
     8: "8-bit weights in groups are stored in 16 bits where onnxruntime would use a kernel that has no groups",
 }
 
@@ -51,6 +53,7 @@ def stored(graph: GraphEditor, weights: Weights, biased: Container[str]) -> Weig
         one.layer.weight
         for name, one in weights.items()
         if _has_no_kernel(_type_read(graph, name), one.grid, fused=_is_fused(graph.nodes[name].op_type, name in biased))
+        or _is_mixed_up(_type_read(graph, name), one, graph.nodes[name].op_type)
     }
     return {
         name: replace(one, code_bits=_WIDER[one.grid.spec.bits]) if one.layer.weight in wider else one
@@ -76,6 +79,12 @@ def _has_no_kernel(read: int | None, grid: Grid, *, fused: bool) -> bool:
     if grid.spec.bits == _NARROW:
         return bool(read == TensorProto.UINT8)
     return grid.spec.bits == _BYTE and grid.block > 0 and read in _BYTES and fused
+
+
+def _is_mixed_up(read: int | None, one: QuantisedWeights, kind: str) -> bool:
+    """Tell whether onnxruntime would make a MatMulNBits of 2-bit weights whose rows end inside of a byte."""
+    narrow = one.grid.spec.bits == _NARROW and one.codes.shape[-1] % _CODES_PER_BYTE != 0
+    return narrow and kind == "MatMul" and read not in _BYTES
 
 
 def remarks(weights: Weights) -> Iterator[str]:

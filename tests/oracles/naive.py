@@ -427,17 +427,26 @@ def _exponential(value: float) -> np.float32:
         return np.float32(math.inf)
 
 
-def softmax(row: Sequence[int], exponentials: Sequence[np.float32], inverse: np.float32, code: Code) -> list[int]:
+def softmax(
+    row: Sequence[int],
+    exponentials: Sequence[np.float32],
+    inverse: np.float32,
+    code: Code,
+    arithmetic: str = "float32",
+) -> list[int]:
     """QLinearSoftmax of one row: table, sequential sum, multiply, divide, to int32, zero point."""
     shift = 255 - max(row)
     values = [exponentials[item + shift] for item in row]
     total = np.float32(0)
     for value in values:
         total = plus(total, value)
-    return [_softmax_code(times(value, inverse), total, code) for value in values]
+    if arithmetic == "float64":
+        quotients = [float(value) * float(inverse) / float(total) for value in values]
+        return [min(max(round(quotient) + code.zero_point, code.lowest), code.highest) for quotient in quotients]
+    return [_softmax_code(times(value, inverse), total, code, arithmetic) for value in values]
 
 
-def _softmax_code(numerator: np.float32, total: np.float32, code: Code) -> int:
+def _softmax_code(numerator: np.float32, total: np.float32, code: Code, arithmetic: str) -> int:
     """Divide and convert; what does not fit int32 becomes its lowest value, and the sum with the zero point wraps."""
     invalid = not _finite(numerator) and not _finite(total)
     quotient = np.float32(math.nan) if invalid or total == 0 else divided(numerator, total)
@@ -445,4 +454,7 @@ def _softmax_code(numerator: np.float32, total: np.float32, code: Code) -> int:
     shifted = narrow(rounded + code.zero_point, 32, "wrap")
     if code.dtype == "uint8":  # clamped from above only, then the low byte
         return min(shifted, 255) % 256
+    if arithmetic == "float32-low-byte":  # the same, though int8 ends at 127
+        low = min(shifted, 255) % 256
+        return low - 256 if low > 127 else low
     return min(max(shifted, code.lowest), code.highest)

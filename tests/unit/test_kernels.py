@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numba
 import numpy as np
@@ -376,26 +376,51 @@ def test_convolution_kernels_in_blocks(index: int) -> None:
 # ---- softmax and tables
 
 
+ARITHMETICS = get_args(operators.SoftmaxArithmetic)
+
+
+def softmax(rows: Array, table: Array, inverse: np.float32, code: naive.Code, arithmetic: str) -> list[list[int]]:
+    """Run the operator on rows."""
+    kind = np.dtype(code.dtype)
+    target = operators.CodeFormat(kind, code.zero_point)
+    operator = operators.Softmax(table, inverse, arithmetic, 1, False, target)  # type: ignore[arg-type]
+    with np.errstate(over="ignore"):
+        return execute(operator, [rows], [TensorType.of(kind, rows.shape)], AccumulatorFormat(32, "wrap"))[0][
+            0
+        ].tolist()
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
 @pytest.mark.parametrize("dtype", CODES)
-def test_softmax(dtype: str) -> None:
-    """Softmax rows of 1 to 40 codes equal the sequential twin; rows of one code overflow to the quirk's answer."""
+def test_softmax(dtype: str, arithmetic: str) -> None:
+    """Softmax rows of 1 to 40 codes equal the sequential twin, also where a float32 product would overflow."""
     for index in range(30):
         draw = Draw((40_011, index), ties=index % 2 == 0)
         length = 1 if index < 4 else draw.integer(2, 40)
         scale, code = draw.scale(0.05), naive.Code(dtype, draw.zero_point(np.dtype(dtype)))
-        inverse = np.float32(math.floor(1 / draw.choice([1 / 256, 0.0039, 0.01, 0.02])))
+        inverse = np.float32(math.floor(1 / draw.choice([1 / 256, 0.0039, 0.01, 0.02, 1e-4, 1e-9, 1e-12])))
         exponentials = naive.softmax_exponentials(length, scale)
         table = softmax_table(length, scale)
         assert table.tolist() == exponentials
         rows = draw.codes((5, length), np.dtype(dtype))
-        out = np.empty(rows.shape, dtype)
-        with np.errstate(over="ignore"):
-            elementwise.softmax_rows(rows, table, inverse, code.zero_point, code.lowest, code.highest, out)
-        expected = [naive.softmax([int(x) for x in row], exponentials, inverse, code) for row in rows]
-        assert out.tolist() == expected, index
+        expected = [naive.softmax([int(x) for x in row], exponentials, inverse, code, arithmetic) for row in rows]
+        assert softmax(rows, table, inverse, code, arithmetic) == expected, index
 
 
-def test_softmax_adds_from_left_to_right() -> None:
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+def test_softmax_of_equal_codes_at_ties(arithmetic: str) -> None:
+    """The quotient lies beside a half, on the side that the sequential float32 sum and the divisions decide."""
+    results = []
+    for length in range(2, 200, 2):
+        table, inverse = softmax_table(length, np.float32(0.125)), np.float32(length * 41 / 2)
+        code, rows = naive.Code("int8", -3), np.full((1, length), 7, np.int8)
+        results.append(softmax(rows, table, inverse, code, arithmetic)[0])
+        assert results[-1] == naive.softmax([7] * length, list(table), inverse, code, arithmetic), length
+    assert {codes[0] for codes in results} == {17, 18}
+
+
+@pytest.mark.parametrize("arithmetic", ["float32", "float64"])
+def test_softmax_adds_from_left_to_right(arithmetic: str) -> None:
     """With codes of 32 bits every bit of the quotient is visible: the sum is sequential, in float32."""
     code, inverse = naive.Code("int32", 5), np.float32(2**26)
     for index in range(30):
@@ -403,9 +428,8 @@ def test_softmax_adds_from_left_to_right() -> None:
         length, scale = draw.integer(20, 60), draw.scale(0.02)
         table = softmax_table(length, scale) * np.float32(2.0**-40)
         rows = draw.codes((3, length), draw.dtype())
-        out = np.empty(rows.shape, np.int32)
-        elementwise.softmax_rows(rows, table, inverse, code.zero_point, code.lowest, code.highest, out)
-        assert out.tolist() == [naive.softmax(row.tolist(), list(table), inverse, code) for row in rows], index
+        expected = [naive.softmax(row.tolist(), list(table), inverse, code, arithmetic) for row in rows]
+        assert softmax(rows, table, inverse, code, arithmetic) == expected, index
 
 
 def operators_of(case: Case, kind: type) -> list[Any]:
