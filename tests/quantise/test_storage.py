@@ -89,6 +89,8 @@ TYPES: list[tuple[str, str, Any]] = [
     ("Conv", "uint8+weight_bits=2", TensorProto.INT4),
     ("Conv", "uint8+activation_bits=16+weight_bits=2", TensorProto.INT2),
     ("Conv", "w2a8", TensorProto.INT2),
+    ("MatMul", "uint8+activation_bits=16+weight_bits=2", TensorProto.INT4),  # six columns of 2 bits are no whole bytes
+    ("MatMul", "w2a8", TensorProto.INT2),
 ]
 
 

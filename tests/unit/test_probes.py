@@ -14,7 +14,7 @@ import accelsim
 from accelsim import operators
 from accelsim.contraction import AccumulatorFormat
 from accelsim.datapath import execute
-from accelsim.graph import probes
+from accelsim.graph import import_elementwise, probes
 from accelsim.graph.import_elementwise import softmax_table
 from accelsim.host import open_session
 from accelsim.tensors import TensorType
@@ -75,20 +75,40 @@ def test_softmax_has_the_arithmetic_that_the_probe_tells() -> None:
     assert [name for name, count in wrong.items() if count == 0] == [probes.softmax_arithmetic()]
 
 
+def test_answers_that_nobody_knows_are_taken_for_the_newest_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that was never measured is not refused."""
+    monkeypatch.setattr(probes, "_softmax", lambda length, scale: 42)
+    assert probes.softmax_arithmetic.__wrapped__() == "float64"
+
+
+def test_a_wrong_answer_is_found_by_the_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verdict does not rest on the probe: the layer whose arithmetic it got wrong is named."""
+    wrong = {"float64": "float32", "float32": "float64", "float32-low-byte": "float64"}[probes.softmax_arithmetic()]
+    monkeypatch.setattr(import_elementwise, "softmax_arithmetic", lambda: wrong)
+    data, rows = one_softmax("int8", 1, 1 / 256)
+    check = accelsim.run(data, inputs={"x": rows}).check
+    assert check.verdict == "mismatch"
+    assert check.first_mismatch is not None
+    assert check.first_mismatch.operator == "QLinearSoftmax"
+
+
+def one_softmax(kind: str, length: int, scale: float) -> tuple[bytes, Array]:
+    """Return a QLinearSoftmax, and two rows for it, one of them of equal codes."""
+    zero = np.zeros((), kind)
+    constants = {
+        "x_scale": np.array(0.125, np.float32), "x_zero": zero, "y_scale": np.array(scale, np.float32), "y_zero": zero,
+    }  # fmt: skip
+    node = helper.make_node("QLinearSoftmax", ["x", *constants], ["y"], domain="com.microsoft", axis=-1, opset=13)
+    rows = Draw((SEED, length), ties=False).codes((2, length), np.dtype(kind))
+    rows[1] = 3
+    return model([node], constants, helper.np_dtype_to_tensor_dtype(rows.dtype), [rows.shape] * 2), rows
+
+
 @pytest.mark.parametrize("kind", ["int8", "uint8"])
 def test_softmax_whose_product_overflows_is_exact(kind: str) -> None:
-    """A row of one code, and one with a fine output scale, through the whole simulator."""
+    """A row of one code, and some with fine output scales, through the whole simulator."""
     for length, scale in ((1, 1 / 256), (4, 1e-5), (180, 1 / 3690), (8, 1e-37)):
-        zero = np.zeros((), kind)
-        constants = {
-            "x_scale": np.array(0.125, np.float32), "x_zero": zero,
-            "y_scale": np.array(scale, np.float32), "y_zero": zero,
-        }  # fmt: skip
-        node = helper.make_node("QLinearSoftmax", ["x", *constants], ["y"], domain="com.microsoft", axis=-1, opset=13)
-        element_type = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
-        data = model([node], constants, element_type, [(2, length)] * 2)
-        rows = Draw((SEED, length), ties=False).codes((2, length), np.dtype(kind))
-        rows[1] = 3
+        data, rows = one_softmax(kind, length, scale)
         assert accelsim.run(data, inputs={"x": rows}).check.verdict == "exact"
 
 
