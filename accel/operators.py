@@ -341,7 +341,7 @@ class HostOperator:
     model: the serialised one-node model; onnxruntime is opened with all optimisations off and one thread.
     kind: the ONNX operator, for prices and reports; inputs/outputs: tensor names inside that model; constants: types of
     the initialisers, which have to be read as well; product: set where the machine's array is priced for it; macs:
-    multiply-accumulates that it does.
+    multiply-accumulates that it does, None where nobody has counted them.
     """
 
     kind: str
@@ -350,7 +350,7 @@ class HostOperator:
     outputs: tuple[str, ...]
     constants: tuple[TensorType, ...] = ()
     product: FloatProduct | None = None
-    macs: int = 0
+    macs: int | None = 0
 
 
 Contraction = Convolution | MatrixMultiply

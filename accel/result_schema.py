@@ -96,6 +96,7 @@ class LayerPart(Part):
     arithmetic: Text | None = None
     computed_by: Text = "machine"
     off_array_macs: Count = 0
+    macs_counted: bool = True
     requantiser: Text | None = None
     dataflow: Text | None = None
     kept_input: bool = False

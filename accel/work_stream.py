@@ -46,7 +46,7 @@ class StreamWork:
 
     placement: "vector", "dma", "host" or "none"; read and write: (segments, bytes per segment) of each transfer;
     events: arithmetic by name of the energy table; units: indivisible parts (planes, rows, elements); off_array_macs:
-    multiply-accumulates that are done elsewhere than on the array.
+    multiply-accumulates that are done elsewhere than on the array, None where nobody has counted them.
     """
 
     placement: str
@@ -55,7 +55,7 @@ class StreamWork:
     lane_operations: int
     events: Events
     units: int
-    off_array_macs: int = 0
+    off_array_macs: int | None = 0
 
     @property
     def bytes_per_unit(self) -> int:

@@ -10,6 +10,9 @@ from accelsim.result import Result
 # Operators that are named; the rest is counted.
 _NAMED = 4
 
+# Operators without a count that are named.
+_UNCOUNTED = 2
+
 _PRICED = {"vector": "priced on the vector unit", "array": "priced as float multipliers in the array"}
 
 
@@ -36,8 +39,33 @@ def host_lines(result: Result) -> list[Text]:
         if rest:
             share = sum(sum(cycles) for _, cycles in rest) / total
             lines.append(f"{len(rest)} other operators: {share:.1%} of the cycles")
-    share_of_macs = result.macs_on_array_share
-    if share_of_macs is not None:
-        exact = "100%" if share_of_macs == 1 else f"{min(share_of_macs, 0.9999):.2%}"
-        lines.append(f"{'' if groups else 'none; '}{exact} of the MACs are on the array")
+    shared = _macs_line(result)
+    if shared:
+        lines.append(f"{'' if groups else 'none; '}{shared}")
     return [Text(f"{'host' if not index else '':<9}{line}") for index, line in enumerate(lines)]
+
+
+def _macs_line(result: Result) -> str:
+    """Say which share of the MACs is on the array, or whose MACs nobody has counted; nothing without any MACs."""
+    if result.uncounted_operators:
+        return f"MACs of {uncounted_text(result)} are not counted: the array's share of all is unknown"
+    share = result.macs_on_array_share
+    if share is None:
+        return ""
+    exact = "100%" if share == 1 else f"{min(share, 0.9999):.2%}"
+    return f"{exact} of the MACs are on the array"
+
+
+def uncounted_text(result: Result) -> str:
+    """Name the operators whose MACs nobody has counted, the first few of them.
+
+    Args:
+        result: a result with such operators.
+    """
+    counted = result.uncounted_operators
+    named = [
+        f"{printable(name, 30)}{f' x{times}' if times > 1 else ''}"
+        for name, times in list(counted.items())[:_UNCOUNTED]
+    ]
+    rest = len(counted) - len(named)
+    return ", ".join([*named, *([f"{rest} other operators"] if rest else [])])

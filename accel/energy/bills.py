@@ -244,9 +244,10 @@ def vector_arithmetic(timing: LayerTiming, units: Units, layer: Layer, form: str
 def _host(units: Units, work: StreamWork) -> list[Charge]:
     """What leaves the machine is not free: its multiply-accumulates as float32, else one operation per element.
 
-    The second is a lower bound for operators whose arithmetic depends on their data; their bytes are priced as DMA.
+    The second is a lower bound for operators whose arithmetic depends on their data, or whose multiply-accumulates
+    nobody has counted; their bytes are priced as DMA.
     """
-    if work.placement != "host" or work.off_array_macs:
-        names = ("fp32_multiply", "fp32_add")
-        return [_operation("host", work.off_array_macs, units, name) for name in names]
+    macs = work.off_array_macs or 0
+    if work.placement != "host" or macs:
+        return [_operation("host", macs, units, name) for name in ("fp32_multiply", "fp32_add")]
     return [Charge("host", work.units, units.elementwise())]
