@@ -252,7 +252,12 @@ def _pad(op: ops.Pad, inputs: Arrays, types: Sequence[TensorType]) -> list[Array
 
 
 def _host(op: ops.HostOperator, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
-    return run_host_operator(op, inputs)
+    return run_host_operator(op, inputs[op.priced_inputs :])
+
+
+def _part(op: ops.Part, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
+    """Results of a part exist inside of onnxruntime's kernel only: zeros that take no memory stand for them."""
+    return [np.broadcast_to(np.zeros((), kind.dtype), kind.shape) for kind in types]
 
 
 _FUNCTIONS: dict[type[Any], Callable[[Any, Arrays, Sequence[TensorType]], list[Array]]] = {
@@ -282,6 +287,8 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, Arrays, Sequence[TensorType]], list[A
     ops.Gather: _gather,
     ops.Pad: _pad,
     ops.HostOperator: _host,
+    ops.ProductPart: _part,
+    ops.VectorPart: _part,
     **movement.FUNCTIONS,
     **reductions.FUNCTIONS,
 }

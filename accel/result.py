@@ -18,6 +18,9 @@ from accelsim.timeline import Timeline
 
 SCHEMA_VERSION = 1
 
+# Arithmetic of products whose operands are integers with a scale per block: activations quantised at run time.
+BLOCKED = "int8 per block"
+
 
 def to_json(data: Any) -> str:
     """Return plain data as JSON: sorted keys, null for NaN and infinities, so that equal data gives equal bytes."""
@@ -85,6 +88,8 @@ class LayerCheck:
 class LayerResult:
     """One row of the result.
 
+    arithmetic: of a layer on the array, "integer", "float32", "float16" or BLOCKED; part_of: the operator that a layer
+    is a part of, where a node takes several and onnxruntime alone knows its values;
     computed_by: "machine", or "onnxruntime" for a host operator, whose values are the reference's own; off_array_macs:
     multiply-accumulates that such an operator does, which `macs` does not count; macs_counted: whether they are known,
     0 stands for them where they are not; requantiser: the arithmetic that scales its outputs (f32, q31), None if
@@ -113,6 +118,7 @@ class LayerResult:
     acc: AccumulatorResult | None
     check: LayerCheck | None
     arithmetic: str | None = None
+    part_of: str | None = None
     computed_by: str = "machine"
     off_array_macs: int = 0
     macs_counted: bool = True
@@ -141,7 +147,7 @@ class LayerResult:
             name: getattr(self, name)
             for name in ("name", "op", "placement", "m", "k", "n", "groups", "tiles", "macs", "cycles", "requantiser")
         }
-        row |= {name: getattr(self, name) for name in ("computed_by", "off_array_macs", "macs_counted")}
+        row |= {name: getattr(self, name) for name in ("computed_by", "off_array_macs", "macs_counted", "part_of")}
         row |= {"dataflow": self.dataflow, "kept_input": self.kept_input, "kept_output": self.kept_output}
         row |= {"cycle_classes": dict(self.cycle_classes), "utilisation": self.utilisation}
         row |= {"energy_pj": dict(self.energy_pj), "dram_bytes": self.dram_bytes, "arithmetic": self.arithmetic}

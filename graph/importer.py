@@ -17,15 +17,17 @@ from accelsim.graph import (
 )
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError
 from accelsim.graph.fold_clamps import fold_clamps
+from accelsim.graph.host_macs import domain_of
 from accelsim.graph.import_groups import GROUPED, import_group
 from accelsim.graph.import_host import import_host
+from accelsim.graph.import_parts import IN_PARTS
 from accelsim.graph.import_qonnx import import_qonnx_graph
 from accelsim.graph.import_rearrange import REARRANGEMENTS
 from accelsim.graph.import_reductions import REDUCTIONS
 from accelsim.graph.ir import Graph, Node, verify
 from accelsim.graph.normalise import NormalisedModel
 from accelsim.graph.qdq_groups import find_groups
-from accelsim.operators import Convolution, GlobalAveragePool, HostOperator, MatrixMultiply, Operator, Softmax
+from accelsim.operators import Convolution, GlobalAveragePool, HostOperator, MatrixMultiply, Operator, Part, Softmax
 from accelsim.tensors import TensorType
 
 IMPORTERS: dict[str, Callable[[Context, NodeProto], Imported]] = {
@@ -129,7 +131,7 @@ def _import_node(
             yield grouped
         return
     try:
-        importer = IMPORTERS.get(node.op_type, import_host)
+        importer = IN_PARTS.get((domain_of(node), node.op_type)) or IMPORTERS.get(node.op_type, import_host)
         with np.errstate(divide="ignore", invalid="ignore"):  # the average of no element, which is then declined
             imported = importer(context, node)
         _refuse_empty(context, node, imported.operator)
@@ -138,8 +140,18 @@ def _import_node(
     label = node.name or node.output[0]
     for prelude in imported.preludes:
         types.update(zip(prelude.outputs, prelude.types, strict=True))
-        yield Node(f"{label}/{prelude.kind}", prelude.kind, prelude.operator, prelude.inputs, prelude.outputs)
-    yield Node(label, node.op_type, imported.operator, imported.inputs, tuple(filter(None, node.output)))
+        part_of = node.op_type if isinstance(prelude.operator, Part) else None
+        parts = prelude.operator, prelude.inputs, prelude.outputs
+        yield Node(f"{label}/{prelude.kind}", prelude.kind, *parts, part_of=part_of)
+    yield Node(
+        label, node.op_type, imported.operator, imported.inputs, tuple(filter(None, node.output)),
+        part_of=node.op_type if _is_in_parts(imported.operator) else None,
+    )  # fmt: skip
+
+
+def _is_in_parts(operator: Operator) -> bool:
+    """Tell whether an operator is the last part of a node whose values onnxruntime alone knows."""
+    return isinstance(operator, HostOperator) and operator.part is not None
 
 
 def _refuse_empty(context: Context, node: NodeProto, operator: Operator) -> None:
@@ -149,7 +161,7 @@ def _refuse_empty(context: Context, node: NodeProto, operator: Operator) -> None
         NotOnTheMachineError: the result has no elements.
         UnsupportedModelError: it has, and each is a sum of nothing, for which onnxruntime leaves memory as it is.
     """
-    product = operator.product if isinstance(operator, HostOperator) else None
+    product = operator.product or operator.part if isinstance(operator, HostOperator) else None
     sums = isinstance(operator, Convolution | MatrixMultiply | GlobalAveragePool | Softmax) or product is not None
     source, target = (context.types[name].elements for name in (node.input[0], next(filter(None, node.output))))
     if not sums or (source and target):

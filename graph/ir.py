@@ -19,7 +19,8 @@ from accelsim.uniform import Decoding
 class Node:
     """One operator with the names of its dynamic inputs and its outputs.
 
-    exactness: "exact", or "float-reference" where onnxruntime itself computes in float and may be a step away.
+    exactness: "exact", or "float-reference" where onnxruntime itself computes in float and may be a step away;
+    part_of: operator of the node that this is a part of, whose values onnxruntime alone knows.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     exactness: str = "exact"
+    part_of: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

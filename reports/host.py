@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rich.text import Text
 
 from accelsim.errors import printable
@@ -13,31 +15,36 @@ _NAMED = 4
 # Operators without a count that are named.
 _UNCOUNTED = 2
 
-_PRICED = {"vector": "priced on the vector unit", "array": "priced as float multipliers in the array"}
+_PRICED = {
+    "vector": "priced on the vector unit",
+    "array": "priced as float multipliers in the array",
+    "parts": "priced in parts, products on the array",
+}
 
 
 def host_lines(result: Result) -> list[Text]:
     """Return host operators with their counts and shares of the cycles, and the share of the MACs on the array.
 
-    An operator is a host operator when onnxruntime computes its values, whether the vector unit prices it or only its
-    bytes take time, as DMA.
+    An operator is a host operator when onnxruntime computes its values, whether array and vector unit price it or only
+    its bytes take time, as DMA. The parts of a node count as one.
     """
-    groups: dict[tuple[str, str], list[int]] = {}
+    nodes, cycles = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for layer in result.layers:
         if layer.computed_by != "machine":
-            groups.setdefault((layer.op, layer.placement), []).append(layer.cycles)
+            key = (layer.op, layer.placement) if layer.part_of is None else (layer.part_of, "parts")
+            nodes[key] += layer.part_of in (None, layer.op)  # the last part is called as the node
+            cycles[key] += layer.cycles
     lines = []
+    groups = sorted(cycles.items(), key=lambda item: (-item[1], item[0]))
     if groups:
-        ranked = sorted(groups.items(), key=lambda item: (-sum(item[1]), item[0]))
         total = max(result.cycles, 1)
-        for (operator, placement), cycles in ranked[:_NAMED]:
-            times = f" x{len(cycles)}" if len(cycles) > 1 else ""
-            priced = _PRICED.get(placement, "timed as DMA traffic, arithmetic in energy only")
-            name = printable(operator, 30)
-            lines.append(f"{name}{times}: {sum(cycles) / total:.1%} of the cycles, {priced}")
-        rest = ranked[_NAMED:]
+        for key, spent in groups[:_NAMED]:
+            times = f" x{nodes[key]}" if nodes[key] > 1 else ""
+            priced = _PRICED.get(key[1], "timed as DMA traffic, arithmetic in energy only")
+            lines.append(f"{printable(key[0], 30)}{times}: {spent / total:.1%} of the cycles, {priced}")
+        rest = groups[_NAMED:]
         if rest:
-            share = sum(sum(cycles) for _, cycles in rest) / total
+            share = sum(spent for _, spent in rest) / total
             lines.append(f"{len(rest)} other operators: {share:.1%} of the cycles")
     shared = _macs_line(result)
     if shared:
