@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from accelsim.arch import Arch
+from accelsim.energy.bills import part_of
 from accelsim.errors import UsageError, printable
 from accelsim.explain_operands import operand_lines
 from accelsim.graph.lower import lower
@@ -137,6 +138,7 @@ def _explain_contraction(
         f"    GEMM      M={work.m} K={work.k} N={work.n}{groups}, {work.macs:,} MACs, "
         f"utilisation {_utilisation(work, timing, arch):.1%}",
         *_remarks(work, arch),
+        *_blocks_line(layer),
         f"    loops     {_loops(work, plan, arch)}",
         f"    resident  {_resident(work, plan, arch)}",
         *mapping,
@@ -165,6 +167,17 @@ def _remarks(work: ContractionWork, arch: Arch) -> list[str]:
     if work.folds_at_run_time:
         lines.append("    operands  zero point known at run time: folded into each bias as it is loaded")
     return lines
+
+
+def _blocks_line(layer: Layer) -> list[str]:
+    """Say what scales per block on both sides cost."""
+    part = part_of(layer)
+    if part is None or not part.block:
+        return []
+    return [
+        f"    blocks    int8 activations, quantised at run time; a scale per {part.block} of k on both sides: "
+        f"{part.block_sums:,} sums scaled and added as float32"
+    ]
 
 
 def _float_operands(work: ContractionWork) -> str:

@@ -54,8 +54,9 @@ class Layer:
     @property
     def _priced(self) -> int:
         operator = self.operator
-        in_parts = isinstance(operator, HostOperator) and operator.part is not None
-        return operator.priced_inputs if in_parts else len(self.inputs)
+        if isinstance(operator, HostOperator) and operator.part is not None:
+            return operator.priced_inputs
+        return len(self.inputs)
 
 
 @dataclass(frozen=True)

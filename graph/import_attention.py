@@ -124,7 +124,7 @@ def _project(
             0 if dynamic else 4 * biased + 4 * scaled, 1, _RESCALED, subtracts,
         )  # fmt: skip
         names.append(parts.product(name, product, inputs, (rows, columns), kind))
-    return _Heads(*names, bool(_present(node, past)), masks)
+    return _Heads(names[0], names[1], names[2], bool(_present(node, past)), masks)
 
 
 def _multi_head(parts: PartList, sizes: AttentionSizes) -> _Heads:
@@ -160,7 +160,8 @@ def _separate(parts: PartList, sizes: AttentionSizes, bias: int, past: int, mask
     ]
     elements = sum(int(np.prod(shape)) for _, _, shape in results)
     part = VectorPart((Step(row, elements),))
-    return _Heads(*parts.vector("bias" if extra else "unpack", part, [*given, *extra], results), cached, masks)
+    query, keys, values = parts.vector("bias" if extra else "unpack", part, [*given, *extra], results)
+    return _Heads(query, keys, values, cached, masks)
 
 
 def _group_query(parts: PartList, sizes: AttentionSizes) -> _Heads:
@@ -181,7 +182,8 @@ def _group_query(parts: PartList, sizes: AttentionSizes) -> _Heads:
     results = [(name, kind, shape) for name, shape in zip(("query", "key", "value"), shapes, strict=True)]
     if not rotated:
         part = VectorPart((Step("Transpose", turned + whole),))
-        return _Heads(*parts.vector("unpack", part, given, results), True, masks)
+        query, keys, values = parts.vector("unpack", part, given, results)
+        return _Heads(query, keys, values, True, masks)
     size = np.dtype(kind).itemsize
     angles = ((2 * sizes.queries, sizes.depth // 2 * size),)  # rows of cosines and of sines
     read = given[:2] if len(given) == 3 else given
