@@ -183,9 +183,9 @@ def _blocks_line(layer: Layer) -> list[str]:
 def _float_operands(work: ContractionWork) -> str:
     """Say what enters the array of float multipliers."""
     bits = work.second_bits if work.dynamic_second else work.weight_bits
-    second = "operands" if work.dynamic_second else "weights"
     if bits >= 8 * work.input_bytes:
-        return f"{work.arithmetic} activations and {second}"
+        return f"{work.arithmetic} activations" if work.dynamic_second else f"{work.arithmetic} activations and weights"
+    second = "activations" if work.dynamic_second else "weights"
     return f"{work.arithmetic} activations, {bits}-bit {second} dequantised on the way into the array"
 
 

@@ -295,6 +295,19 @@ def test_keys_and_values_are_read_once_per_group_of_heads() -> None:
     assert by_name["append"].dram_write_bytes == 2 * 2 * 16 * 4
 
 
+def test_a_long_cache_is_exact_and_its_products_are_counted() -> None:
+    """4,000 cached tokens: values equal, every MAC on the array, DRAM traffic that of the cache."""
+    case = growing_cache(Builder(Draw((SEED, 6), ties=False), opset=23), past=4000)
+    result = accelsim.run(accelsim.load(case.model), None, case.inputs)
+    assert result.check.verdict == "exact"
+    assert result.check.output_mismatched == 0
+    assert result.macs_on_array_share == 1
+    parts = [layer for layer in result.layers if layer.part_of]
+    assert sum(layer.macs for layer in parts) == 2 * 4 * 4001 * 16
+    cache = 2 * 2 * 4001 * 16 * 4
+    assert cache <= sum(layer.dram_bytes for layer in parts) <= 1.02 * cache
+
+
 def test_weights_of_steps_stay_or_are_loaded_again() -> None:
     """With room for them they cross the DRAM once, without in every step, and cycles are those of the steps."""
     case = case_of("lstm")
