@@ -96,10 +96,11 @@ def map_addresses(program: Program, arch: Arch) -> AddressMap:
 
 def _pieces(number: int, layer: Layer, burst: int, views: dict[str, str]) -> Pieces:
     """Return what a layer moves; a view moves nothing and is noted in `views`."""
-    work, inputs = layer.work, [views.get(name, name) for name in layer.inputs]
+    work, inputs = layer.work, [views.get(name, name) for name in layer.moved_inputs]
     if isinstance(work, ContractionWork):
         if work.dynamic_second:
-            second = Piece(inputs[1], 0, _packed(work.groups * work.k, work.n, work.second_bits))
+            rows, elements = (work.n, work.k) if work.second_by_column else (work.k, work.n)
+            second = Piece(inputs[1], 0, _packed(work.groups * rows, elements, work.second_bits))
         else:
             name = f"weights of layer {number} {layer.name}"
             second = Piece(name, 0, _weights_extent(work, layer.plan, burst))
@@ -154,7 +155,7 @@ def stream_pieces(number: int, layer: Layer, work: StreamWork, inputs: Sequence[
     """
     spare = f"constants of layer {number} {layer.name}"
     return Pieces(
-        _lay_out(inputs, layer.input_types, work.reads, spare, burst),
+        _lay_out(inputs, layer.moved_types, work.reads, spare, burst),
         _lay_out(layer.outputs, layer.output_types, work.writes, spare, burst),
     )
 

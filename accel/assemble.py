@@ -16,16 +16,17 @@ from accelsim.compulsory import compulsory_bytes
 from accelsim.contraction import AccumulatorUse
 from accelsim.energy import COMPONENTS, EnergyTable, LayerEnergy, gathered, units_used
 from accelsim.energy.account import detail, lines
-from accelsim.energy.bills import billed_macs
+from accelsim.energy.bills import billed_macs, part_of
 from accelsim.energy.notes import unit_dict
 from accelsim.fixed_point import scaling
 from accelsim.model import Model
 from accelsim.model_info import InputInfo, ModelInfo
-from accelsim.operators import HostOperator
+from accelsim.operators import HostOperator, Part
 from accelsim.plan import ContractionPlan
 from accelsim.program import Layer, Program
 from accelsim.requantiser_energy import scaling_energy
 from accelsim.result import (
+    BLOCKED,
     AccumulatorResult,
     CheckResult,
     EnergyInfo,
@@ -133,6 +134,14 @@ def _placement(layer: Layer) -> _Placement:
     return {"kept_input": any(plan.kept_reads), "kept_output": bool(plan.kept_writes) and all(plan.kept_writes)}
 
 
+def _arithmetic(layer: Layer) -> str | None:
+    """Return the arithmetic of a layer on the array, with the scales per block of its operands where they have them."""
+    if not isinstance(layer.work, ContractionWork):
+        return None
+    part = part_of(layer)
+    return BLOCKED if part is not None and part.block else layer.work.arithmetic
+
+
 def _layer_result(
     layer: Layer,
     timing: LayerTiming,
@@ -153,7 +162,7 @@ def _layer_result(
         m=contraction.m if contraction else None,
         k=contraction.k if contraction else None,
         n=contraction.n if contraction else None,
-        groups=contraction.groups if contraction else None,
+        groups=contraction.groups * contraction.repeats if contraction else None,
         tiles=timing.event("tiles"),
         macs=macs,
         cycles=timing.cycles,
@@ -163,9 +172,11 @@ def _layer_result(
         dram_bytes=timing.dram_bytes,
         acc=acc,
         check=check,
-        arithmetic=contraction.arithmetic if contraction else None,
-        computed_by="onnxruntime" if isinstance(layer.operator, HostOperator) else "machine",
-        off_array_macs=0 if isinstance(work, ContractionWork) else work.off_array_macs,
+        arithmetic=_arithmetic(layer),
+        computed_by="onnxruntime" if isinstance(layer.operator, HostOperator | Part) else "machine",
+        part_of=layer.part_of,
+        off_array_macs=0 if isinstance(work, ContractionWork) else work.off_array_macs or 0,
+        macs_counted=isinstance(work, ContractionWork) or work.off_array_macs is not None,
         **_placement(layer),
         charges=lines(gathered((bill,))),
         requantiser=scaling(layer.operator, () if isinstance(work, ContractionWork) else work.events),
@@ -174,5 +185,5 @@ def _layer_result(
         dram_read_bytes=timing.event("dram_read_bytes"),
         dram_write_bytes=timing.event("dram_write_bytes"),
         compulsory_dram_bytes=sum(compulsory_bytes(layer)),
-        lane_operations=0 if isinstance(work, ContractionWork) else work.lane_operations,
+        lane_operations=0 if isinstance(work, ContractionWork) else work.lane_operations * work.repeats,
     )

@@ -17,7 +17,7 @@ from accelsim.fixed_point import float_twin
 from accelsim.graph.hints import hints_of, notes_of
 from accelsim.graph.normalise import NormalisedModel
 from accelsim.graph.oracle import ReferenceTensors, final_outputs, literal_outputs
-from accelsim.operators import Dequantise, HostOperator, Operator
+from accelsim.operators import Dequantise, HostOperator, Operator, Part
 from accelsim.program import Layer, Program
 from accelsim.result import CheckResult, Diagnosis, FirstMismatch, FloatReference, LayerCheck, LiteralDistance
 from accelsim.uniform import Decoding
@@ -149,7 +149,7 @@ class Checker:
         twin = float_twin(layer.operator)
         same = twin is layer.operator and self._changed_input(values) is None
         outputs = values.outputs if same else self._forced_outputs(values, twin)
-        if self.dump is not None:
+        if self.dump is not None and not isinstance(layer.operator, Part):  # a part has no values
             self.dump.add(layer, values.outputs, None, None)
         self._inside.update(zip(layer.outputs, outputs, strict=True))
         if twin is not layer.operator:
@@ -193,7 +193,8 @@ class Checker:
     def _changed_input(self, values: LayerValues) -> str | None:
         """Return the first input of the free run that differs from the reference's."""
         for position, array in enumerate(values.inputs):
-            if differing(array, self._reference_input(values, position)).any():
+            known = self._reference_input(values, position)
+            if array is not known and differing(array, known).any():
                 return values.layer.inputs[position]
         return None
 

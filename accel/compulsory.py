@@ -15,6 +15,8 @@ from accelsim.work import ContractionWork, ImageLayout, StreamWork
 def compulsory_bytes(layer: Layer) -> tuple[int, int]:
     """Return the bytes that must be read and written at least, before they are rounded up to bursts.
 
+    What is done several times reads its second operand once.
+
     Pixels that no window reads are not needed, padding is not read, and an operand that several groups or slices share
     is read once.
 
@@ -24,7 +26,7 @@ def compulsory_bytes(layer: Layer) -> tuple[int, int]:
     work, plan = layer.work, layer.plan
     if isinstance(work, StreamWork) and isinstance(plan, StreamPlan):
         moved = work.moved_reads(plan.kept_reads), work.moved_writes(plan.kept_writes)
-        read, written = (sum(count * size for count, size in part) for part in moved)
+        read, written = (work.repeats * sum(count * size for count, size in part) for part in moved)
         return read, written
     if not isinstance(work, ContractionWork) or not isinstance(plan, ContractionPlan):
         raise TypeError(f"{type(plan).__name__} does not plan {type(work).__name__}")
@@ -32,13 +34,13 @@ def compulsory_bytes(layer: Layer) -> tuple[int, int]:
     if work.image is not None:
         channels = work.groups * work.k // math.prod(work.image.geometry.kernel)
         first = work.image.images * channels * _needed_positions(work.image)
-    first = min(first, layer.input_types[0].elements)
+    first = work.repeats * min(first, layer.input_types[0].elements)
     second = work.groups * work.k * work.n
     if work.dynamic_second:
         second, bits, parameters = min(second, layer.input_types[1].elements), work.second_bits, 0
     else:
         bits, parameters = work.weight_bits, work.groups * work.n * work.parameter_bytes
-    results = 0 if plan.kept_output else work.groups * work.m * work.n * work.output_bits
+    results = 0 if plan.kept_output else work.repeats * work.groups * work.m * work.n * work.output_bits
     loaded = 0 if plan.kept_input else _bytes(first * work.first_bits)
     return loaded + _bytes(second * bits) + parameters, _bytes(results)
 

@@ -259,7 +259,7 @@ def _pad(op: ops.Pad, inputs: Arrays, types: Sequence[TensorType]) -> list[Array
 
 
 def _host(op: ops.HostOperator, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
-    results = run_host_operator(op, inputs)
+    results = run_host_operator(op, inputs[op.priced_inputs :])
     for array, kind in zip(results, types, strict=True):
         if array.shape != kind.shape:
             raise UnsupportedModelError(
@@ -267,6 +267,11 @@ def _host(op: ops.HostOperator, inputs: Arrays, types: Sequence[TensorType]) -> 
                 f"shape depends on values that differ: cut the model in front of it"
             )
     return results
+
+
+def _part(op: ops.Part, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
+    """Results of a part exist inside of onnxruntime's kernel only: zeros that take no memory stand for them."""
+    return [np.broadcast_to(np.zeros((), kind.dtype), kind.shape) for kind in types]
 
 
 _FUNCTIONS: dict[type[Any], Callable[[Any, Arrays, Sequence[TensorType]], list[Array]]] = {
@@ -296,6 +301,8 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, Arrays, Sequence[TensorType]], list[A
     ops.Gather: _gather,
     ops.Pad: _pad,
     ops.HostOperator: _host,
+    ops.ProductPart: _part,
+    ops.VectorPart: _part,
     **movement.FUNCTIONS,
     **reductions.FUNCTIONS,
 }

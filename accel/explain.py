@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from accelsim.arch import Arch
+from accelsim.energy.bills import part_of
 from accelsim.errors import UsageError, printable
 from accelsim.explain_operands import operand_lines
 from accelsim.graph.lower import lower
 from accelsim.model import Model, Shapes
 from accelsim.narrow import narrow_lines
-from accelsim.plan import ContractionPlan, StreamPlan
+from accelsim.plan import ContractionPlan, StreamPlan, second_stays
 from accelsim.program import Choice, Layer
 from accelsim.timing import LayerTiming, time_program
 from accelsim.work import ContractionWork, StreamWork
@@ -60,7 +61,7 @@ def explain_model(model: Model, arch: Arch, only: str | None = None, shapes: Sha
 
 def _explain_layer(layer: Layer, timing: LayerTiming, arch: Arch, total: int, choice: Choice | None) -> list[str]:
     """Return the lines of one layer."""
-    shapes = " x ".join(str(kind) for kind in layer.input_types)
+    shapes = " x ".join(str(kind) for kind in layer.moved_types)
     results = ", ".join(str(kind) for kind in layer.output_types)
     share = timing.cycles / total if total else 0.0
     head = f"{printable(layer.name, 70)}  {layer.kind}  {timing.cycles:,} cycles ({share:.1%})"
@@ -104,6 +105,8 @@ def _explain_stream(work: StreamWork, plan: StreamPlan, arch: Arch) -> list[str]
         "none": "nothing: the same bytes under another shape",
     }[work.placement]
     lines = [f"    runs on   {place}"]
+    if work.repeats > 1:
+        lines.append(f"    repeats   {work.repeats:,} times, one after the other")
     if work.placement == "none":
         return lines
     kept = [name for name, flags in (("input", plan.kept_reads), ("result", plan.kept_writes)) if any(flags)]
@@ -136,7 +139,8 @@ def _explain_contraction(
     return [
         f"    GEMM      M={work.m} K={work.k} N={work.n}{groups}, {work.macs:,} MACs, "
         f"utilisation {_utilisation(work, timing, arch):.1%}",
-        *_remarks(work),
+        *_remarks(work, arch),
+        *_blocks_line(layer),
         f"    loops     {_loops(work, plan, arch)}",
         f"    resident  {_resident(work, plan, arch)}",
         *mapping,
@@ -145,7 +149,7 @@ def _explain_contraction(
     ]
 
 
-def _remarks(work: ContractionWork) -> list[str]:
+def _remarks(work: ContractionWork, arch: Arch) -> list[str]:
     """Return what is unusual about a contraction: inserted zeros, float operands, zero points known late."""
     lines = []
     if work.inserted_zero_macs:
@@ -156,12 +160,35 @@ def _remarks(work: ContractionWork) -> list[str]:
         )
     if work.arithmetic != "integer":
         lines.append(
-            f"    operands  {work.arithmetic} activations, {work.weight_bits}-bit weights dequantised on the way into "
-            f"the array: float multipliers, which this array would need in place of its integer ones"
+            f"    operands  {_float_operands(work)}: float multipliers, which this array would need in place of its "
+            f"integer ones"
         )
+    if work.repeats > 1:
+        weights = "weights stay in their scratchpad" if second_stays(work, arch) else "operands are loaded each time"
+        lines.append(f"    repeats   {work.repeats:,} times, one after the other: {weights}")
     if work.folds_at_run_time:
         lines.append("    operands  zero point known at run time: folded into each bias as it is loaded")
     return lines
+
+
+def _blocks_line(layer: Layer) -> list[str]:
+    """Say what scales per block on both sides cost."""
+    part = part_of(layer)
+    if part is None or not part.block:
+        return []
+    return [
+        f"    blocks    int8 activations, quantised at run time; a scale per {part.block} of k on both sides: "
+        f"{part.block_sums:,} sums scaled and added as float32"
+    ]
+
+
+def _float_operands(work: ContractionWork) -> str:
+    """Say what enters the array of float multipliers."""
+    bits = work.second_bits if work.dynamic_second else work.weight_bits
+    if bits >= 8 * work.input_bytes:
+        return f"{work.arithmetic} activations" if work.dynamic_second else f"{work.arithmetic} activations and weights"
+    second = "activations" if work.dynamic_second else "weights"
+    return f"{work.arithmetic} activations, {bits}-bit {second} dequantised on the way into the array"
 
 
 def _loops(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> str:

@@ -125,6 +125,8 @@ def _activations(layer: Layer, work: ContractionWork, arch: Arch) -> str:
 def _weights(layer: Layer, work: ContractionWork, arch: Arch) -> str:
     """Describe the second operand."""
     weights, bits = constant_weights(layer.operator), weight_operand_bits(layer.operator, work, arch)
+    if weights is None and not work.dynamic_second:
+        return f"w {bits} bits ({work.weight_bits}-bit codes)"
     if weights is None:
         return f"second operand {bits} bits (computed, its zero point subtracted)"
     largest = int(np.abs(weights.values.astype(np.int64)).max(initial=0))

@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.codes import CodeFormat as CodeFormat
+from accelsim.epilogues import Raw as Raw
+from accelsim.epilogues import Requantise as Requantise
+from accelsim.epilogues import Rescale as Rescale
 from accelsim.geometry import ConvolutionGeometry, DepthWindow
+from accelsim.parts import FloatProduct as FloatProduct
+from accelsim.parts import Part as Part
+from accelsim.parts import ProductPart as ProductPart
+from accelsim.parts import VectorPart as VectorPart
 from accelsim.tensors import TensorType
 from accelsim.thresholds import DequantiseUniform, QuantiseUniform, SumCodes, SumPool, Threshold
 from accelsim.vector_operators import VectorOperator
@@ -23,61 +30,6 @@ IntArray = NDArray[np.generic]
 FloatArray = NDArray[np.float32]
 Shape = tuple[int, ...]
 SoftmaxArithmetic = Literal["float32-low-byte", "float32", "float64"]
-
-
-@dataclass(frozen=True, eq=False)
-class Requantise:
-    """Accumulator to code: y = round_half_even(clamp(f32(A) * multiplier)) + zero point (contract, section 2).
-
-    multiplier: float32[1] or float32[N], fl32(fl32(s_x * s_w[n]) / s_y); lowest, highest: bounds of the code where a
-    clip is narrower than the code's own range.
-    """
-
-    multiplier: FloatArray
-    output: CodeFormat
-    lowest: int | None = None
-    highest: int | None = None
-
-    @property
-    def bounds(self) -> tuple[int, int]:
-        """Smallest and largest code that leaves the requantiser."""
-        code = self.output
-        return (
-            code.lowest if self.lowest is None else self.lowest,
-            code.highest if self.highest is None else self.highest,
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Rescale:
-    """Accumulator to float: y = f32(f32(A) * scale) [+ bias], two roundings, no fused multiply-add.
-
-    scale: float32[1] or float32[N]; bias: float32[N] or None; bounds: a clip behind them, in real numbers; half: the
-    result leaves as float16; quantise: it leaves as codes.
-    """
-
-    scale: FloatArray
-    bias: FloatArray | None = None
-    bounds: tuple[float, float] | None = None
-    half: bool = False
-    quantise: Quantise | None = None
-
-    @property
-    def dtype(self) -> np.dtype[np.generic]:
-        """Type of what leaves."""
-        if self.quantise is not None:
-            return self.quantise.output.dtype
-        return np.dtype(np.float16 if self.half else np.float32)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether nothing follows the bias."""
-        return self.bounds is None and not self.half and self.quantise is None
-
-
-@dataclass(frozen=True)
-class Raw:
-    """The accumulator itself, as int32."""
 
 
 Epilogue = Requantise | Rescale | Raw | Threshold
@@ -342,23 +294,6 @@ class Pad:
     value: float | int
 
 
-@dataclass(frozen=True)
-class FloatProduct:
-    """What a float product with packed constant weights asks of an array of float multipliers.
-
-    arithmetic: "float32" or "float16"; depth: K; columns: N; weight_bits: bits of a weight in memory; block: weights
-    along K that share a scale (and a zero point, if there are any); biased: a float32 bias per column is added.
-    """
-
-    arithmetic: str
-    depth: int
-    columns: int
-    weight_bits: int
-    block: int
-    zero_points: bool
-    biased: bool
-
-
 @dataclass(frozen=True, eq=False)
 class HostOperator:
     """A node outside the integer machine, executed alone by onnxruntime.
@@ -366,7 +301,9 @@ class HostOperator:
     model: the serialised one-node model; onnxruntime is opened with all optimisations off and one thread.
     kind: the ONNX operator, for prices and reports; inputs/outputs: tensor names inside that model; constants: types of
     the initialisers, which have to be read as well; product: set where the machine's array is priced for it; macs:
-    multiply-accumulates that it does.
+    multiply-accumulates that it does, None where nobody has counted them; part: set where the node is priced in parts,
+    of which this layer is the last one; priced_inputs: how many inputs of the layer, its first ones, that part reads:
+    they exist for the price only, and are followed by those that onnxruntime is given.
     """
 
     kind: str
@@ -375,7 +312,9 @@ class HostOperator:
     outputs: tuple[str, ...]
     constants: tuple[TensorType, ...] = ()
     product: FloatProduct | None = None
-    macs: int = 0
+    macs: int | None = 0
+    part: Part | None = None
+    priced_inputs: int = 0
 
 
 Contraction = Convolution | MatrixMultiply
@@ -400,5 +339,6 @@ Operator = (
     | SumPool
     | Movement
     | VectorOperator
+    | Part
     | HostOperator
 )

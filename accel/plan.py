@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from accelsim.arch import Arch
 from accelsim.errors import UsageError, printable
@@ -148,6 +148,34 @@ def buffer_needs(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> Ne
     return Needs(first + (0 if plan.kept_output else outputs), weight_buffer_bytes(work, plan, arch))
 
 
+def second_stays(work: ContractionWork, arch: Arch) -> bool:
+    """Tell whether constant weights of what is done several times stay in their scratchpad from the first time on.
+
+    They do where all of them fit (contract, section 5.9).
+
+    Args:
+        work: the layer's work.
+        arch: the machine.
+    """
+    return work.repeats > 1 and not work.dynamic_second and _all_weights(work) <= arch.spm_weight
+
+
+def _all_weights(work: ContractionWork) -> int:
+    """Bytes of the weights of all groups."""
+    return _second_bytes(work, work.n * work.groups, work.k)
+
+
+def once_more(work: ContractionWork, arch: Arch) -> ContractionWork:
+    """Return what is done each time behind the first one: without loading weights that stay.
+
+    Args:
+        work: the layer's work.
+        arch: the machine.
+    """
+    once = replace(work, repeats=1)
+    return replace(once, weight_bits=0, parameter_bytes=0) if second_stays(work, arch) else once
+
+
 def weight_buffer_bytes(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> int:
     """Return what the second operand of a layer takes of the weight scratchpad: whole, or up to NB sets (contract 5.7).
 
@@ -156,6 +184,8 @@ def weight_buffer_bytes(work: ContractionWork, plan: ContractionPlan, arch: Arch
         plan: its blocking.
         arch: the machine.
     """
+    if second_stays(work, arch):
+        return _all_weights(work)
     if plan.resident and plan.outer == "m":
         ahead = min(arch.operand_buffers, -(-work.groups // plan.pack))
         return _second_bytes(work, work.n, work.k) * plan.pack * ahead

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.operators import Operator
+from accelsim.operators import HostOperator, Operator
 from accelsim.plan import NOTHING_KEPT, Kept, Plan
 from accelsim.tensors import TensorType
 from accelsim.work import Work
@@ -22,7 +22,9 @@ class Layer:
     inside the operator are not inputs); work: what it costs any machine; plan: how this machine does it;
     exactness: "exact", "float-reference" where the reference itself computes in float, or "q31" where the machine's
     requantiser differs from the reference's by design; kept: what stays on chip around it; considered, timed: plans
-    that fit the machine, and those of them that the mapper timed; remark: what was concluded about the operands.
+    that fit the machine, and those of them that the mapper timed; part_of: operator of the node that it is a part of,
+    where that takes several layers and onnxruntime alone knows its values; remark: what was found out about the
+    operands.
     """
 
     name: str
@@ -39,6 +41,24 @@ class Layer:
     considered: int = 1
     timed: int = 1
     remark: str = ""
+    part_of: str | None = None
+
+    @property
+    def moved_inputs(self) -> tuple[str, ...]:
+        """Tensors that the machine reads; what onnxruntime is given for the values of a node in parts is not moved."""
+        return self.inputs[: self._priced]
+
+    @property
+    def moved_types(self) -> tuple[TensorType, ...]:
+        """Types of the tensors that the machine reads."""
+        return self.input_types[: self._priced]
+
+    @property
+    def _priced(self) -> int:
+        operator = self.operator
+        if isinstance(operator, HostOperator) and operator.part is not None:
+            return operator.priced_inputs
+        return len(self.inputs)
 
 
 @dataclass(frozen=True)

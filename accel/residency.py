@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from accelsim.addresses import stream_pieces
 from accelsim.arch import Arch
+from accelsim.operators import HostOperator
 from accelsim.plan import Kept
 from accelsim.program import Layer
 from accelsim.work import ContractionWork, StreamWork
@@ -100,7 +101,7 @@ def _live_tensors(layers: Sequence[Layer], outputs: Sequence[str], arch: Arch) -
     """Find out what every layer touches, and from where to where each activation lives."""
     life, views = _Life(), dict[str, str]()
     for number, layer in enumerate(layers):
-        inputs = [views.get(name, name) for name in layer.inputs]
+        inputs = [views.get(name, name) for name in layer.moved_inputs]
         work = layer.work
         if isinstance(work, StreamWork) and work.placement == "none":
             views.update(dict.fromkeys(layer.outputs[: len(inputs)], inputs[0]))
@@ -109,7 +110,8 @@ def _live_tensors(layers: Sequence[Layer], outputs: Sequence[str], arch: Arch) -
         touched = _touch(number, layer, inputs, arch)
         life.touched.append(touched)
         for name, kind in zip(layer.outputs, layer.output_types, strict=True):
-            life.tensors[name] = _Tensor(number, kind.size_bytes, -1, kind.size_bytes, touched.in_place)
+            in_place = touched.in_place and (name in touched.writes or not isinstance(layer.operator, HostOperator))
+            life.tensors[name] = _Tensor(number, kind.size_bytes, -1, kind.size_bytes, in_place)
         for name in {*inputs, *touched.reads} & life.tensors.keys():
             tensor = life.tensors[name]
             tensor.last = number

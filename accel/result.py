@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,9 @@ from accelsim.model_info import ModelInfo
 from accelsim.timeline import Timeline
 
 SCHEMA_VERSION = 1
+
+# Arithmetic of products whose operands are integers with a scale per block: activations quantised at run time.
+BLOCKED = "int8 per block"
 
 
 def to_json(data: Any) -> str:
@@ -84,14 +88,17 @@ class LayerCheck:
 class LayerResult:
     """One row of the result.
 
+    arithmetic: of a layer on the array, "integer", "float32", "float16" or BLOCKED; part_of: the operator that a layer
+    is a part of, where a node takes several and onnxruntime alone knows its values;
     computed_by: "machine", or "onnxruntime" for a host operator, whose values are the reference's own; off_array_macs:
-    multiply-accumulates that such an operator does, which `macs` does not count; requantiser: the arithmetic that
-    scales its outputs (f32, q31), None if nothing does; dataflow: of a layer on the array; kept_input, kept_output: all
-    that it reads, or writes, of activations stays in the scratchpad; charges: the bill behind energy_pj; gated_macs:
-    multiply-accumulates with a zero operand, None where they were not counted; inputs, outputs: tensor names, which are
-    the edges of the graph; dram_read_bytes, dram_write_bytes: the two directions of `dram_bytes`;
-    compulsory_dram_bytes: what is not kept on chip, every needed operand once, every result once; lane_operations: of
-    the vector unit. The last six are None in results of versions that did not write them.
+    multiply-accumulates that such an operator does, which `macs` does not count; macs_counted: whether they are known,
+    0 stands for them where they are not; requantiser: the arithmetic that scales its outputs (f32, q31), None if
+    nothing does; dataflow: of a layer on the array; kept_input, kept_output: all that it reads, or writes, of
+    activations stays in the scratchpad; charges: the bill behind energy_pj; gated_macs: multiply-accumulates with a
+    zero operand, None where they were not counted; inputs, outputs: tensor names, which are the edges of the graph;
+    dram_read_bytes, dram_write_bytes: the two directions of `dram_bytes`; compulsory_dram_bytes: what is not kept on
+    chip, every needed operand once, every result once; lane_operations: of the vector unit. The last six are None in
+    results of versions that did not write them.
     """
 
     name: str
@@ -111,8 +118,10 @@ class LayerResult:
     acc: AccumulatorResult | None
     check: LayerCheck | None
     arithmetic: str | None = None
+    part_of: str | None = None
     computed_by: str = "machine"
     off_array_macs: int = 0
+    macs_counted: bool = True
     requantiser: str | None = None
     dataflow: str | None = None
     kept_input: bool = False
@@ -138,7 +147,7 @@ class LayerResult:
             name: getattr(self, name)
             for name in ("name", "op", "placement", "m", "k", "n", "groups", "tiles", "macs", "cycles", "requantiser")
         }
-        row |= {"computed_by": self.computed_by, "off_array_macs": self.off_array_macs}
+        row |= {name: getattr(self, name) for name in ("computed_by", "off_array_macs", "macs_counted", "part_of")}
         row |= {"dataflow": self.dataflow, "kept_input": self.kept_input, "kept_output": self.kept_output}
         row |= {"cycle_classes": dict(self.cycle_classes), "utilisation": self.utilisation}
         row |= {"energy_pj": dict(self.energy_pj), "dram_bytes": self.dram_bytes, "arithmetic": self.arithmetic}
@@ -340,9 +349,16 @@ class Result:
 
     @property
     def macs_on_array_share(self) -> float | None:
-        """Share of the model's multiply-accumulates that the array does; None for a model without any."""
+        """Share of the model's multiply-accumulates that the array does; None without any, or if some are unknown."""
+        if self.uncounted_operators:
+            return None
         total = self.model.macs + sum(layer.off_array_macs for layer in self.layers)
         return self.model.macs / total if total else None
+
+    @property
+    def uncounted_operators(self) -> dict[str, int]:
+        """Operators whose multiply-accumulates nobody has counted, with the number of their layers."""
+        return dict(Counter(layer.op for layer in self.layers if not layer.macs_counted))
 
     @property
     def time_s(self) -> float:

@@ -94,8 +94,10 @@ class LayerPart(Part):
     acc: AccumulatorPart | None
     check: LayerCheckPart | None
     arithmetic: Text | None = None
+    part_of: Text | None = None
     computed_by: Text = "machine"
     off_array_macs: Count = 0
+    macs_counted: bool = True
     requantiser: Text | None = None
     dataflow: Text | None = None
     kept_input: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from accelsim.arch import Arch
 from accelsim.boundary import ALONE, NOTHING_FOUND, Boundary, Surroundings, surroundings, takes_time
 from accelsim.kernels import timeline
-from accelsim.plan import ContractionPlan, Plan, StreamPlan
+from accelsim.plan import ContractionPlan, Plan, StreamPlan, once_more
 from accelsim.program import Program
 from accelsim.weight_layout import pack_weights
 from accelsim.work import ContractionWork, ImageLayout, StreamWork, Work
@@ -62,11 +63,45 @@ def time_layer(
         around: what it loads for a later layer, and where its tensors lie; without addresses there is no row model.
         found: what the layer before it has left.
     """
+    if work.repeats > 1:
+        return _time_repeated(work, plan, arch, around, found)
     if isinstance(work, ContractionWork) and isinstance(plan, ContractionPlan):
         return _time_contraction(work, plan, arch, around, found)
     if isinstance(work, StreamWork) and isinstance(plan, StreamPlan):
         return _time_stream(work, plan, arch, around, found)
     raise TypeError(f"{type(plan).__name__} does not plan {type(work).__name__}")
+
+
+def _time_repeated(work: Work, plan: Plan, arch: Arch, around: Surroundings, found: Boundary) -> LayerTiming:
+    """Time what is done several times, one after the other, as if each time were a layer (contract, section 5.9).
+
+    The first time finds what the layer before has left, the last one loads for the next layer; all others are alike.
+    """
+    between = replace(around, prefetch=None)
+    first = time_layer(replace(work, repeats=1), plan, arch, between, found)
+    again = once_more(work, arch) if isinstance(work, ContractionWork) else replace(work, repeats=1)
+    middle = time_layer(again, plan, arch, between)
+    last = middle if around.prefetch is None else time_layer(again, plan, arch, around)
+    return added([(first, 1), (middle, work.repeats - 2), (last, 1)])
+
+
+def added(timings: Sequence[tuple[LayerTiming, int]]) -> LayerTiming:
+    """Return the timing of several layers one after the other.
+
+    Args:
+        timings: of the layers, each with how often it occurs.
+    """
+    cycles, classes, events = 0, Counter[str](), Counter[str]()
+    for timing, times in timings:
+        cycles += times * timing.cycles
+        classes.update({name: times * count for name, count in timing.classes})
+        for name, count in timing.events:
+            events[name] += times * count
+    return LayerTiming(cycles, _nonzero(classes), _nonzero(events), timings[-1][0].left)
+
+
+def _nonzero(counts: Counter[str]) -> tuple[tuple[str, int], ...]:
+    return tuple((name, count) for name, count in counts.items() if count)
 
 
 def time_program(program: Program, arch: Arch) -> list[LayerTiming]:
@@ -113,7 +148,7 @@ def loop_spec(work: ContractionWork, plan: ContractionPlan) -> timeline.LoopSpec
     geometry = _image_fields(image) if image is not None else (0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0)
     return timeline.LoopSpec(  # type: ignore[call-arg] # the unpacked part has exactly the middle fields
         work.m, work.k, work.n, work.groups, plan.pack, plan.block_m, plan.block_n, plan.chunk_k, int(plan.resident),
-        *geometry, int(work.dynamic_second), work.output_bytes, work.parameter_bytes,
+        *geometry, int(work.dynamic_second) + int(work.second_by_column), work.output_bytes, work.parameter_bytes,
         work.input_bytes, work.weight_bits, int(plan.preload), *(image.geometry.insertion if image else (1, 1)),
         work.row_sums, work.first_bits, work.second_bits, work.output_bits, int(plan.outer == "n"),
         int(plan.kept_input), int(plan.kept_output),

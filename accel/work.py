@@ -50,7 +50,9 @@ class ContractionWork:
     before the run, so that folding it takes one product and one addition per column, while the bias is loaded;
     arithmetic: "integer", or "float32"/"float16" for float activations, whose weights are dequantised on their way into
     the array; row_sums: features beside the n of every block that sum up the activations (1 where raw weight codes are
-    multiplied, see zero_points.py); packed: activations of less than a byte.
+    multiplied, see zero_points.py); packed: activations whose width is not that of their type; repeats: how often all
+    of this is done, one after the other (contract, section 5.9); second_by_column: a computed second operand lies as
+    [N, K] in memory, as the keys of a cache do.
     """
 
     m: int
@@ -68,6 +70,8 @@ class ContractionWork:
     arithmetic: str = "integer"
     row_sums: int = 0
     packed: PackedBits = PackedBits()
+    repeats: int = 1
+    second_by_column: bool = False
 
     @property
     def first_bits(self) -> int:
@@ -87,7 +91,7 @@ class ContractionWork:
     @property
     def macs(self) -> int:
         """Multiply-accumulates."""
-        return self.m * self.k * self.n * self.groups - self.inserted_zero_macs
+        return self.m * self.k * self.n * self.groups * self.repeats - self.inserted_zero_macs
 
 
 Work = ContractionWork | StreamWork
@@ -105,6 +109,9 @@ def describe_work(op: ops.Operator, inputs: Types, outputs: Types) -> Work:
         return _convolution(op, inputs[0], outputs[0])
     if isinstance(op, ops.MatrixMultiply):
         return _product(op, inputs, outputs[0])
+    part = op.part if isinstance(op, ops.HostOperator) else op
+    if isinstance(part, ops.ProductPart):
+        return _part(part)
     if isinstance(op, ops.HostOperator) and op.product is not None:
         return _float_product(op.product, inputs[0], outputs[0])
     return describe_stream(op, inputs, outputs)
@@ -196,10 +203,21 @@ def _product(op: ops.MatrixMultiply, inputs: Types, target: TensorType) -> Contr
 
 def _float_product(product: ops.FloatProduct, source: TensorType, target: TensorType) -> ContractionWork:
     """A product of float activations with packed weights; scales and zero points of its blocks travel with a column."""
-    blocks = -(-product.depth // product.block)
-    parameters = blocks * 4 + (-(-blocks * product.weight_bits // 8) if product.zero_points else 0)
     return ContractionWork(
         target.elements // product.columns, product.depth, product.columns, 1, None, False,
-        target.dtype.itemsize, parameters + 4 * product.biased, source.dtype.itemsize, product.weight_bits,
+        target.dtype.itemsize, product.parameter_bytes, source.dtype.itemsize, product.weight_bits,
         arithmetic=product.arithmetic,
+    )  # fmt: skip
+
+
+def _part(part: ops.ProductPart) -> ContractionWork:
+    """A product inside of a node; widths that are no whole bytes are packed."""
+    size = max(part.first_bits // 8, 1)
+    first = part.first_bits if part.first_bits != 8 * size else None
+    second = part.second_bits if part.dynamic and part.second_bits != 8 * size else None
+    return ContractionWork(
+        part.m, part.k, part.n, part.groups, None, part.dynamic,
+        part.output_bytes, part.parameter_bytes, size, part.second_bits,
+        arithmetic=part.arithmetic, packed=PackedBits(first, second), repeats=part.repeats,
+        second_by_column=part.by_column,
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -46,7 +47,8 @@ class StreamWork:
 
     placement: "vector", "dma", "host" or "none"; read and write: (segments, bytes per segment) of each transfer;
     events: arithmetic by name of the energy table; units: indivisible parts (planes, rows, elements); off_array_macs:
-    multiply-accumulates that are done elsewhere than on the array.
+    multiply-accumulates that are done elsewhere than on the array, None where nobody has counted them; repeats: how
+    often all of this is done, one after the other (contract, section 5.9).
     """
 
     placement: str
@@ -55,7 +57,8 @@ class StreamWork:
     lane_operations: int
     events: Events
     units: int
-    off_array_macs: int = 0
+    off_array_macs: int | None = 0
+    repeats: int = 1
 
     @property
     def bytes_per_unit(self) -> int:
@@ -115,6 +118,9 @@ def describe_stream(op: ops.Operator, inputs: Types, outputs: Types) -> StreamWo
     """
     if isinstance(op, ops.View):
         return StreamWork("none", (), (), 0, (), 1)
+    part = op.part if isinstance(op, ops.HostOperator) else op
+    if isinstance(part, ops.VectorPart):
+        return _part(part, inputs[: op.priced_inputs] if isinstance(op, ops.HostOperator) else inputs, outputs)
     if isinstance(op, ops.HostOperator):
         return _host(op, inputs, outputs)
     if isinstance(op, vops.Rearrange | vops.Pick):
@@ -309,3 +315,21 @@ def _host(op: ops.HostOperator, inputs: Types, outputs: Types) -> StreamWork:
         lane_operations += rows
     units = max(produced, count if cost.per == "input" else 0)
     return StreamWork("vector", reads, writes, lane_operations, events, units, op.macs)
+
+
+def _part(part: ops.VectorPart, inputs: Types, outputs: Types) -> StreamWork:
+    """Vector work inside of a node: the sum of rows of the table; without any arithmetic, a copy by DMA."""
+    machine, floats = vector_costs()
+    events: Counter[str] = Counter()
+    lane_operations = 0
+    for step in part.steps:
+        cost = floats.get(step.row) or machine[step.row]
+        events.update({name: amount * step.elements for name, amount in cost.events})
+        events.update({name: amount * step.rows for name, amount in cost.finish})
+        lane_operations += cost.lane_operations * step.elements + (step.rows if cost.finish else 0)
+    reads = _contiguous(inputs) if part.reads is None else part.reads
+    writes = _contiguous(outputs) if part.writes is None else part.writes
+    placement = "vector" if part.steps else "dma"
+    return StreamWork(
+        placement, reads, writes, lane_operations, tuple(events.items()), part.units, repeats=part.repeats
+    )

@@ -77,7 +77,7 @@ def weight_operand_bits(operator: ops.Operator, work: ContractionWork, arch: Arc
     """
     weights = constant_weights(operator)
     if weights is None:
-        return 8 * work.input_bytes + 1
+        return 8 * work.input_bytes + 1 if work.dynamic_second else max(work.weight_bits, arch.weight_bits)
     return max(weights.bits + int(weights.wide and not work.row_sums), arch.weight_bits)
 
 

@@ -91,8 +91,8 @@ OPERATORS: tuple[Support, ...] = (
         "weight-only quantisation: float activations, DequantizeLinear of constant 2- to 8-bit weights per tensor, "
         "channel or block; also Conv with one tap and blocks of channels",
         "array",
-        "values from onnxruntime; priced as float multipliers in an array of the same shape, packed weights, their "
-        "scales, and their dequantisation on the way into the array",
+        "values from onnxruntime; priced as float multipliers with packed weights, dequantised on their way in; where "
+        "onnxruntime quantises the activations per block (accuracy level 4), in parts, as products of integers",
     ),
     Support(
         "QLinearAdd",

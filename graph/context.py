@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from accelsim.codes import code_bits
 from accelsim.operators import CodeFormat, Operator
 from accelsim.tensors import TensorType
+
+if TYPE_CHECKING:
+    from accelsim.graph.quantised import QuantisedTensor
 
 
 class NotOnTheMachineError(Exception):
@@ -43,7 +46,8 @@ class Imported:
 class Context:
     """The normalised graph, indexed; constants and types grow by the codes that are derived from it.
 
-    limits: by tensor of codes, the smallest and largest code, where a Clip of codes makes them fewer than the type has.
+    limits: by tensor of codes, the smallest and largest code, where a Clip of codes makes them fewer than the type has;
+    quantised: float tensors that hold codes times a scale.
     """
 
     proto: ModelProto
@@ -53,6 +57,7 @@ class Context:
     opset: int
     producers: Mapping[str, NodeProto]
     limits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    quantised: dict[str, QuantisedTensor] = field(default_factory=dict)
 
     @classmethod
     def build(

@@ -89,7 +89,7 @@ class _Fuser:
             return None
         if isinstance(operator.epilogue, Raw):
             return self._as_float(operator, node, follower)
-        if not isinstance(operator.epilogue, Rescale) or not operator.epilogue.is_plain:
+        if not isinstance(operator.epilogue, Rescale) or not _is_plain(operator.epilogue):
             return self._clipped(operator, node, follower)
         step = follower.operator
         if isinstance(step, FloatArithmetic) and len(follower.inputs) == 2:
@@ -179,3 +179,8 @@ class _Fuser:
             half = self._context.types[follower.outputs[0]].dtype == np.float16
             changed = replace(epilogue, half=True) if half else None
         return None if changed is None else (replace(operator, epilogue=changed), node.inputs)
+
+
+def _is_plain(epilogue: Rescale) -> bool:
+    """Tell whether nothing follows the bias."""
+    return epilogue.bounds is None and not epilogue.half and epilogue.quantise is None

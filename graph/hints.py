@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, numpy_helper
 
 from accelsim.errors import printable
+from accelsim.graph.block_quantisation import INT8_LEVEL, asks_for_int8, runs_in_int8
 from accelsim.graph.normalise import NormalisedModel
 from accelsim.graph.reference import saturates_products
 from accelsim.hints import Hints
@@ -85,6 +86,7 @@ def notes_of(model: NormalisedModel) -> tuple[str, ...]:
     if not model.reference.optimised:  # then nothing is merged or ignored
         return tuple(notes)
     source = _Source.of(model)
+    notes += _quantised_activations(model)
     merged = [name for name, _ in _collapsed_pairs(source, model)]
     if merged:
         notes.append(
@@ -100,6 +102,23 @@ def notes_of(model: NormalisedModel) -> tuple[str, ...]:
             f"'{printable(node.name or node.output[0], 60)}'"
         )
     return tuple(notes)
+
+
+def _quantised_activations(model: NormalisedModel) -> Iterator[str]:
+    """Say that products whose activations the file keeps in float are computed with int8 ones."""
+    types = {**model.inputs, **model.types}
+    made = [
+        node
+        for node in model.proto.graph.node
+        if node.op_type == "MatMulNBits" and node.input[0] in types
+        if runs_in_int8(node, types[node.input[0]].dtype.name)
+    ]
+    count = len(made) - sum(node.op_type == "MatMulNBits" and asks_for_int8(node) for node in model.source.graph.node)
+    if count > 0:
+        yield (
+            f"onnxruntime quantises the activations of {count:,} products to int8 per block (MatMulNBits, accuracy "
+            f"level {INT8_LEVEL}), which the file does not say"
+        )
 
 
 def _collapsed_pairs(source: _Source, model: NormalisedModel) -> Iterator[tuple[str, Quantise]]:

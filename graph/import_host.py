@@ -11,10 +11,17 @@ from onnx import NodeProto, OperatorSetIdProto, TensorProto, helper
 from accelsim.graph.context import Context, Imported
 from accelsim.graph.host_macs import host_macs
 from accelsim.host import run_host_operator
-from accelsim.operators import FloatProduct, HostOperator
+from accelsim.operators import FloatProduct, HostOperator, Part
 
 
-def import_host(context: Context, node: NodeProto, *before: NodeProto, product: FloatProduct | None = None) -> Imported:
+def import_host(
+    context: Context,
+    node: NodeProto,
+    *before: NodeProto,
+    product: FloatProduct | None = None,
+    part: Part | None = None,
+    priced: tuple[str, ...] = (),
+) -> Imported:
     """Wrap any node as a one-node model; what is constant in the graph stays an initialiser (semantics, section 6).
 
     Args:
@@ -22,6 +29,8 @@ def import_host(context: Context, node: NodeProto, *before: NodeProto, product: 
         node: the node.
         before: nodes that only it reads and that belong to it on the machine.
         product: see HostOperator.
+        part: what it is priced as, where it is the last part of a node.
+        priced: what that part reads.
     """
     inside = {name for part in before for name in part.output}
     names = list(dict.fromkeys(name for part in (*before, node) for name in part.input if name and name not in inside))
@@ -51,9 +60,11 @@ def import_host(context: Context, node: NodeProto, *before: NodeProto, product: 
         tuple(outputs),
         constants,
         product,
-        host_macs(context, node),
+        0 if part is not None else host_macs(context, node),
+        part,
+        len(priced),
     )
-    return Imported(operator, tuple(dynamic))
+    return Imported(operator, (*priced, *dynamic))
 
 
 def apply_unary(

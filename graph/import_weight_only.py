@@ -1,7 +1,8 @@
 """Weight-only quantisation: float activations times packed weights, executed by onnxruntime, priced on the array.
 
 The arithmetic is float32 (or float16), whose sums depend on the order of additions: the values are onnxruntime's own.
-What the machine pays is stated by a FloatProduct: float multiplications, packed weights, their dequantisation.
+What the machine pays is stated by a FloatProduct: float multiplications, packed weights, their dequantisation. Where
+onnxruntime quantises the activations itself, block by block, the machine is priced for that: products of integers.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ import math
 import numpy as np
 from onnx import NodeProto
 
+from accelsim.epilogues import Rescale
+from accelsim.graph.block_quantisation import runs_in_int8
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
 from accelsim.graph.element_types import ELEMENT_BITS
 from accelsim.graph.import_host import import_host
-from accelsim.operators import FloatProduct
+from accelsim.graph.part_list import PartList
+from accelsim.operators import FloatProduct, ProductPart, VectorPart
+from accelsim.parts import Step
 
 
 def import_matmul_n_bits(context: Context, node: NodeProto) -> Imported:
@@ -32,7 +37,26 @@ def import_matmul_n_bits(context: Context, node: NodeProto) -> Imported:
         len(node.input) > 3 and bool(node.input[3]),
         len(node.input) > 5 and bool(node.input[5]),
     )
+    if runs_in_int8(node, product.arithmetic) and min(context.types[node.input[0]].elements, product.columns):
+        return _blocked_product(context, node, product)
     return import_host(context, node, product=product)
+
+
+def _blocked_product(context: Context, node: NodeProto, product: FloatProduct) -> Imported:
+    """Accuracy level 4: activations to int8 with a scale per block, then products of integers, scaled per block."""
+    source = context.types[node.input[0]]
+    rows, blocks = source.elements // product.depth, -(-product.depth // product.block)
+    parts = PartList(context, node)
+    shape = *source.shape[:-1], product.depth + 4 * blocks  # codes, and the float32 scales of their blocks
+    steps = (Step("BlockQuantise", source.elements, rows * blocks),)
+    (codes,) = parts.vector("quantise", VectorPart(steps, quantises=True), [node.input[0]], [("codes", "int8", shape)])
+    bias = np.zeros(1, np.float32) if product.biased else None
+    part = ProductPart(
+        rows, product.depth, product.columns, 1, "integer", 8 - (-32 // product.block), product.weight_bits, False,
+        source.dtype.itemsize, product.parameter_bytes, 1, Rescale(np.ones(1, np.float32), bias), product.zero_points,
+        product.block,
+    )  # fmt: skip
+    return parts.finish(part, [codes])
 
 
 def import_float_product(context: Context, node: NodeProto) -> Imported:

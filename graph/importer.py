@@ -19,8 +19,10 @@ from accelsim.graph import (
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError
 from accelsim.graph.fold_clamps import fold_clamps
 from accelsim.graph.fuse_epilogues import fuse_epilogues
+from accelsim.graph.host_macs import domain_of
 from accelsim.graph.import_groups import GROUPED, import_group
 from accelsim.graph.import_host import import_host
+from accelsim.graph.import_parts import IN_PARTS
 from accelsim.graph.import_qonnx import import_qonnx_graph
 from accelsim.graph.import_rearrange import REARRANGEMENTS
 from accelsim.graph.import_reductions import REDUCTIONS
@@ -30,7 +32,16 @@ from accelsim.graph.qdq_groups import CONTRACTIONS, Group, GroupImport, find_gro
 from accelsim.graph.quantised import Quantisation, analyse
 from accelsim.graph.quantised_rules import RULES, file_limits
 from accelsim.graph.share_quantisers import share_quantisers
-from accelsim.operators import Convolution, GlobalAveragePool, HostOperator, MatrixMultiply, Operator, Softmax, View
+from accelsim.operators import (
+    Convolution,
+    GlobalAveragePool,
+    HostOperator,
+    MatrixMultiply,
+    Operator,
+    Part,
+    Softmax,
+    View,
+)
 
 IMPORTERS: dict[str, Callable[[Context, NodeProto], Imported]] = {
     "QLinearConv": import_contractions.import_convolution,
@@ -84,6 +95,7 @@ def import_graph(model: NormalisedModel) -> Graph:
     context = Context.build(model.proto, {**model.types, **model.inputs}, model.exposed.weights)
     context.limits.update(file_limits(model.source))
     found = analyse(context, RULES)
+    context.quantised.update(found.tensors)
     groups = _import_groups(context, found)
     nodes = [
         part
@@ -190,7 +202,7 @@ def _import_node(context: Context, node: NodeProto, groups: Mapping[str, list[No
     if all(name in context.constants for name in node.output if name):  # known before the run
         return
     try:
-        importer = IMPORTERS.get(node.op_type, import_host)
+        importer = IN_PARTS.get((domain_of(node), node.op_type)) or IMPORTERS.get(node.op_type, import_host)
         with np.errstate(divide="ignore", invalid="ignore"):  # the average of no element, which is then declined
             imported = importer(context, node)
         _refuse_empty(context, node, imported.operator)
@@ -199,8 +211,18 @@ def _import_node(context: Context, node: NodeProto, groups: Mapping[str, list[No
     label = node.name or node.output[0]
     for prelude in imported.preludes:
         context.types.update(zip(prelude.outputs, prelude.types, strict=True))
-        yield Node(f"{label}/{prelude.kind}", prelude.kind, prelude.operator, prelude.inputs, prelude.outputs)
-    yield Node(label, node.op_type, imported.operator, imported.inputs, tuple(filter(None, node.output)))
+        part_of = node.op_type if isinstance(prelude.operator, Part) else None
+        parts = prelude.operator, prelude.inputs, prelude.outputs
+        yield Node(f"{label}/{prelude.kind}", prelude.kind, *parts, part_of=part_of)
+    yield Node(
+        label, node.op_type, imported.operator, imported.inputs, tuple(filter(None, node.output)),
+        part_of=node.op_type if _is_in_parts(imported.operator) else None,
+    )  # fmt: skip
+
+
+def _is_in_parts(operator: Operator) -> bool:
+    """Tell whether an operator is the last part of a node whose values onnxruntime alone knows."""
+    return isinstance(operator, HostOperator) and operator.part is not None
 
 
 def _refuse_empty(context: Context, node: NodeProto, operator: Operator) -> None:
@@ -210,7 +232,7 @@ def _refuse_empty(context: Context, node: NodeProto, operator: Operator) -> None
         NotOnTheMachineError: the result has no elements.
         UnsupportedModelError: it has, and each is a sum of nothing, for which onnxruntime leaves memory as it is.
     """
-    product = operator.product if isinstance(operator, HostOperator) else None
+    product = operator.product or operator.part if isinstance(operator, HostOperator) else None
     sums = isinstance(operator, Convolution | MatrixMultiply | GlobalAveragePool | Softmax) or product is not None
     source, target = (context.types[name].elements for name in (node.input[0], next(filter(None, node.output))))
     if not sums or (source and target):

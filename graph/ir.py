@@ -19,8 +19,9 @@ from accelsim.uniform import Decoding
 class Node:
     """One operator with the names of its dynamic inputs and its outputs.
 
-    exactness: "exact", or "float-reference" where onnxruntime itself computes in float and may be a step away; remark:
-    what the importer concluded about its operands, for people.
+    exactness: "exact", or "float-reference" where onnxruntime itself computes in float and may be a step away; part_of:
+    operator of the node that this is a part of, whose values onnxruntime alone knows; remark: what the importer
+    concluded about its operands, for people.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Node:
     outputs: tuple[str, ...]
     exactness: str = "exact"
     remark: str = ""
+    part_of: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,6 +35,16 @@ def _unplanned(graph: Graph, node: Node, arch: Arch) -> Layer:
     work = machine_work(describe_work(operator, inputs, outputs), operator, arch)
     exactness = "q31" if node.exactness == "exact" and operator is not node.operator else node.exactness
     return Layer(
-        node.name, node.kind, operator, node.inputs, node.outputs, inputs, outputs, work, StreamPlan(1), exactness,
+        node.name,
+        node.kind,
+        operator,
+        node.inputs,
+        node.outputs,
+        inputs,
+        outputs,
+        work,
+        StreamPlan(1),
+        exactness,
+        part_of=node.part_of,
         remark=node.remark,
-    )  # fmt: skip
+    )

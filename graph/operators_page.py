@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from accelsim.graph.constraints import OPERATORS, OPSET_WINDOW, QONNX_OPERATORS
+from accelsim.graph.import_parts import PART_OPERATORS
 
 INTRODUCTION = (
     f"Opsets {OPSET_WINDOW[0]} to {OPSET_WINDOW[1]}; domains ai.onnx and com.microsoft, and the quantisers of QONNX. "
     "onnxruntime's optimiser fuses groups of Q/DQ nodes first; the operators are those of the graph that it writes. "
     "Not executed: control flow with subgraphs, local functions, sequences, strings, random operators, other domains."
 )
-_ROWS = (*OPERATORS, *QONNX_OPERATORS)
+_ROWS = (*OPERATORS, *PART_OPERATORS, *QONNX_OPERATORS)
 
 
 def operators_text() -> str:

@@ -43,13 +43,13 @@ def window_shape(
 
 
 def infer(op: ops.Operator, inputs: Types) -> Types | None:
-    """Return the types that an operator computes, or None for host operators, whose types onnxruntime alone knows.
+    """Return the types that an operator computes, or None for host operators and their parts, which it cannot know.
 
     Args:
         op: the operator.
         inputs: types of its dynamic inputs.
     """
-    if isinstance(op, ops.HostOperator):
+    if isinstance(op, ops.HostOperator | ops.Part):
         return None
     if isinstance(op, ops.Split):
         return tuple(_resized(inputs[0], op.axis, size) for size in op.sizes)

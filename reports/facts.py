@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from accelsim.errors import printable
 from accelsim.reports.classes import CAUSES, component_name, cycle_class
+from accelsim.reports.host import uncounted_text
 from accelsim.reports.terminal import energy_text, quantity, short_name
 from accelsim.result import CheckResult, Result
 
@@ -117,9 +118,10 @@ def facts(result: Result) -> tuple[Fact, ...]:
     """Return latency, energy, verdict, and what binds."""
     component, share = largest_component(result)
     what_binds = binding(result)
+    unknown = f"; MACs of {uncounted_text(result)} not counted" if result.uncounted_operators else ""
     latency = (
         f"{result.cycles:,} cycles on {machine_name(result)}, {quantity(result.model.macs, 'MAC')}, "
-        f"utilisation {result.utilisation:.1%}"
+        f"utilisation {result.utilisation:.1%}{unknown}"
     )
     return (
         Fact("latency", quantity(result.time_s, "s"), f"at {result.clock_ghz:g} GHz: {latency}"),

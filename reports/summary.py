@@ -10,7 +10,7 @@ from accelsim.reports.facts import Fact, facts
 from accelsim.reports.host import host_lines
 from accelsim.reports.requantiser import scaling_lines
 from accelsim.reports.terminal import VERDICT_STYLES, check_lines, print_verbose, run_table
-from accelsim.result import Result
+from accelsim.result import BLOCKED, Result
 
 
 def detail_lines(result: Result) -> list[Text]:
@@ -22,7 +22,13 @@ def detail_lines(result: Result) -> list[Text]:
         bits = max(acc.bits for acc in used)
         text = f"acc      {bits} bits given, {needed} needed by the sums of this input, {events:,} overflow events"
         lines.append(Text(text, style="" if not events else "bold red"))
-    floats = sorted({layer.op for layer in result.layers if layer.arithmetic not in (None, "integer")})
+    blocked = sorted({layer.part_of or layer.op for layer in result.layers if layer.arithmetic == BLOCKED})
+    if blocked:
+        names = printable(", ".join(blocked), 40)
+        lines.append(Text(f"{BLOCKED.split()[0]:<9}{names}: activations quantised at run time, {BLOCKED}"))
+    floats = sorted(
+        {layer.part_of or layer.op for layer in result.layers if layer.arithmetic not in (None, "integer", BLOCKED)}
+    )
     if floats:
         names = printable(", ".join(floats), 40)
         lines.append(Text(f"float    {names}: float activations, priced as float multipliers in the array"))

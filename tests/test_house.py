@@ -12,6 +12,7 @@ import pytest
 
 from accelsim.graph.constraints import OPERATORS, QONNX_OPERATORS
 from accelsim.graph.import_groups import GROUPED
+from accelsim.graph.import_parts import IN_PARTS, PART_OPERATORS
 from accelsim.graph.import_qonnx import SUMMED
 from accelsim.graph.importer import IMPORTERS
 from accelsim.graph.operators_page import operators_markdown
@@ -73,6 +74,12 @@ def test_operator_table_and_importers_agree() -> None:
     known = set(IMPORTERS) | GROUPED
     assert listed <= known
     assert known - listed == {"Flatten", "Squeeze", "Unsqueeze", "Identity"}
+
+
+def test_table_of_nodes_in_parts_and_their_importers_agree() -> None:
+    """The rows name every operator that is imported in parts."""
+    listed = {name for row in PART_OPERATORS for name in row.kernel.split(", ")}
+    assert listed == {name for _, name in IN_PARTS}
 
 
 def test_table_of_qonnx_and_its_importers_agree() -> None:

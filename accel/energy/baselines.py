@@ -19,6 +19,7 @@ from accelsim import operators as ops
 from accelsim.arch import Arch
 from accelsim.energy.bills import (
     billed_macs,
+    block_sums,
     float_conversion,
     leakage,
     register_writes,
@@ -112,7 +113,8 @@ def price_formats(
 def _price(layer: Layer, timing: LayerTiming, machine: _Machine) -> LayerEnergy:
     """Return the bill of one layer in one format."""
     work = layer.work
-    if machine.form.is_float and isinstance(layer.operator, _CONVERSIONS):
+    only_codes = isinstance(layer.operator, ops.VectorPart) and layer.operator.quantises
+    if machine.form.is_float and (isinstance(layer.operator, _CONVERSIONS) or only_codes):
         return LayerEnergy(())
     if isinstance(work, ContractionWork):
         charges = _array(layer, timing, work, machine)
@@ -155,6 +157,7 @@ def _array(layer: Layer, timing: LayerTiming, work: ContractionWork, machine: _M
         *words_moved("accumulator_sram", units.accumulator, event("acc_reads") + elements, event("acc_writes")),
         *register_writes(timing, units, form.bits, form.bits, machine.accumulator_bits),
         *(float_conversion(elements, units, form.name) if form.is_float else requantisation(elements, units, layer)),
+        *([] if form.is_float else block_sums(units, layer)),
         *words_moved("dram", units.dram, _grown(reads, filled, activations + weights),
                      _grown(writes, work.output_bits, output_bits)),
     ]  # fmt: skip

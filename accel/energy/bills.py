@@ -10,7 +10,7 @@ from accelsim.energy.table import EnergyTable
 from accelsim.energy.units import Units, requantisation_events
 from accelsim.fixed_point import is_fixed
 from accelsim.narrow import ThresholdSearch, threshold_search
-from accelsim.operators import Raw, Rescale
+from accelsim.operators import HostOperator, ProductPart, Raw, Rescale
 from accelsim.plan import ContractionPlan
 from accelsim.program import Layer
 from accelsim.timing import LayerTiming
@@ -66,11 +66,14 @@ def float_conversion(count: int, units: Units, form: str) -> list[Charge]:
 
 def _scaling(count: int, units: Units, layer: Layer) -> list[Charge]:
     """Scale, round and clamp so many elements in the arithmetic of the layer's requantiser; raw sums take none."""
-    epilogue = getattr(layer.operator, "epilogue", None)
+    operator = part_of(layer) or layer.operator
+    epilogue = getattr(operator, "epilogue", None)
     if isinstance(epilogue, Raw):
         return []
     mode = "to_float" if isinstance(epilogue, Rescale) else "q31" if is_fixed(layer.operator) else "f32"
-    charges = [_operation("requantiser", amount * count, units, name) for name, amount in requantisation_events(mode)]
+    blocked = isinstance(operator, ProductPart) and operator.block  # scaled already, block by block
+    events = () if blocked else requantisation_events(mode)
+    charges = [_operation("requantiser", amount * count, units, name) for name, amount in events]
     if not isinstance(epilogue, Rescale):
         return charges
     steps = {"clip": epilogue.bounds is not None, "half": epilogue.half, "quantise": epilogue.quantise is not None}
@@ -100,13 +103,14 @@ def _operands(timing: LayerTiming, units: Units, layer: Layer, work: Contraction
     activations, weights = timing.event("activation_reads"), timing.event("weight_reads")
     subtracted = units.arch.zp_mode == "subtract" or work.dynamic_second
     charges = [Charge("mac", activations if subtracted else 0, units.table.adder(8 * work.input_bytes + 1), "add")]
-    if work.packed.first is not None:
+    if work.first_bits < 8:
         charges.append(Charge("activation_sram", activations, units.unpacking(work.first_bits)))
     if work.packed.second is not None:
         charges.append(Charge("weight_sram", weights, units.unpacking(work.second_bits)))
     if work.dynamic_second:
         return [*charges, Charge("mac", weights, units.table.adder(8 * work.input_bytes + 1), "add")]
-    if is_asymmetric(constant_weights(layer.operator)) and not work.row_sums:
+    part = part_of(layer)
+    if (is_asymmetric(constant_weights(layer.operator)) and not work.row_sums) or (part and part.subtracts):
         charges.append(Charge("mac", weights, units.table.adder(work.weight_bits + 1), "add"))
     if work.weight_bits < units.arch.weight_bits:
         charges.append(Charge("weight_sram", weights, units.unpacking(work.weight_bits)))
@@ -128,6 +132,29 @@ def _row_sums(units: Units, layer: Layer, work: ContractionWork, elements: int) 
         Charge("accumulator_sram", sums, units.accumulator("read"), "read"),
         Charge("requantiser", products, units.table.multiplier(work.weight_bits, bits), "multiply"),
         Charge("requantiser", elements, units.table.adder(bits), "add"),
+    ]
+
+
+def part_of(layer: Layer) -> ProductPart | None:
+    """Return the product inside of a node that a layer is, if it is one."""
+    operator = layer.operator.part if isinstance(layer.operator, HostOperator) else layer.operator
+    return operator if isinstance(operator, ProductPart) else None
+
+
+def block_sums(units: Units, layer: Layer) -> list[Charge]:
+    """Return what is added where both operands have a scale per block of the depth: each integer sum becomes a float.
+
+    It is multiplied by the product of the two scales, which is formed first, and added to the sum of the other blocks.
+
+    Args:
+        units: of the machine.
+        layer: the layer.
+    """
+    part = part_of(layer)
+    sums = part.block_sums if part is not None else 0
+    return [
+        _operation("requantiser", 2 * sums, units, "fp32_multiply"),
+        _operation("requantiser", sums, units, "fp32_add"),
     ]
 
 
@@ -165,6 +192,7 @@ def _array(
         *register_writes(timing, units, activation_bits, operand_bits, arch.acc_bits),
         *requantisation(elements, units, layer),
         *_row_sums(units, layer, work, elements),
+        *block_sums(units, layer),
     ]
 
 
@@ -199,18 +227,20 @@ _FLOAT_BITS = {"float32": 32, "float16": 16}
 def _float_array(timing: LayerTiming, units: Units, layer: Layer, work: ContractionWork) -> list[Charge]:
     """Price a product of floats on an array of the same shape with float multipliers and float32 accumulators.
 
-    Each weight that enters the array is dequantised first: zero point subtracted, multiplied by its block's scale.
+    Each code that enters the array is dequantised first: zero point subtracted, multiplied by its block's scale.
     """
     event, bits, table = timing.event, _FLOAT_BITS[work.arithmetic], units.table
+    second_bits = work.second_bits if work.dynamic_second else work.weight_bits
+    decoded = event("weight_reads") if second_bits < bits else 0
     multiply, add = (table.operation(f"fp{bits}_{name}") for name in ("multiply", "add"))
     accumulator = table.sram("accumulator_sram_32_bit", units.arch.acc_rows * 4, 32)
     elements = event("requant_elements")
     return [
         Charge("mac", event("macs"), multiply, "multiply"),
         Charge("mac", event("macs"), table.operation("fp32_add"), "add"),
-        Charge("mac", event("weight_reads"), table.adder(max(work.weight_bits, 8)), "add"),
-        Charge("mac", event("weight_reads"), multiply, "multiply"),
-        *_memories(timing, units, work, work.weight_bits),
+        Charge("mac", decoded, table.adder(max(second_bits, 8)), "add"),
+        Charge("mac", decoded, multiply, "multiply"),
+        *_memories(timing, units, work, second_bits),
         Charge("accumulator_sram", event("acc_reads") + elements, accumulator, "read"),
         Charge("accumulator_sram", event("acc_writes"), accumulator, "write"),
         *register_writes(timing, units, bits, bits, 32),
@@ -248,9 +278,10 @@ def vector_arithmetic(timing: LayerTiming, units: Units, layer: Layer, form: str
 def _host(units: Units, work: StreamWork) -> list[Charge]:
     """What leaves the machine is not free: its multiply-accumulates as float32, else one operation per element.
 
-    The second is a lower bound for operators whose arithmetic depends on their data; their bytes are priced as DMA.
+    The second is a lower bound for operators whose arithmetic depends on their data, or whose multiply-accumulates
+    nobody has counted; their bytes are priced as DMA.
     """
-    if work.placement != "host" or work.off_array_macs:
-        names = ("fp32_multiply", "fp32_add")
-        return [_operation("host", work.off_array_macs, units, name) for name in names]
+    macs = work.off_array_macs or 0
+    if work.placement != "host" or macs:
+        return [_operation("host", macs, units, name) for name in ("fp32_multiply", "fp32_add")]
     return [Charge("host", work.units, units.elementwise())]

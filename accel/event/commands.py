@@ -75,6 +75,7 @@ def contraction_blocks(
     row_parts, column_parts = _cut(work.m, plan.block_m), _cut(work.n, plan.block_n)
     outer_parts, inner_parts = (column_parts, row_parts) if columns_outside else (row_parts, column_parts)
     depths = _cut(work.k, plan.chunk_k)
+    stays = not work.dynamic_second and not work.weight_bits  # what the time before has loaded (contract 5.9)
     for group in range(0, work.groups, plan.pack):
         packed = min(plan.pack, work.groups - group)
         for outer_number, outer in enumerate(outer_parts):
@@ -96,7 +97,7 @@ def contraction_blocks(
                             tensors.first(group, packed, first_rows, first_depth)
                             if first_wanted and not plan.kept_input
                             else None,
-                            tensors.second(group, packed, columns, depth) if second_wanted else None,
+                            tensors.second(group, packed, columns, depth) if second_wanted and not stays else None,
                             tuple(_tiles(work, arch, packed, rows, columns, depth)),
                         )
                     )

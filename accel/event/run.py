@@ -14,9 +14,9 @@ from accelsim.event.layer import Setting
 from accelsim.event.recorder import Interval, LevelChange, Recorder
 from accelsim.event.stream import StreamModel
 from accelsim.kernels.specs import CLASSES, EVENTS
-from accelsim.plan import ContractionPlan, Plan, StreamPlan
+from accelsim.plan import ContractionPlan, Plan, StreamPlan, once_more
 from accelsim.program import Program
-from accelsim.timing import LayerTiming
+from accelsim.timing import LayerTiming, added
 from accelsim.work import ContractionWork, StreamWork, Work
 
 _NOTHING = Boundary()
@@ -60,6 +60,8 @@ def trace_layer(
     Raises:
         ValueError: the machine has a row model, and nobody says where the layer's bytes lie.
     """
+    if work.repeats > 1:
+        return _trace_repeated(work, plan, arch, around, found, keep, segments)
     recorder = Recorder(keep)
     rows = arch.dram_row_bytes > 0
     if rows and around.addresses is None:
@@ -79,6 +81,29 @@ def trace_layer(
         raise TypeError(f"{type(plan).__name__} does not plan {type(work).__name__}")
     timing = LayerTiming(cycles, _listed(CLASSES, recorder.classes), events, model.left)
     return LayerTrace(timing, tuple(recorder.intervals), tuple(recorder.phases), tuple(recorder.levels))
+
+
+def _trace_repeated(
+    work: Work, plan: Plan, arch: Arch, around: Surroundings, found: Boundary, keep: bool, segments: bool
+) -> LayerTrace:
+    """Run what is done several times, each time behind the time before (contract, section 5.9)."""
+    once: Work = replace(work, repeats=1)
+    again = once_more(work, arch) if isinstance(work, ContractionWork) else once
+    start = 0
+    timings: list[tuple[LayerTiming, int]] = []
+    intervals: list[Interval] = []
+    phases: list[Interval] = []
+    levels: list[LevelChange] = []
+    for number in range(work.repeats):
+        here = around if number == work.repeats - 1 else replace(around, prefetch=None)
+        trace = trace_layer(again if number else once, plan, arch, here, found, keep=keep, segments=segments)
+        found = trace.timing.left
+        timings.append((trace.timing, 1))
+        intervals += (replace(part, start=part.start + start, end=part.end + start) for part in trace.intervals)
+        phases += (replace(part, start=part.start + start, end=part.end + start) for part in trace.phases)
+        levels += (replace(change, cycle=change.cycle + start) for change in trace.levels)
+        start += trace.timing.cycles
+    return LayerTrace(added(timings), tuple(intervals), tuple(phases), tuple(levels))
 
 
 def time_program_by_events(

@@ -76,6 +76,8 @@ class Tensors:
         """Return what loading columns of the second operand moves; weights lie packed with their parameters."""
         work = self.work
         low, high = columns
+        if work.dynamic_second and work.second_by_column:
+            return self._rows("second", group * work.n + np.arange(*columns), work.k, depth, work.second_bits)
         if work.dynamic_second:
             return self._rows("second", group * work.k + np.arange(*depth), work.n, columns, work.second_bits)
         start = 0 if self.weights is None else self.weights.offsets[group, low, depth[0]]

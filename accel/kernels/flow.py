@@ -111,14 +111,14 @@ def chunk_ranges(loop, group, outer, inner, depth):
 
 @kernel
 def _is_loaded(loop, boundary, flow, number, second):
-    """Tell whether a chunk loads an operand, or finds it in its scratchpad (contract 5.7 and 5.8)."""
+    """Tell whether a chunk loads an operand, or finds it in its scratchpad (contract 5.7, 5.8 and 5.9)."""
     _, outer, inner, depth = chunk_place(loop, flow, number)
     if not second:
         if loop.kept_first:
             return False
         if loop.preload:
             return outer == 0 and inner == 0 and depth == 0
-    elif number == 0 and boundary.weights_ready >= 0:
+    elif (number == 0 and boundary.weights_ready >= 0) or (loop.weight_bits == 0 and not loop.dynamic_second):
         return False
     if bool(second) == bool(loop.outer_n):
         return inner == 0 or flow[DEPTHS] > 1

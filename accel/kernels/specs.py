@@ -121,7 +121,7 @@ class LoopSpec(NamedTuple):
     dilation_w: int
     pad_top: int
     pad_left: int
-    dynamic_second: int
+    dynamic_second: int  # 1: an activation, row by row; 2: column by column
     output_bytes: int
     parameter_bytes: int
     input_bytes: int = 1

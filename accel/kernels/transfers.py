@@ -126,6 +126,11 @@ def second_operand_load(loop, address, group, packed, n0, n1, k0, k1, burst, row
     address: of the tile of weights, or of the whole second activation.
     """
     columns = (n1 - n0) * packed
+    if loop.dynamic_second == 2:  # column by column: one row per n
+        row = (loop.k * loop.second_bits + 7) // 8
+        offset, length = packed_span(k0, k1, loop.second_bits)
+        start = address + (group * loop.n + n0) * row + offset
+        return merged_bytes(start, n1 - n0, row, length, burst, rows), (n1 - n0) * length
     if loop.dynamic_second:
         bits = loop.second_bits if loop.second_bits else 8 * loop.input_bytes
         row = (loop.n * bits + 7) // 8

@@ -31,23 +31,71 @@ def blocked(draw: Draw, depth: int, columns: int, block: int, bits: int, kind: s
     return build.case()
 
 
+# Blocks for which onnxruntime has no MatMulNBits, so that the product stays as the file has it.
+UNFUSED = (8, 24)
+
+
 @pytest.mark.parametrize("kind", ["MatMul", "Gemm"])
 @pytest.mark.parametrize(("bits", "block"), [(4, 0), (4, 16), (4, 8), (8, 0), (8, 32), (4, 24)])
 def test_weight_only_products_are_priced_on_the_array(kind: str, bits: int, block: int) -> None:
-    """One layer, packed weights in memory with their scales, float multiplications."""
+    """One product, packed weights in memory with their scales: floats, or what onnxruntime makes of it."""
     case = blocked(Draw((SEED, bits, block), ties=False), 96, 24, block, bits, kind)
     result = accelsim.run(accelsim.load(case.model), None, case.inputs)
     assert result.check.verdict == "exact"
-    (layer,) = result.layers
-    assert (layer.placement, layer.arithmetic) == ("array", "float32")
+    *before, layer = result.layers
+    fused = block not in UNFUSED
+    assert [part.op for part in before] == ["quantise"] * fused
+    assert (layer.placement, layer.arithmetic) == ("array", "int8 per block" if fused else "float32")
     assert (layer.m, layer.k, layer.n) == (5, 96, 24)
     table = load_table()
     multiply, add = (table.operation(f"fp32_{name}").value_pj for name in ("multiply", "add"))
-    assert layer.energy_pj["mac"] > layer.macs * (multiply + add)
-    weights, scales = 96 * 24 * bits // 8, 4 * 24 * (-(-96 // block) if block else 1)
-    read = layer.dram_bytes - 5 * 24 * 4
+    blocks = -(-96 // (block or (32 if fused else 96)))
+    if fused:
+        counts = {line.unit: line.count for line in layer.charges if line.component == "requantiser"}
+        biased = 5 * 24 if kind == "Gemm" else 0
+        assert counts == {"fp32_multiply": 2 * 5 * 24 * blocks, "fp32_add": 5 * 24 * blocks + biased}
+        assert layer.energy_pj["mac"] < layer.macs * (multiply + add)
+    else:
+        assert layer.energy_pj["mac"] > layer.macs * (multiply + add)
+    weights, scales = 96 * 24 * bits // 8, 4 * 24 * blocks
+    read = result.dram_bytes - 5 * 24 * 4
     assert read >= weights + scales + 5 * 96 * 4
     assert read <= 1.25 * (weights + scales + 4 * 24 + 5 * 96 * 4)
+
+
+def test_activations_that_onnxruntime_quantises_are_noted() -> None:
+    """The file has float activations: the verdict says that they are not; nothing is said where they stay floats."""
+    for block, expected in ((32, 1), (24, 0)):
+        case = blocked(Draw((SEED, 4), ties=False), 96, 24, block, 4, "MatMul")
+        notes = accelsim.run(accelsim.load(case.model), None, case.inputs).check.notes
+        told = [note for note in notes if "activations of 1 products to int8 per block" in note]
+        assert len(told) == expected, notes
+
+
+@pytest.mark.parametrize(("bits", "block"), [(4, 16), (4, 32), (4, 128), (8, 32), (8, 256)])
+def test_activations_per_block_are_what_onnxruntime_computes(bits: int, block: int) -> None:
+    """The formula that is priced: codes from the largest magnitude of a block, integer sums, scaled and added."""
+    rng, depth, columns = np.random.default_rng([SEED, bits, block]), 256, 8
+    blocks, half = depth // block, 1 << (bits - 1)
+    codes = rng.integers(0, 2 * half, (columns, blocks, block))
+    packed = codes if bits == 8 else codes[..., ::2] | codes[..., 1::2] << 4
+    scales = rng.uniform(0.01, 0.1, (columns, blocks)).astype(np.float32)
+    build = Builder(Draw((SEED, 5), ties=False))
+    reals = rng.normal(size=(3, depth)).astype(np.float32)
+    inputs = [build.input(reals), build.constant(packed.astype(np.uint8)), build.constant(scales.reshape(-1))]
+    sizes = {"K": depth, "N": columns, "bits": bits, "block_size": block, "accuracy_level": 4}
+    build.output(build.node("MatMulNBits", inputs, MICROSOFT, **sizes), np.float32, 2)
+    case = build.case()
+    given = accelsim.run(accelsim.load(case.model), None, case.inputs)
+    parts = reals.reshape(3, blocks, block)
+    largest = np.abs(parts).max(axis=-1)
+    whole = np.rint(parts * (np.float32(127) / largest)[..., None])
+    sums = np.einsum("rbk,nbk->rnb", whole.astype(np.int64), codes - half)
+    mine = (sums * (largest / 127)[:, None, :] * scales[None]).sum(axis=-1)
+    exact = np.einsum("rbk,nbk,nb->rn", parts, codes - half, scales)
+    (theirs,) = given.outputs.values()
+    assert np.abs(mine - theirs).max() < 0.1 * np.abs(exact - theirs).max()
+    assert [layer.arithmetic for layer in given.layers] == [None, "int8 per block"]
 
 
 @pytest.mark.parametrize("zero_points", [False, True])
@@ -68,11 +116,18 @@ def test_matmul_n_bits(zero_points: bool, level: int) -> None:
     case = build.case()
     result = accelsim.run(accelsim.load(case.model), None, case.inputs)
     assert result.check.verdict == "exact"
-    assert [(layer.placement, layer.arithmetic) for layer in result.layers] == [("array", "float32")]
+    product = ("array", "float32") if level == 0 else ("array", "int8 per block")
+    assert [(layer.placement, layer.arithmetic) for layer in result.layers][-1] == product
+    assert [layer.op for layer in result.layers[:-1]] == ([] if level == 0 else ["quantise"])
+    unit = "int9x8_multiply" if level else "fp32_multiply"
+    assert any(line.component == "mac" and line.unit == unit for line in result.layers[-1].charges)
 
 
 def test_float_operands_are_said_in_the_explanation() -> None:
     """A reader of explain learns that the integer array could not do it."""
-    case = blocked(Draw((SEED, 2), ties=False), 64, 16, 32, 4, "MatMul")
+    case = blocked(Draw((SEED, 2), ties=False), 64, 16, 24, 4, "MatMul")
     text = "\n".join(explain_model(accelsim.load(case.model), accelsim.Arch()))
     assert "float32 activations, 4-bit weights dequantised" in text
+    case = blocked(Draw((SEED, 2), ties=False), 64, 16, 32, 4, "MatMul")
+    text = "\n".join(explain_model(accelsim.load(case.model), accelsim.Arch()))
+    assert "int8 activations, quantised at run time; a scale per 32 of k on both sides: 160 sums" in text
