@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.arch import Arch
+from accelsim.check_result import CheckResult, LayerCheck
 from accelsim.compulsory import compulsory_bytes
 from accelsim.contraction import AccumulatorUse
 from accelsim.energy import COMPONENTS, EnergyTable, LayerEnergy, gathered, units_used
@@ -27,9 +28,7 @@ from accelsim.program import Layer, Program
 from accelsim.requantiser_energy import scaling_energy
 from accelsim.result import (
     AccumulatorResult,
-    CheckResult,
     EnergyInfo,
-    LayerCheck,
     LayerResult,
     Result,
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.check_result import CheckResult, Diagnosis, FirstMismatch, FloatReference, LayerCheck, LiteralDistance
 from accelsim.compare import differing
 from accelsim.contraction import AccumulatorFormat
 from accelsim.datapath import LayerValues, execute
@@ -19,7 +20,6 @@ from accelsim.graph.normalise import NormalisedModel
 from accelsim.graph.oracle import ReferenceTensors, final_outputs, literal_outputs
 from accelsim.operators import Dequantise, HostOperator, Operator
 from accelsim.program import Layer, Program
-from accelsim.result import CheckResult, Diagnosis, FirstMismatch, FloatReference, LayerCheck, LiteralDistance
 from accelsim.uniform import Decoding
 from accelsim.vector_operators import FloatReduce
 

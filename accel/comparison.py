@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.check_result import CheckResult
 from accelsim.compare import differing
+from accelsim.jsontext import to_json
 from accelsim.manifest import LayerRecord, Manifest, Observation
-from accelsim.result import CheckResult, to_json
 
 Array = NDArray[np.generic]
 Value = int | float | str | None

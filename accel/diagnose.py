@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim import operators as ops
+from accelsim.check_result import AccumulatorEvidence, Diagnosis
 from accelsim.contraction import AccumulatorFormat
 from accelsim.errors import printable
 from accelsim.hints import Hints
@@ -30,7 +31,6 @@ from accelsim.replay import (
     saturating_pairs,
     wrap_to,
 )
-from accelsim.result import AccumulatorEvidence, Diagnosis
 
 Array = NDArray[np.generic]
 

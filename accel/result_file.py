@@ -6,22 +6,24 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accelsim.check_result import (
+    AccumulatorEvidence,
+    CheckResult,
+    Diagnosis,
+    FirstMismatch,
+    FloatReference,
+    LayerCheck,
+    LiteralDistance,
+)
 from accelsim.energy_result import Baseline, ChargeLine, EnergyDetail
 from accelsim.errors import InvalidFileError, printable
 from accelsim.jsonfile import read_object
 from accelsim.model_info import InputInfo, ModelInfo
 from accelsim.result import (
     SCHEMA_VERSION,
-    AccumulatorEvidence,
     AccumulatorResult,
-    CheckResult,
-    Diagnosis,
     EnergyInfo,
-    FirstMismatch,
-    FloatReference,
-    LayerCheck,
     LayerResult,
-    LiteralDistance,
     Result,
 )
 from accelsim.result_sums import problems

@@ -9,8 +9,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from accelsim.check_result import CheckResult
 from accelsim.energy_result import ChargeLine
-from accelsim.result import CheckResult, LayerResult, Result
+from accelsim.result import LayerResult, Result
 
 if TYPE_CHECKING:
     from accelsim import result_schema as schema

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from accelsim.check_result import CheckResult
 from accelsim.errors import printable
 from accelsim.reports.classes import CAUSES, component_name, cycle_class
 from accelsim.reports.terminal import energy_text, quantity, short_name
-from accelsim.result import CheckResult, Result
+from accelsim.result import Result
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from accelsim.check_result import CheckResult
 from accelsim.errors import printable
-from accelsim.result import CheckResult, Result
+from accelsim.result import Result
 
 
 def scaling_lines(result: Result) -> list[Text]:

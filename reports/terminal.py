@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from accelsim.check_result import CheckResult
 from accelsim.errors import printable
 from accelsim.reports.diagnosis import diagnosis_lines
 from accelsim.reports.energy import baseline_lines, gating_lines, note_lines
 from accelsim.reports.requantiser import distance_lines, distance_table, energy_line
-from accelsim.result import CheckResult, LayerResult, Result
+from accelsim.result import LayerResult, Result
 
 WIDTH = 100
 
