@@ -128,12 +128,19 @@ class LiteralDistance:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The verdict: exact, mismatch, skipped, or q31.
+    """The verdict: exact, near, mismatch, q31, or skipped.
 
-    q31: nothing of class exact differs, but layers use the machine's own requantiser, whose distance is measured and
-    not judged; q31 lists these tensors, output_distance is the distance of the model's outputs from onnxruntime's, end
-    to end.
-    notes: what onnxruntime makes of the file that its text does not say.
+    exact: every output of the free run equals that of the reference, bit for bit, and nothing of class exact differs;
+    near: nothing of class exact differs, but outputs do, behind layers that onnxruntime computes in float; q31:
+    likewise, but layers use the machine's own requantiser, whose distance is measured and not judged: q31 lists these
+    tensors.
+    subject: what the reference ran, empty in results of versions that did not write it.
+    output_distance: how far the model's outputs are from the reference's, end to end, where the verdict is near or q31;
+    output_lsb: the largest distance of the outputs with a known step (codes, and floats that were dequantised), in
+    steps; output_ulp: that of the other floats, in units in the last place of the largest reference output; each None
+    where no such output differs; behind: the layer that the differing outputs are behind; behind_operator: of it.
+    ignored: what the file says and onnxruntime's integer kernels do not read; notes: what else onnxruntime makes of
+    the file that its text does not say.
     """
 
     reference: str
@@ -152,13 +159,27 @@ class CheckResult:
     q31: tuple[FloatReference, ...] = ()
     output_distance: LiteralDistance | None = None
     notes: tuple[str, ...] = ()
+    subject: str = ""
+    output_lsb: float | None = None
+    output_ulp: float | None = None
+    behind: str = ""
+    behind_operator: str = ""
+    ignored: tuple[str, ...] = ()
+
+    def passed(self, *, strict: bool = False) -> bool:
+        """Tell whether nothing is wrong: the verdict is no mismatch.
+
+        Args:
+            strict: demand equal outputs, so that near and q31 do not pass either.
+        """
+        return self.verdict in ("exact", "skipped") or (not strict and self.verdict in ("near", "q31"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict as plain data."""
         data = vars(self).copy()
         first = self.first_mismatch
         data["first_mismatch"] = None if first is None else first.to_dict()
-        data["notes"] = list(self.notes)
+        data["notes"], data["ignored"] = list(self.notes), list(self.ignored)
         data["literal_qdq"] = None if self.literal_qdq is None else vars(self.literal_qdq).copy()
         data["output_distance"] = None if self.output_distance is None else vars(self.output_distance).copy()
         data["float_reference"] = [vars(distance).copy() for distance in self.float_reference]

@@ -214,7 +214,9 @@ def _distance(old: Array | None, new: Array | None) -> str:
 
 def _verdict_rows(old: Observation, new: Observation) -> list[Row]:
     """Return what changed in the comparison with onnxruntime."""
-    return [Row(name.replace("_", " "), a, b) for name, a, b in _changed(dict(old.check), dict(new.check))]
+    before = {name: value for name, value in old.check if name in old.check.model_fields_set}
+    after = {name: value for name, value in new.check if name in before}  # what an older record lacks did not change
+    return [Row(name.replace("_", " "), a, b) for name, a, b in _changed(before, after)]
 
 
 def _cycle_rows(old: Observation, new: Observation) -> list[Row]:

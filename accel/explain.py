@@ -12,6 +12,7 @@ from accelsim.model import Model, Shapes
 from accelsim.narrow import narrow_lines
 from accelsim.plan import ContractionPlan, StreamPlan
 from accelsim.program import Choice, Layer
+from accelsim.reports.dimensions import NONE_GIVEN, chosen_dimensions
 from accelsim.timing import LayerTiming, time_program
 from accelsim.work import ContractionWork, StreamWork
 
@@ -36,7 +37,7 @@ _WAITS = ("wait_w", "wait_x_load", "wait_x_bank")
 
 
 def explain_model(model: Model, arch: Arch, only: str | None = None, shapes: Shapes | None = None) -> Iterator[str]:
-    """Yield one block of text per layer.
+    """Yield one block of text per layer; before them which dimensions were chosen for lack of an input.
 
     Args:
         model: the model.
@@ -47,13 +48,15 @@ def explain_model(model: Model, arch: Arch, only: str | None = None, shapes: Sha
     Raises:
         UsageError: no layer has that text in its name, a shape does not fit, or a scratchpad is too small.
     """
-    program = lower(model.bind(shapes).graph, arch)
+    bound = model.bind(shapes)
+    program = lower(bound.graph, arch)
     timings = time_program(program, arch)
     chosen = [pair for pair in zip(program.layers, timings, strict=True) if only is None or only in pair[0].name]
     if not chosen:
         wanted = printable(str(only))
         raise UsageError(f"no layer of {model.name} has '{wanted}' in its name: leave --layer out")
     total = sum(timing.cycles for timing in timings)
+    yield from (f"input  {words}: {NONE_GIVEN}" for words in chosen_dimensions(bound.dimensions))
     for layer, timing in chosen:
         yield "\n".join(_explain_layer(layer, timing, arch, total, program.choice))
 

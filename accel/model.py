@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from accelsim.errors import UsageError, nearest
-from accelsim.graph.binding import Dimension, batch_size, bind_dimensions, input_types, open_dimensions
+from accelsim.graph.binding import batch_size, bind_dimensions, input_types, open_dimensions
 from accelsim.graph.importer import import_graph
 from accelsim.graph.ir import Graph
 from accelsim.graph.limits import Limits
@@ -16,6 +16,7 @@ from accelsim.graph.loader import CheckedModel, load_bytes, load_model
 from accelsim.graph.normalise import NormalisedModel, normalise
 from accelsim.graph.reference import MODES
 from accelsim.graph.tensor_types import Feeds
+from accelsim.model_info import Dimension
 from accelsim.tensors import TensorType
 
 OWN_MODELS = "models:"  # what the names of models that we build ourselves begin with
@@ -69,14 +70,14 @@ class Model:
             AccelSimError: see `accelsim.graph.normalise.normalise` and `accelsim.graph.importer.import_graph`.
         """
         chosen = dict(shapes) if shapes is not None else {name: kind.shape for name, kind in self.inputs().items()}
-        key = repr((shapes is None, sorted(chosen.items())))
+        key = repr(sorted(chosen.items()))
+        dimensions = open_dimensions(self.checked, chosen, given=shapes is not None)
         known = self._bound.get(key) or self._bound.get(_with_data(key, feeds))
         if known is not None:
-            return known
+            return replace(known, dimensions=dimensions)
         normalised = normalise(self.checked, chosen, self.limits, self.reference, feeds)
         self._bound.clear()
         graph = import_graph(normalised)
-        dimensions = open_dimensions(self.checked, chosen, given=shapes is not None)
         bound = Bound(normalised.without_weights(), graph, dimensions, batch_size(self.checked, chosen))
         self._bound[_with_data(key, feeds) if normalised.by_data else key] = bound
         return bound

@@ -93,10 +93,12 @@ def normalise(
         if copy is None:
             raise
         bare, weights = _optimise(copy, model, reference)
-        reference = reference.on("a copy whose scales of shape [1] are scalars: onnxruntime refuses the file itself")
+        reference = reference.on("a copy whose scales of shape [1] are scalars (onnxruntime refuses the file itself)")
         source, file = copy, b""
     if model.bound:
-        reference = reference.on("the file with " + ", ".join(f"{printable(n, 40)}={size}" for n, size in model.bound))
+        what = "the file" if file else reference.subject
+        bound = ", ".join(f"{printable(name, 40)}={size}" for name, size in model.bound)
+        reference = reference.on(f"{what} with {bound} bound")
     found = find_types(bare, weights, shapes, model.name, reference, limits or Limits(), feeds)
     proto = _with_weights(found.proto, weights)
     check_quantisation_parameters(proto, optimised=True)  # folding constants may have made scales out of other ones

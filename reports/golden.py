@@ -6,7 +6,8 @@ from rich.text import Text
 
 from accelsim.comparison import Comparison, Group, Row
 from accelsim.errors import printable
-from accelsim.reports.terminal import VERDICT_STYLES, check_lines, energy_text, short_name
+from accelsim.reports.terminal import VERDICT_STYLES, energy_text, short_name
+from accelsim.reports.verdict import check_lines
 from accelsim.result import Result
 
 # Rows of one group that are shown; the JSON has all.
