@@ -134,7 +134,7 @@ def _step(name: str, array: Array, steps: Mapping[str, float]) -> float | None:
 def _last_place(theirs: Array) -> float:
     """Return the unit in the last place of the largest finite value of a tensor."""
     finite = np.abs(theirs[np.isfinite(theirs)])
-    smallest = np.finfo(theirs.dtype).smallest_normal
+    smallest = float(np.finfo(theirs.dtype.name).smallest_normal)
     return float(np.spacing(np.maximum(finite.max(initial=0), smallest).astype(theirs.dtype)))
 
 
