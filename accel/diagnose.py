@@ -156,7 +156,7 @@ def _ignored_bias(case: Case, hints: Hints, element: Element | None, seen: Accum
         return None
     return (
         "bias-scale",
-        f"the scale of the bias is {ratio:g} times the product of the operands' scales, which the integer kernel takes: "
+        f"the scale of the bias is {ratio:g} times the product of the operands' scales, which our kernel takes: "
         f"with its own scale the sum would be {scaled:,} instead of {seen.exact:,}, which gives the reference's value",
     )
 
