@@ -62,9 +62,9 @@ class Checker:
         self._final = final_outputs(self.model, self.inputs)
         self._remark = ""
         if not self.model.reference.optimised:
-            self._remark = "the reference itself executes the file literally"
+            self._remark = "the reference itself is literal"
         elif self.parameters_bytes * 4 > LITERAL_BUDGET_BYTES:  # 8-bit weights become float32
-            self._remark = "not run, its float32 weights would take more than 256 MiB"
+            self._remark = "not run, its weights as float32 may take more than 256 MiB"
         self._literal = {} if self._remark else literal_outputs(self.model, self.inputs)
         if any(array.shape != self._final[name].shape for name, array in self._literal.items()):
             self._literal, self._remark = {}, "not compared, onnxruntime gives its outputs other shapes"

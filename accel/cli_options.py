@@ -40,7 +40,7 @@ Settings = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KE
 InputFile = Annotated[str | None, typer.Option("--input", metavar="FILE.npz", help="Inputs by name; else random.")]
 ShapesFile = Annotated[
     str | None,
-    typer.Option("--input", metavar="FILE.npz", help="Inputs whose shapes to take; else dynamic sizes are 1."),
+    typer.Option("--input", metavar="FILE.npz", help="Inputs whose shapes to take; else dynamic sizes are bound or 1."),
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of random inputs.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

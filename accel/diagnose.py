@@ -219,8 +219,8 @@ def _offset(case: Case, hints: Hints, element: Element | None, seen: Accumulator
         return None
     return (
         "constant-offset",
-        f"all {wrong.size:,} differing elements of {steps.size:,} are off by {step:+d}: the zero points of both sides "
-        f"differ",
+        f"all {wrong.size:,} differing elements of {steps.size:,} are off by {step:+d}, as if the zero points of "
+        f"both sides differed",
     )
 
 

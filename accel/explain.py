@@ -114,7 +114,10 @@ def _explain_stream(work: StreamWork, plan: StreamPlan, arch: Arch) -> list[str]
     kept = [name for name, flags in (("input", plan.kept_reads), ("result", plan.kept_writes)) if any(flags)]
     if kept:
         lines.append(f"    resident  {' and '.join(kept)} on chip")
-    blocks = "1 block" if plan.blocks == 1 else f"{plan.blocks} blocks, loads and stores of the others overlap"
+    overlap = {(True, True): ", loads and stores of the others overlap", (True, False): ", loads of the others overlap",
+               (False, True): ", stores of the others overlap"}  # fmt: skip
+    sides = arch.operand_buffers > 1, arch.output_buffers > 1
+    blocks = "1 block" if plan.blocks == 1 else f"{plan.blocks} blocks{overlap.get(sides, '')}"
     if not operations:
         return [*lines, f"    loops     {blocks}"]
     lanes, latency = arch.vector_lanes, arch.vector_latency

@@ -126,7 +126,7 @@ def _weights(layer: Layer, work: ContractionWork, arch: Arch) -> str:
     """Describe the second operand."""
     weights, bits = constant_weights(layer.operator), weight_operand_bits(layer.operator, work, arch)
     if weights is None:
-        return f"second operand {bits} bits (computed, its zero point subtracted)"
+        return f"second operand {bits} bits (no constant, its zero point subtracted)"
     largest = int(np.abs(weights.values.astype(np.int64)).max(initial=0))
     if not is_asymmetric(weights):
         return f"w {bits} bits ({weights.bits}-bit codes, |w - z_w| up to {largest} stored: zero points are free)"

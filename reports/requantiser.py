@@ -36,7 +36,7 @@ def distance_lines(check: CheckResult) -> list[Text]:
     lines = [
         Text("         the machine's requantiser (q31) is not onnxruntime's: distances instead of equality"),
         Text(
-            f"         {len(check.q31)} tensors on onnxruntime's own inputs: at most {worst.max_lsb} LSB, "
+            f"         {len(check.q31)} {'tensor' if len(check.q31) == 1 else 'tensors'} on onnxruntime's own inputs: at most {worst.max_lsb} LSB, "
             f"{worst.share:.3%} of elements; {equal} equal"
         ),
     ]
