@@ -38,8 +38,8 @@ def final_difference(program: Program, name: str, mine: Array, theirs: Array) ->
     layer = next((layer for layer in program.layers if name in layer.outputs), None)
     cause = Diagnosis(
         "final-output",
-        "every tensor that it depends on equals the graph that onnxruntime's optimiser wrote, but the whole model gives "
-        "another output: onnxruntime contradicts itself here",
+        "every tensor before it equals the graph that onnxruntime's optimiser wrote, but the whole model gives another "
+        "output: onnxruntime contradicts itself here",
         None,
     )
     label, kind = ("", "") if layer is None else (layer.name, layer.kind)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from accelsim.errors import printable
 from accelsim.reports.classes import CAUSES, component_name, cycle_class
 from accelsim.reports.dimensions import NONE_GIVEN, chosen_dimensions
-from accelsim.reports.terminal import counted, energy_text, quantity, short_name
+from accelsim.reports.terminal import energy_text, quantity, short_name
 from accelsim.reports.verdict import literal_warning, near_sentence, reference_words
+from accelsim.reports.words import counted
 from accelsim.result import Result
 
 

@@ -6,8 +6,9 @@ from rich.text import Text
 
 from accelsim.comparison import Comparison, Group, Row
 from accelsim.errors import printable
-from accelsim.reports.terminal import VERDICT_STYLES, counted, energy_text, short_name
+from accelsim.reports.terminal import VERDICT_STYLES, energy_text, short_name
 from accelsim.reports.verdict import check_lines
+from accelsim.reports.words import counted
 from accelsim.result import Result
 
 # Rows of one group that are shown; the JSON has all.
@@ -62,7 +63,10 @@ def _group_lines(group: Group, comparison: Comparison) -> list[Text]:
     if group.name == "values":
         lines += [Text(f"         {short_name(row.label, 40)}: {row.remark}") for row in shown[:_SHOWN]]
         if rest:
-            lines.append(Text(f"         {counted(len(rest), 'tensor')} changed, the first in topological order:"))
+            verb = "differs" if len(rest) == 1 else "differ"
+            lines.append(
+                Text(f"         {counted(len(rest), 'tensor')} {verb}, the first of them in topological order:")
+            )
         shown, rest = [], rest[:1]
     rows = [*shown, *rest]
     lines += [Text(f"         {_row_text(row, group.name)}") for row in rows[:_SHOWN]]

@@ -177,11 +177,6 @@ def quantity(value: float, unit: str, digits: int = 3) -> str:
     return f"{value * 1e12:.{digits}g} p{unit}" if value else f"0 {unit}".rstrip()
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, which takes an s where there is not one."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def energy_text(energy_pj: float) -> str:
     """Return an energy given in pJ with a readable unit."""
     return quantity(energy_pj * 1e-12, "J")

@@ -11,7 +11,8 @@ from accelsim.check_result import CheckResult, LiteralDistance
 from accelsim.errors import printable
 from accelsim.reports.diagnosis import diagnosis_lines
 from accelsim.reports.requantiser import distance_lines
-from accelsim.reports.terminal import VERDICT_STYLES, counted, short_name
+from accelsim.reports.terminal import VERDICT_STYLES, short_name
+from accelsim.reports.words import counted
 
 _ROOM = 89
 
