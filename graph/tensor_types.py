@@ -91,13 +91,15 @@ def find_types(
     if missing:
         observed = _observed_types(exposed.session, missing, inputs, limits, feeds)
     exposed.close()
-    by_data = any(label not in known for label in missing) and reference.optimised
+    unknown = [label for label in missing if label not in known and (values[label].shape or observed[label].shape)]
+    by_data = bool(unknown) and reference.optimised
     types = {label: observed.get(label) or known[label] for label in values}
     return FoundTypes(graph, inputs, types, exposed, by_data)
 
 
 def _is_static(value: Any) -> bool:
-    return all(isinstance(dimension, int) for dimension in value.shape)
+    """Tell whether a shape is known; onnxruntime gives [] for a scalar and for an unknown rank alike."""
+    return bool(value.shape) and all(isinstance(dimension, int) for dimension in value.shape)
 
 
 def _fold_shapes(proto: ModelProto, types: Mapping[str, TensorType]) -> dict[str, Array]:

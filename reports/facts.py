@@ -35,7 +35,12 @@ class Binding:
 
 
 def dataflow_of(result: Result) -> str:
-    """Return the dataflow of a machine, empty where its description lacks one."""
+    """Return the dataflow by which classes of cycles are named after operands; empty where that could be wrong.
+
+    It is where a layer on the array reads more than activations: its second operand is then no constant weights.
+    """
+    if any(layer.placement == "array" and len(layer.inputs or ()) > 1 for layer in result.layers):
+        return ""
     return str(result.arch.get("array", {}).get("dataflow", ""))
 
 
