@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.arch import Arch
+from accelsim.check_result import CheckResult, LayerCheck
 from accelsim.compulsory import compulsory_bytes
 from accelsim.contraction import AccumulatorUse
 from accelsim.energy import COMPONENTS, EnergyTable, LayerEnergy, gathered, units_used
@@ -19,7 +20,7 @@ from accelsim.energy.account import detail, lines
 from accelsim.energy.bills import billed_macs, part_of
 from accelsim.energy.notes import unit_dict
 from accelsim.fixed_point import scaling
-from accelsim.model import Model
+from accelsim.model import Bound, Model
 from accelsim.model_info import InputInfo, ModelInfo
 from accelsim.operators import HostOperator, Part
 from accelsim.plan import ContractionPlan
@@ -28,9 +29,7 @@ from accelsim.requantiser_energy import scaling_energy
 from accelsim.result import (
     BLOCKED,
     AccumulatorResult,
-    CheckResult,
     EnergyInfo,
-    LayerCheck,
     LayerResult,
     Result,
 )
@@ -66,6 +65,7 @@ class Evaluation:
 
 def assemble(
     model: Model,
+    bound: Bound,
     arch: Arch,
     program: Program,
     timings: Sequence[LayerTiming],
@@ -79,6 +79,7 @@ def assemble(
 
     Args:
         model: what was run.
+        bound: the same for the shapes of this run.
         arch: the machine.
         program: the lowered model.
         timings: cycles and events.
@@ -96,8 +97,9 @@ def assemble(
     behind = detail(program.layers, timings, bills, arch, table, zero_gating=busy is not None)
     macs = sum(layer.macs for layer in layers)
     inputs = tuple(InputInfo(name, kind.dtype.name, kind.shape) for name, kind in program.inputs.items())
+    checked = model.checked
     return Result(
-        ModelInfo(model.name, model.checked.sha256, macs, model.checked.parameters_bytes, inputs),
+        ModelInfo(model.name, checked.sha256, macs, checked.parameters_bytes, inputs, bound.dimensions, bound.batch),
         arch.to_sections(),
         arch.clock_ghz,
         arch.rows * arch.cols,

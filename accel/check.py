@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.check_result import CheckResult, FirstMismatch, FloatReference, LayerCheck
 from accelsim.compare import differing
 from accelsim.contraction import AccumulatorFormat
 from accelsim.datapath import LayerValues, execute
@@ -15,13 +16,13 @@ from accelsim.diagnose import Case, diagnose, inherited
 from accelsim.dump import Dump
 from accelsim.fixed_point import float_twin
 from accelsim.graph.hints import hints_of, notes_of
+from accelsim.graph.ignored import fuses_groups, ignored_parameters
 from accelsim.graph.normalise import NormalisedModel
 from accelsim.graph.oracle import ReferenceTensors, final_outputs, literal_outputs
-from accelsim.operators import Dequantise, HostOperator, Operator, Part
+from accelsim.operators import HostOperator, Operator, Part
 from accelsim.program import Layer, Program
-from accelsim.result import CheckResult, Diagnosis, FirstMismatch, FloatReference, LayerCheck, LiteralDistance
 from accelsim.uniform import Decoding
-from accelsim.vector_operators import FloatReduce
+from accelsim.verdict import BY_LAYOUT, distance, final_difference, find_behind, measure_outputs
 
 Array = NDArray[np.generic]
 
@@ -31,9 +32,6 @@ LITERAL_BUDGET_BYTES = 256 << 20
 
 # Exact sums of 16-bit products stay far below this width.
 _WIDE_BITS = 63
-
-# Operators whose float32 result depends on the memory layout, which ORT_ENABLE_ALL may change.
-_BY_LAYOUT = (HostOperator, FloatReduce)
 
 
 @dataclass
@@ -50,7 +48,7 @@ class Checker:
     decodings: Mapping[str, Decoding] = field(default_factory=dict)
     dump: Dump | None = None
     tensors: int = 0
-    layers: list[LayerCheck] = field(default_factory=list)
+    layers: list[tuple[Layer, LayerCheck]] = field(default_factory=list)
     distances: dict[str, list[FloatReference]] = field(default_factory=dict)
     first: FirstMismatch | None = None
     _first_drift: FirstMismatch | None = None
@@ -64,9 +62,9 @@ class Checker:
         self._final = final_outputs(self.model, self.inputs)
         self._remark = ""
         if not self.model.reference.optimised:
-            self._remark = "the reference itself executes the file literally"
+            self._remark = "the reference itself is literal"
         elif self.parameters_bytes * 4 > LITERAL_BUDGET_BYTES:  # 8-bit weights become float32
-            self._remark = "not run, its float32 weights would take more than 256 MiB"
+            self._remark = "not run, its weights as float32 may take more than 256 MiB"
         self._literal = {} if self._remark else literal_outputs(self.model, self.inputs)
         if any(array.shape != self._final[name].shape for name, array in self._literal.items()):
             self._literal, self._remark = {}, "not compared, onnxruntime gives its outputs other shapes"
@@ -104,14 +102,14 @@ class Checker:
             steps = self._measure(layer, outputs, expected)
             self._behind_float.update(layer.outputs)
             sums_mismatched = self._check_sums(values, outputs, expected)
-        if isinstance(layer.operator, _BY_LAYOUT) or any(name in self._behind_host for name in layer.inputs):
+        if isinstance(layer.operator, BY_LAYOUT) or any(name in self._behind_host for name in layer.inputs):
             self._behind_host.update(layer.outputs)
         if isinstance(layer.operator, HostOperator):
             self.host_elements += sum(array.size for array in expected)
         elements = sum(array.size for array in expected)
         check = LayerCheck(elements, forced, drifted, layer.exactness, behind, steps, sums_mismatched)
         self.tensors += len(layer.outputs)
-        self.layers.append(check)
+        self.layers.append((layer, check))
         return check
 
     def _check_sums(self, values: LayerValues, outputs: tuple[Array, ...], expected: list[Array]) -> int:
@@ -245,32 +243,66 @@ class Checker:
         differ = {name: int(differing(outputs[name], array).sum()) for name, array in reference.items()}
         strict = {name for name in reference if name not in self._behind_float | self._behind_host}
         wrong = sum(differ[name] for name in strict)
-        exact = [layer for layer in self.layers if layer.exactness == "exact"]
-        mismatched = sum(layer.mismatched for layer in exact) + sum(layer.sums_mismatched for layer in self.layers)
-        drifted = sum(layer.drifted for layer in exact if not layer.behind_float)
+        checks = [check for _, check in self.layers]
+        exact = [check for check in checks if check.exactness == "exact"]
+        mismatched = sum(check.mismatched for check in exact) + sum(check.sums_mismatched for check in checks)
+        drifted = sum(check.drifted for check in exact if not check.behind_float)
         fixed = tuple(self.distances.get("q31", ()))
         first = self.first or self._first_drift
         if wrong and first is None:
             name = next(name for name in reference if name in strict and differ[name])
-            first = _final_difference(program, name, outputs[name], reference[name])
-        return CheckResult(
+            first = final_difference(program, name, outputs[name], reference[name])
+        verdict = CheckResult(
             reference=self.model.reference.description,
-            verdict="mismatch" if mismatched or wrong or drifted else "q31" if fixed else "exact",
+            verdict=_word(mismatched or wrong or drifted, fixed, sum(differ.values())),
             tensors=self.tensors,
-            elements=sum(layer.elements for layer in self.layers),
+            elements=sum(check.elements for check in checks),
             mismatched_elements=mismatched,
             drifted_elements=drifted,
             output_elements=sum(array.size for array in reference.values()),
             output_mismatched=sum(differ.values()),
             first_mismatch=first,
-            literal_qdq=_distance(program, outputs, self._literal) if self._literal else None,
-            literal_remark=self._remark,
             float_reference=tuple(self.distances.get("float-reference", ())),
             host_elements=self.host_elements,
             q31=fixed,
-            output_distance=_distance(program, outputs, reference) if fixed else None,
             notes=notes_of(self.model),
+            subject=self.model.reference.subject,
+            ignored=ignored_parameters(self.model),
         )
+        return self._with_literal(self._with_distances(verdict, program, outputs), program, outputs)
+
+    def _with_distances(self, verdict: CheckResult, program: Program, outputs: Mapping[str, Array]) -> CheckResult:
+        """Add how far the outputs are from the reference's, and behind which layer, where that is no mismatch."""
+        if verdict.verdict not in ("near", "q31"):
+            return verdict
+        apart = [name for name, array in self._final.items() if differing(outputs[name], array).any()]
+        behind, found = find_behind(program, self.layers, apart), measure_outputs(program, outputs, self._final)
+        return replace(
+            verdict,
+            output_distance=distance(program, outputs, self._final),
+            output_lsb=found.lsb,
+            output_ulp=found.ulp,
+            behind="" if behind is None else behind.name,
+            behind_operator="" if behind is None else behind.kind,
+        )
+
+    def _with_literal(self, verdict: CheckResult, program: Program, outputs: Mapping[str, Array]) -> CheckResult:
+        """Add how far the outputs are from those of the file read literally, or why that says nothing."""
+        if not self._literal:
+            return replace(verdict, literal_remark=self._remark)
+        found = distance(program, outputs, self._literal)
+        if not found.share and not fuses_groups(self.model):
+            return replace(verdict, literal_remark="the same, since onnxruntime fuses no Q/DQ group of this file")
+        return replace(verdict, literal_qdq=found)
+
+
+def _word(wrong: int, fixed: Sequence[FloatReference], differing_outputs: int) -> str:
+    """Return the verdict in a word."""
+    if wrong:
+        return "mismatch"
+    if fixed:
+        return "q31"
+    return "near" if differing_outputs else "exact"
 
 
 def _steps(mine: Array, theirs: Array) -> NDArray[np.int64]:
@@ -279,48 +311,3 @@ def _steps(mine: Array, theirs: Array) -> NDArray[np.int64]:
         return np.abs(mine.astype(np.int64) - theirs.astype(np.int64))
     place = float(np.spacing(np.abs(theirs).max(initial=np.float32(1e-30))))
     return np.ceil(np.abs(mine.astype(np.float64) - theirs.astype(np.float64)) / place).astype(np.int64)
-
-
-def _final_difference(program: Program, name: str, mine: Array, theirs: Array) -> FirstMismatch:
-    """Describe an output that equals the normalised graph's and yet not the one of the whole model."""
-    where = tuple(int(i) for i in np.unravel_index(int(np.argmax(differing(mine, theirs))), mine.shape))
-    layer = next((layer for layer in program.layers if name in layer.outputs), None)
-    cause = Diagnosis(
-        "final-output",
-        "every tensor equals the graph that onnxruntime's optimiser wrote, but the whole model gives another output: "
-        "onnxruntime contradicts itself here",
-        None,
-    )
-    label, kind = ("", "") if layer is None else (layer.name, layer.kind)
-    return FirstMismatch(name, label, where, float(mine[where]), float(theirs[where]), False, kind, cause)
-
-
-def _distance(program: Program, outputs: Mapping[str, Array], other: Mapping[str, Array]) -> LiteralDistance:
-    """Measure how far the outputs are from those of another evaluation; LSB where an output has a known step."""
-    steps: dict[str, float] = {}
-    for layer in program.layers:
-        for name in layer.outputs:
-            if isinstance(layer.operator, Dequantise):
-                steps[name] = float(layer.operator.scale)
-    largest, largest_lsb, different, total = 0.0, 0.0, 0, 0
-    known = True
-    for name, theirs in other.items():
-        mine = outputs[name]
-        peak = _largest_distance(mine, theirs)
-        step = 1.0 if mine.dtype.kind in "iub" else steps.get(name)
-        known = known and step is not None
-        largest, largest_lsb = max(largest, peak), max(largest_lsb, peak / (step or 1.0))
-        different += int(differing(mine, theirs).sum())
-        total += mine.size
-    return LiteralDistance(round(largest_lsb, 3) if known else None, largest, different / max(total, 1))
-
-
-def _largest_distance(mine: Array, theirs: Array) -> float:
-    """Return the largest absolute difference, block by block, since float64 copies of large tensors are heavy."""
-    first, second, largest = mine.reshape(-1), theirs.reshape(-1), 0.0
-    for start in range(0, first.size, 1 << 18):
-        block = slice(start, start + (1 << 18))
-        with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which nanmax leaves out
-            distance = np.abs(first[block].astype(np.float64) - second[block].astype(np.float64))
-        largest = max(largest, float(np.nanmax(distance, initial=0.0)))
-    return largest

@@ -18,6 +18,7 @@ from accelsim.cli_options import (
     AccBits,
     ArchFile,
     ArrayShape,
+    Bind,
     Dataflow,
     Debug,
     DumpFolder,
@@ -34,8 +35,10 @@ from accelsim.cli_options import (
     Seed,
     Settings,
     ShapesFile,
+    Strict,
     TimelineLayer,
     Verbose,
+    check_strict,
     dump_into,
     exit_by_verdict,
     load_inputs,
@@ -113,6 +116,8 @@ def run(
     zero_gating: cli_energy.ZeroGating = False,
     action_counts: cli_energy.ActionCounts = None,
     timeline: TimelineLayer = None,
+    bind: Bind = None,
+    strict: Strict = False,
     debug: Debug = False,
 ) -> None:
     """Run a model: outputs, cycles, energy, and the verdict against onnxruntime."""
@@ -120,6 +125,7 @@ def run(
     from accelsim.io import check_folder, write_result
     from accelsim.record_timeline import TimelineRequest
 
+    check_strict(strict=strict, check=not no_check)
     machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
     energy = cli_energy.energy_options(energy_table, node, vdd, static, ert, ert_map, zero_gating)
     energy.load()  # what is wrong with it is said before any work is done
@@ -127,7 +133,7 @@ def run(
     cli_energy.check_action_counts(action_counts)
     dumping = dump_into(dump, dump_tensor)
     engine = check_engine(engine)
-    loaded, arrays = load_inputs(model, input_file, external_data, reference)
+    loaded, arrays = load_inputs(model, input_file, external_data, reference, bind)
     wanted = TimelineRequest(timeline) if timeline is not None or folder is not None else None
     result = simulate_model(
         loaded,
@@ -153,7 +159,7 @@ def run(
             from accelsim.reports.terminal import make_console
 
             print_run(result, make_console(), verbose=verbose)
-    exit_by_verdict(result)
+    exit_by_verdict(result, strict=strict)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -173,23 +179,26 @@ def check(
     reference: ReferenceMode = "ort",
     dump: DumpFolder = None,
     dump_tensor: DumpTensor = None,
+    bind: Bind = None,
+    strict: Strict = False,
     debug: Debug = False,
 ) -> None:
     """Compare every tensor of a model with onnxruntime, bit for bit; nothing else."""
     machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
     dumping = dump_into(dump, dump_tensor)
-    loaded, arrays = load_inputs(model, input_file, external_data, reference)
+    loaded, arrays = load_inputs(model, input_file, external_data, reference, bind)
     result = simulate_model(loaded, arrays, machine, seed, check=True, quiet=quiet, dump=dumping)
     with printing():
         if json_output:
             sys.stdout.write(result.check.to_json())
         elif not quiet:
-            from accelsim.reports.terminal import check_lines, make_console
+            from accelsim.reports.terminal import make_console
+            from accelsim.reports.verdict import check_lines
 
             console = make_console()
             for line in check_lines(result.check):
                 console.print(line)
-    exit_by_verdict(result)
+    exit_by_verdict(result, strict=strict)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -206,13 +215,14 @@ def explain(
     external_data: ExternalData = False,
     timing: cli_gemm.ModelTiming = "native",
     reference: ReferenceMode = "ort",
+    bind: Bind = None,
     debug: Debug = False,
 ) -> None:
     """Show how each layer is lowered, tiled and timed, with the formula of its cycles filled in."""
     from accelsim.explain import explain_model
 
     machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
-    loaded, arrays = load_inputs(model, input_file, external_data, reference)
+    loaded, arrays = load_inputs(model, input_file, external_data, reference, bind)
     shapes = None if arrays is None else {name: values.shape for name, values in arrays.items()}
     for block in explain_model(loaded, machine, layer, shapes):
         typer.echo(block)

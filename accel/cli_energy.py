@@ -101,7 +101,7 @@ def energy(
     """Show the table of unit energies in use: rows with sources, laws, and the units of this machine."""
     from accelsim.energy.area import AREA_SOURCE, gate_counts
     from accelsim.energy.description import describe
-    from accelsim.result import to_json
+    from accelsim.jsontext import to_json
 
     machine = machine_from(array, dataflow, acc_bits, None, arch, settings)
     chosen = energy_options(table, node, vdd, static, ert, ert_map).load()

@@ -11,6 +11,7 @@ from accelsim.cli_options import (
     AccBits,
     ArchFile,
     ArrayShape,
+    Bind,
     Dataflow,
     Debug,
     ExternalData,
@@ -61,6 +62,7 @@ def record(
     quiet: Quiet = False,
     external_data: ExternalData = False,
     reference: ReferenceMode = "ort",
+    bind: Bind = None,
     debug: Debug = False,
 ) -> None:
     """Run a model and keep digests of all values, outputs, cycles, energy and overflow in a golden folder."""
@@ -74,7 +76,7 @@ def record(
         raise UsageError("--copy-model stores one file, --external-data reads several: leave one of them out")
     machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
     folder = check_target(output)
-    loaded, arrays = load_inputs(model, input_file, external_data, reference)
+    loaded, arrays = load_inputs(model, input_file, external_data, reference, bind)
     with layer_progress(loaded.name, quiet=quiet) as progress:
         result = golden.record(
             loaded, folder, machine, arrays, seed=seed, path=model, copy_model=copy_model, progress=progress

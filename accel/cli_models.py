@@ -32,7 +32,7 @@ def models(name: Name = None, json_output: Json = False, output: OutputFile = No
     chosen = ENTRIES if name is None else (find(name)[0],)
     with printing():
         if json_output:
-            from accelsim.result import to_json
+            from accelsim.jsontext import to_json
 
             sys.stdout.write(to_json({"models": [_described(entry) for entry in chosen]}))
         elif name is None:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from accelsim.result import Result
 
 EXIT_CODES = (
-    "Exit codes: 0 ok, 1 internal error, 2 usage, 3 mismatch with the reference, 4 unsupported model, 5 invalid model, "
-    "6 resource limit, 130 interrupted."
+    "Exit codes: 0 ok, 1 internal error, 2 usage, 3 mismatch with the reference (with --strict: any "
+    "difference of the outputs), 4 unsupported model, 5 invalid model, 6 resource limit, 130 interrupted."
 )
 
 ModelPath = Annotated[
@@ -40,7 +40,7 @@ Settings = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KE
 InputFile = Annotated[str | None, typer.Option("--input", metavar="FILE.npz", help="Inputs by name; else random.")]
 ShapesFile = Annotated[
     str | None,
-    typer.Option("--input", metavar="FILE.npz", help="Inputs whose shapes to take; else dynamic sizes are 1."),
+    typer.Option("--input", metavar="FILE.npz", help="Inputs whose shapes to take; else dynamic sizes are bound or 1."),
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of random inputs.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
@@ -68,6 +68,11 @@ TimelineLayer = Annotated[
         "--timeline", metavar="LAYER", help="Keep the timeline of this layer in the result; with -o, of the slowest."
     ),
 ]
+Bind = Annotated[
+    list[str] | None,
+    typer.Option("--bind", metavar="NAME=SIZE,...", help="Fix dynamic dimensions, as where the model is deployed."),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit code 3 unless the verdict is exact: near is not enough.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -93,14 +98,20 @@ def machine_from(
 
 
 def load_inputs(
-    model: str, input_file: str | None, external_data: bool, reference: str = "ort"
+    model: str,
+    input_file: str | None,
+    external_data: bool,
+    reference: str = "ort",
+    bind: list[str] | None = None,
 ) -> tuple[Model, dict[str, Array] | None]:
-    """Load a model, and its inputs when a file with them is given."""
+    """Load a model, dimensions bound as the user says, and its inputs when a file with them is given."""
+    from accelsim.bindings import parse_bindings
     from accelsim.inputs import check_inputs, read_npz
     from accelsim.model import load
 
+    sizes = parse_bindings(bind)
     arrays = read_npz(input_file) if input_file is not None else None
-    loaded = load(model, external_data=external_data, reference=reference)
+    loaded = load(model, external_data=external_data, reference=reference, bind=sizes)
     if arrays is not None:
         arrays = check_inputs(arrays, loaded.inputs(), printable(str(input_file)))
     return loaded, arrays
@@ -152,9 +163,21 @@ def simulate_model(
         )
 
 
-def exit_by_verdict(result: Result) -> None:
-    """Leave with exit code 3 when the verdict is a mismatch."""
-    if result.check.verdict == "mismatch":
+def check_strict(*, strict: bool, check: bool) -> None:
+    """Refuse to judge a comparison that is left out.
+
+    Raises:
+        UsageError: --strict beside --no-check.
+    """
+    from accelsim.errors import UsageError
+
+    if strict and not check:
+        raise UsageError("--strict judges the comparison that --no-check leaves out: leave one of them out")
+
+
+def exit_by_verdict(result: Result, *, strict: bool = False) -> None:
+    """Leave with exit code 3 when the verdict is a mismatch; with strict, also when it is anything but exact."""
+    if not result.check.passed(strict=strict):
         raise typer.Exit(ExitCode.MISMATCH)
 
 

@@ -9,6 +9,7 @@ import typer
 from accelsim.cli_options import (
     ArchFile,
     ArrayShape,
+    Bind,
     Dataflow,
     Debug,
     ExternalData,
@@ -48,6 +49,7 @@ def trace(
     last: Last = None,
     quiet: Silent = False,
     external_data: ExternalData = False,
+    bind: Bind = None,
     debug: Debug = False,
 ) -> None:
     """Write what the engines did when: a Perfetto or VCD trace, a picture, or the DRAM accesses."""
@@ -55,19 +57,22 @@ def trace(
 
     from accelsim.errors import printable
     from accelsim.progress import layer_progress
+    from accelsim.reports.dimensions import NONE_GIVEN, chosen_dimensions
     from accelsim.traces.timeline import View
     from accelsim.tracing import choose_format, write_trace
 
     machine = machine_from(array, dataflow, None, None, arch, settings)
     path = Path(output)
     chosen = choose_format(kind, path)
-    loaded, arrays = load_inputs(model, input_file, external_data)
+    loaded, arrays = load_inputs(model, input_file, external_data, bind=bind)
     shapes = None if arrays is None else {name: values.shape for name, values in arrays.items()}
     view = View(layer, first, last)
     with layer_progress(loaded.name, quiet=quiet) as progress:
         summary = write_trace(loaded, machine, path, chosen, view=view, shapes=shapes, progress=progress)
     if quiet:
         return
+    for words in chosen_dimensions(loaded.bind(shapes).dimensions):
+        typer.echo(f"input {words}: {NONE_GIVEN}")
     for region in summary.regions:
         typer.echo(f"0x{region.base:08x} {region.size:>12,} B  {printable(region.name, 70)}")
     layers = "1 layer" if summary.layers == 1 else f"{summary.layers:,} layers"

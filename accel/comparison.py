@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.check_result import CheckResult
 from accelsim.compare import differing
+from accelsim.jsontext import to_json
 from accelsim.manifest import LayerRecord, Manifest, Observation
-from accelsim.result import CheckResult, to_json
 
 Array = NDArray[np.generic]
 Value = int | float | str | None
@@ -213,7 +214,9 @@ def _distance(old: Array | None, new: Array | None) -> str:
 
 def _verdict_rows(old: Observation, new: Observation) -> list[Row]:
     """Return what changed in the comparison with onnxruntime."""
-    return [Row(name.replace("_", " "), a, b) for name, a, b in _changed(dict(old.check), dict(new.check))]
+    before = {name: value for name, value in old.check if name in old.check.model_fields_set}
+    after = {name: value for name, value in new.check if name in before}  # what an older record lacks did not change
+    return [Row(name.replace("_", " "), a, b) for name, a, b in _changed(before, after)]
 
 
 def _cycle_rows(old: Observation, new: Observation) -> list[Row]:
@@ -222,10 +225,16 @@ def _cycle_rows(old: Observation, new: Observation) -> list[Row]:
     for name, first, second in _pairs(old, new, lambda layer: (layer.cycles, layer.cycle_classes)):
         classes = [] if first is None or second is None else list(_changed(first.cycle_classes, second.cycle_classes))
         moved = max(classes, key=lambda change: abs((change[2] or 0) - (change[1] or 0)), default=None)
-        remark = "" if moved is None else f"most of it {moved[0]}: {moved[1] or 0:,} -> {moved[2] or 0:,}"
+        remark = "" if moved is None else f"{_part(moved, classes)} {moved[0]}: {moved[1] or 0:,} -> {moved[2] or 0:,}"
         counts = (None if first is None else first.cycles), (None if second is None else second.cycles)
         rows.append(Row(name, *counts, remark))
     return rows
+
+
+def _part(moved: tuple[str, int | None, int | None], classes: Sequence[tuple[str, int | None, int | None]]) -> str:
+    """Return whether the class that moved most is most of what moved."""
+    steps = [abs((new or 0) - (old or 0)) for _, old, new in classes]
+    return "most of it" if 2 * abs((moved[2] or 0) - (moved[1] or 0)) > sum(steps) else "the largest part of it"
 
 
 def _energy_rows(old: Observation, new: Observation) -> list[Row]:

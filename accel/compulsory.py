@@ -30,6 +30,18 @@ def compulsory_bytes(layer: Layer) -> tuple[int, int]:
         return read, written
     if not isinstance(work, ContractionWork) or not isinstance(plan, ContractionPlan):
         raise TypeError(f"{type(plan).__name__} does not plan {type(work).__name__}")
+    first, second = operand_bytes(layer, work)
+    results = 0 if plan.kept_output else work.repeats * work.groups * work.m * work.n * work.output_bits
+    return (0 if plan.kept_input else first) + second, _bytes(results)
+
+
+def operand_bytes(layer: Layer, work: ContractionWork) -> tuple[int, int]:
+    """Return the bytes of both operands of a contraction that are needed, the second with its parameters.
+
+    Args:
+        layer: the layer, for the types of its operands.
+        work: the layer's work.
+    """
     first = work.groups * work.m * work.k
     if work.image is not None:
         channels = work.groups * work.k // math.prod(work.image.geometry.kernel)
@@ -40,9 +52,7 @@ def compulsory_bytes(layer: Layer) -> tuple[int, int]:
         second, bits, parameters = min(second, layer.input_types[1].elements), work.second_bits, 0
     else:
         bits, parameters = work.weight_bits, work.groups * work.n * work.parameter_bytes
-    results = 0 if plan.kept_output else work.repeats * work.groups * work.m * work.n * work.output_bits
-    loaded = 0 if plan.kept_input else _bytes(first * work.first_bits)
-    return loaded + _bytes(second * bits) + parameters, _bytes(results)
+    return _bytes(first * work.first_bits), _bytes(second * bits) + parameters
 
 
 def _bytes(bits: int) -> int:

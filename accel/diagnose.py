@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim import operators as ops
+from accelsim.check_result import AccumulatorEvidence, Diagnosis
 from accelsim.contraction import AccumulatorFormat
 from accelsim.errors import printable
 from accelsim.hints import Hints
@@ -30,7 +31,6 @@ from accelsim.replay import (
     saturating_pairs,
     wrap_to,
 )
-from accelsim.result import AccumulatorEvidence, Diagnosis
 
 Array = NDArray[np.generic]
 
@@ -156,8 +156,8 @@ def _ignored_bias(case: Case, hints: Hints, element: Element | None, seen: Accum
         return None
     return (
         "bias-scale",
-        f"the scale of the bias is {ratio:g} times the product of the operands' scales, which QGemm ignores: with it "
-        f"the sum would be {scaled:,} instead of {seen.exact:,}, which gives the reference's value",
+        f"the scale of the bias is {ratio:g} times the product of the operands' scales, which our kernel takes: "
+        f"with its own scale the sum would be {scaled:,} instead of {seen.exact:,}, which gives the reference's value",
     )
 
 
@@ -219,8 +219,8 @@ def _offset(case: Case, hints: Hints, element: Element | None, seen: Accumulator
         return None
     return (
         "constant-offset",
-        f"all {wrong.size:,} differing elements of {steps.size:,} are off by {step:+d}: the zero points of both sides "
-        f"differ",
+        f"all {wrong.size:,} differing elements of {steps.size:,} are off by {step:+d}, as if the zero points of "
+        f"both sides differed",
     )
 
 

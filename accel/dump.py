@@ -15,8 +15,8 @@ from accelsim.compare import differing
 from accelsim.errors import UsageError, printable
 from accelsim.io import check_folder, make_folder, pack_npz, write_atomically
 from accelsim.jsonfile import read_object
+from accelsim.jsontext import to_json
 from accelsim.program import Layer, Program
-from accelsim.result import to_json
 
 Array = NDArray[np.generic]
 Arrays = Sequence[Array]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.arch import load_arch, parse_array
+from accelsim.bindings import parse_bindings
 from accelsim.comparison import Comparison
 from accelsim.errors import UsageError, nearest, printable
 from accelsim.golden import verify
@@ -18,14 +19,14 @@ from accelsim.inputs import read_npz
 from accelsim.model import load
 from accelsim.reports.budgets import cycles_text, energy_budget_text, overflow_text
 from accelsim.reports.golden import comparison_lines
-from accelsim.reports.terminal import check_lines
+from accelsim.reports.verdict import check_lines
 from accelsim.result import Result
 from accelsim.simulate import run
 
 Array = NDArray[np.generic]
 
 _MACHINE = ("dataflow", "acc_bits", "overflow")
-_OPTIONS = (*_MACHINE, "array", "arch", "settings", "inputs", "seed", "reference", "external_data")
+_OPTIONS = (*_MACHINE, "array", "arch", "settings", "inputs", "seed", "reference", "external_data", "bind")
 _VERIFY = ("model", "cycles_tolerance", "energy_tolerance", "ignore", "external_data")
 
 
@@ -51,11 +52,33 @@ class ModelRun:
         return self.result.outputs
 
     def assert_exact(self) -> None:
-        """Demand that every tensor equals onnxruntime's; else show the first difference and its cause."""
+        """Demand that every output equals onnxruntime's bit for bit; else show what differs, and why.
+
+        It is strict: an output that differs behind a float layer (the verdict "near") is not exact.
+        """
         __tracebackhide__ = True
         if self.result.check.verdict != "exact":
-            lines = "\n".join(line.plain for line in check_lines(self.result.check))
-            raise AssertionError(f"{self._name} is not bit-exact:\n{lines}")
+            raise AssertionError(f"{self._name} is not bit-exact:\n{self._verdict_lines}")
+
+    def assert_near(self, *, max_lsb: float | None = None, max_ulp: float | None = None) -> None:
+        """Demand that no layer is wrong, and that outputs behind float layers are within bounds of onnxruntime's.
+
+        Args:
+            max_lsb: largest distance of outputs that have a step (codes, and floats that were dequantised), in steps.
+            max_ulp: largest distance of other floats, in units in the last place of the largest reference output.
+                Without either bound any distance passes; with one, outputs of the other kind must be equal.
+        """
+        __tracebackhide__ = True
+        check = self.result.check
+        if check.verdict not in ("exact", "near", "q31"):
+            raise AssertionError(f"{self._name} is not near onnxruntime:\n{self._verdict_lines}")
+        if max_lsb is None and max_ulp is None:
+            return
+        for unit, found, bound in (("LSB", check.output_lsb, max_lsb), ("ULP", check.output_ulp, max_ulp)):
+            limit = 0.0 if bound is None else _limit(f"max_{unit.lower()}", bound, 0.0)
+            if found is not None and not found <= limit:
+                allowed = f"{limit:,g} {unit} allowed" if bound is not None else f"no max_{unit.lower()} is given"
+                raise AssertionError(f"{self._name} is {found:,g} {unit} away, {allowed}:\n{self._verdict_lines}")
 
     def assert_cycles(self, *, at_most: float, tolerance: float = 0.0) -> None:
         """Demand a budget of cycles; else show the layers that take most of them.
@@ -86,10 +109,13 @@ class ModelRun:
             raise AssertionError(overflow_text(self.result))
 
     def assert_demands(self, demands: Mapping[str, Any]) -> None:
-        """Check what a marker demands: exact, cycles, energy_uj, no_overflow, tolerance."""
+        """Check what a marker demands: exact, max_lsb, max_ulp, cycles, energy_uj, no_overflow, tolerance."""
         __tracebackhide__ = True
         tolerance = demands.get("tolerance", 0.0)
-        if demands.get("exact", True):
+        bounds = {name: demands[name] for name in ("max_lsb", "max_ulp") if demands.get(name) is not None}
+        if bounds:
+            self.assert_near(**bounds)
+        if demands.get("exact", not bounds):
             self.assert_exact()
         if demands.get("no_overflow", False):
             self.assert_no_overflow()
@@ -97,6 +123,10 @@ class ModelRun:
             self.assert_cycles(at_most=demands["cycles"], tolerance=tolerance)
         if demands.get("energy_uj") is not None:
             self.assert_energy_uj(at_most=demands["energy_uj"], tolerance=tolerance)
+
+    @property
+    def _verdict_lines(self) -> str:
+        return "\n".join(line.plain for line in check_lines(self.result.check))
 
     @property
     def _name(self) -> str:
@@ -139,7 +169,8 @@ def run_model(path: str, options: Mapping[str, Any]) -> ModelRun:
     reference = options.get("reference", "ort")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of libraries are not of the test that asked
-        model = load(path, external_data=options.get("external_data", False), reference=reference)
+        sizes = parse_bindings(options.get("bind"))
+        model = load(path, external_data=options.get("external_data", False), reference=reference, bind=sizes)
         return ModelRun(run(model, machine, feeds, seed=options.get("seed", 0)))
 
 

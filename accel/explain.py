@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from accelsim.arch import Arch
+from accelsim.compulsory import operand_bytes
 from accelsim.energy.bills import part_of
 from accelsim.errors import UsageError, printable
 from accelsim.explain_operands import operand_lines
@@ -13,6 +14,7 @@ from accelsim.model import Model, Shapes
 from accelsim.narrow import narrow_lines
 from accelsim.plan import ContractionPlan, StreamPlan, second_stays
 from accelsim.program import Choice, Layer
+from accelsim.reports.dimensions import NONE_GIVEN, chosen_dimensions
 from accelsim.timing import LayerTiming, time_program
 from accelsim.work import ContractionWork, StreamWork
 
@@ -37,7 +39,7 @@ _WAITS = ("wait_w", "wait_x_load", "wait_x_bank")
 
 
 def explain_model(model: Model, arch: Arch, only: str | None = None, shapes: Shapes | None = None) -> Iterator[str]:
-    """Yield one block of text per layer.
+    """Yield one block of text per layer; before them which dimensions were chosen for lack of an input.
 
     Args:
         model: the model.
@@ -48,13 +50,15 @@ def explain_model(model: Model, arch: Arch, only: str | None = None, shapes: Sha
     Raises:
         UsageError: no layer has that text in its name, a shape does not fit, or a scratchpad is too small.
     """
-    program = lower(model.bind(shapes).graph, arch)
+    bound = model.bind(shapes)
+    program = lower(bound.graph, arch)
     timings = time_program(program, arch)
     chosen = [pair for pair in zip(program.layers, timings, strict=True) if only is None or only in pair[0].name]
     if not chosen:
         wanted = printable(str(only))
         raise UsageError(f"no layer of {model.name} has '{wanted}' in its name: leave --layer out")
     total = sum(timing.cycles for timing in timings)
+    yield from (f"input  {words}: {NONE_GIVEN}" for words in chosen_dimensions(bound.dimensions))
     for layer, timing in chosen:
         yield "\n".join(_explain_layer(layer, timing, arch, total, program.choice))
 
@@ -75,7 +79,7 @@ def _explain_layer(layer: Layer, timing: LayerTiming, arch: Arch, total: int, ch
     lines += narrow_lines(layer.operator, arch)
     if timing.classes:
         parts = " + ".join(f"{cycles:,} {name}" for name, cycles in timing.classes)
-        lines += [f"    cycles    {timing.cycles:,} = {parts}", f"    bound by  {_binding(timing)}"]
+        lines += [f"    cycles    {timing.cycles:,} = {parts}", f"    bound by  {_binding(layer, timing)}"]
     if timing.dram_bytes:
         read, written = timing.event("dram_read_bytes"), timing.event("dram_write_bytes")
         useful = timing.event("useful_read_bytes") + timing.event("useful_write_bytes")
@@ -84,14 +88,17 @@ def _explain_layer(layer: Layer, timing: LayerTiming, arch: Arch, total: int, ch
     return lines + operand_lines(layer, arch)
 
 
-def _binding(timing: LayerTiming) -> str:
+def _binding(layer: Layer, timing: LayerTiming) -> str:
     """Say which resource takes most cycles, and behind working cycles also the largest stall."""
+    binds = dict(_BINDS)
+    if isinstance(layer.plan, ContractionPlan) and layer.plan.dataflow == "os":  # its sums stay, no operand does
+        binds["wait_w"] = "loading the second operand from DRAM"
     ordered = sorted(timing.classes, key=lambda item: -item[1])
     name, cycles = ordered[0]
-    text = f"{_BINDS[name]}: {cycles / timing.cycles:.0%} of the cycles"
+    text = f"{binds[name]}: {cycles / timing.cycles:.0%} of the cycles"
     if name in ("stream", "vector") and len(ordered) > 1:
         stall, lost = ordered[1]
-        text += f"; largest stall: {_BINDS[stall]}, {lost / timing.cycles:.0%}"
+        text += f"; largest stall: {binds[stall]}, {lost / timing.cycles:.0%}"
     return text
 
 
@@ -112,7 +119,10 @@ def _explain_stream(work: StreamWork, plan: StreamPlan, arch: Arch) -> list[str]
     kept = [name for name, flags in (("input", plan.kept_reads), ("result", plan.kept_writes)) if any(flags)]
     if kept:
         lines.append(f"    resident  {' and '.join(kept)} on chip")
-    blocks = "1 block" if plan.blocks == 1 else f"{plan.blocks} blocks, loads and stores of the others overlap"
+    overlap = {(True, True): ", loads and stores of the others overlap", (True, False): ", loads of the others overlap",
+               (False, True): ", stores of the others overlap"}  # fmt: skip
+    sides = arch.operand_buffers > 1, arch.output_buffers > 1
+    blocks = "1 block" if plan.blocks == 1 else f"{plan.blocks} blocks{overlap.get(sides, '')}"
     if not operations:
         return [*lines, f"    loops     {blocks}"]
     lanes, latency = arch.vector_lanes, arch.vector_latency
@@ -142,7 +152,7 @@ def _explain_contraction(
         *_remarks(work, arch),
         *_blocks_line(layer),
         f"    loops     {_loops(work, plan, arch)}",
-        f"    resident  {_resident(work, plan, arch)}",
+        f"    resident  {_resident(layer, work, plan, timing, arch)}",
         *mapping,
         f"    formula   per full tile {tile} = {cycles:,}",
         f"              {_total(timing, arch)}",
@@ -213,26 +223,44 @@ def _cut(work: ContractionWork, plan: ContractionPlan) -> bool:
     return plan.chunk_k < work.k
 
 
-def _resident(work: ContractionWork, plan: ContractionPlan, arch: Arch) -> str:
-    """Say what stays in the array and how often each operand is loaded (contract, sections 4.4 and 5.7)."""
+def _resident(layer: Layer, work: ContractionWork, plan: ContractionPlan, timing: LayerTiming, arch: Arch) -> str:
+    """Say what stays in the array and how often each operand is loaded, counted in the bytes that were moved."""
     second = "second operand" if work.dynamic_second else "weights"
     names = {"m": "activations", "n": second}
+    loaded = {"m": timing.event("activation_fill_bytes"), "n": timing.event("weight_fill_bytes")}
+    needed = dict(zip("mn", operand_bytes(layer, work), strict=True))
     blocks = {"m": -(-work.m // plan.block_m), "n": -(-work.n // plan.block_n)}
     outer, inner = ("m", "n") if plan.outer == "m" else ("n", "m")
-    once = "once per group" if work.groups > 1 else "once"
     held = {"ws": second, "is": names["m"], "os": "sums"}[arch.dataflow]
     parts = [f"{held} stationary in the array"]
     for axis, other in ((inner, outer), (outer, inner)):
-        again = not plan.resident if axis == inner else _cut(work, plan)
         if axis == "m" and plan.kept_input:
             parts.append("activations on chip already")
-        elif axis == "m" and plan.preload:
-            parts.append(f"activations loaded whole, {once}")
-        elif not again or blocks[other] == 1:
-            parts.append(f"{names[axis]} loaded {once}")
-        else:
-            parts.append(f"{names[axis]} loaded {blocks[other]} times, for every {other} block")
+            continue
+        whole = "whole, " if axis == "m" and plan.preload else ""
+        times = loaded[axis] / max(needed[axis], 1)
+        image = axis == "m" and work.image is not None
+        again = not plan.resident if axis == inner else _cut(work, plan)
+        repeats = blocks[other] if again and not whole else 1
+        parts.append(f"{names[axis]} loaded {whole}{_times(times, repeats, other, image=image)}")
     return "; ".join([*parts, *(["result stays on chip"] if plan.kept_output else [])])
+
+
+def _times(times: float, repeats: int, other: str, *, image: bool) -> str:
+    """Say how often an operand is loaded, and why more than once.
+
+    Args:
+        times: bytes that were loaded over bytes that are needed.
+        repeats: blocks of the other loop for each of which it is loaded.
+        other: the axis of that loop.
+        image: it is an image, of which blocks share pixels and strides skip some.
+    """
+    if times < 1.005:
+        return "once"
+    reasons = [f"for each of {repeats} {other} blocks"] if repeats > 1 else []
+    if image and times > 1.005 * repeats:
+        reasons.append("pixels that blocks share or windows skip included")
+    return ", ".join([f"{times:.3g} times", *reasons])
 
 
 def _mapping(layer: Layer, arch: Arch, choice: Choice | None) -> list[str]:

@@ -128,7 +128,7 @@ def _weights(layer: Layer, work: ContractionWork, arch: Arch) -> str:
     if weights is None and not work.dynamic_second:
         return f"w {bits} bits ({work.weight_bits}-bit codes)"
     if weights is None:
-        return f"second operand {bits} bits (computed, its zero point subtracted)"
+        return f"second operand {bits} bits (no constant, its zero point subtracted)"
     largest = int(np.abs(weights.values.astype(np.int64)).max(initial=0))
     if not is_asymmetric(weights):
         return f"w {bits} bits ({weights.bits}-bit codes, |w - z_w| up to {largest} stored: zero points are free)"

@@ -94,6 +94,7 @@ def record(
             sha256=loaded.checked.sha256,
             path=None if source is None or copy_model else _hint(source, target),
             reference="ort-default" if loaded.reference == "ort-default" else "ort",
+            bind=dict(loaded.checked.bound),
         ),
         machine=machine_of(machine),
         seed=seed if given is None else None,
@@ -138,9 +139,12 @@ def verify(
         loaded = model
     else:
         place = _find_model(golden) if model is None else Path(model)
-        loaded = load(place, external_data=external_data, reference=reference)
+        loaded = load(place, external_data=external_data, reference=reference, bind=manifest.model.bind)
     if loaded.reference != reference:
         raise UsageError(f"the record was compared with '{reference}', the model given is loaded for another reference")
+    if dict(loaded.checked.bound) != manifest.model.bind:
+        bound = ", ".join(f"{printable(name, 40)}={size}" for name, size in manifest.model.bind.items())
+        raise UsageError(f"the record is of a model with {bound or 'nothing'} bound: load the model with the same bind")
     recorded = _unpack(golden, "outputs.npz")
     given = None
     if manifest.seed is None:

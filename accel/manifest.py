@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
@@ -66,7 +67,7 @@ class LayerRecord(_Part):
 
 
 class VerdictRecord(_Part):
-    """The verdict against onnxruntime."""
+    """The verdict against onnxruntime; the last four are empty in records of versions that did not write them."""
 
     verdict: Name
     tensors: Count
@@ -74,6 +75,10 @@ class VerdictRecord(_Part):
     mismatched_elements: Count
     drifted_elements: Count
     output_mismatched: Count
+    subject: Name = ""
+    output_lsb: Energy | None = None
+    output_ulp: Energy | None = None
+    behind: Name = ""
 
 
 class Observation(_Part):
@@ -89,12 +94,13 @@ class Observation(_Part):
 
 
 class ModelRecord(_Part):
-    """Which model was recorded; path: where it was, relative to the folder, or None."""
+    """Which model was recorded; path: where it was, relative to the folder, or None; bind: dimensions fixed."""
 
     name: Name
     sha256: Digest
     path: Name | None
     reference: Literal["ort", "ort-default"]
+    bind: dict[Name, Annotated[int, Field(ge=1, lt=1 << 62)]] = {}
 
 
 class FileRecord(_Part):
@@ -231,9 +237,18 @@ def observe(
             mismatched_elements=check.mismatched_elements,
             drifted_elements=check.drifted_elements,
             output_mismatched=check.output_mismatched,
+            subject=check.subject,
+            output_lsb=_finite(check.output_lsb),
+            output_ulp=_finite(check.output_ulp),
+            behind=check.behind,
         ),
         versions={**result.versions, "reference": check.reference},
     )
+
+
+def _finite(distance: float | None) -> float | None:
+    """Return a distance, None where there is none or no number says how far it is."""
+    return None if distance is None or not math.isfinite(distance) else distance
 
 
 def _layer(layer: LayerResult, outputs: Sequence[TensorRecord]) -> LayerRecord:

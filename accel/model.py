@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from accelsim.errors import UsageError, nearest
-from accelsim.graph.binding import Dimension, batch_size, bind_dimensions, input_types, open_dimensions
+from accelsim.graph.binding import batch_size, bind_dimensions, input_types, open_dimensions
 from accelsim.graph.importer import import_graph
 from accelsim.graph.ir import Graph
 from accelsim.graph.limits import Limits
@@ -17,6 +17,7 @@ from accelsim.graph.normalise import NormalisedModel, normalise
 from accelsim.graph.reference import MODES
 from accelsim.graph.tensor_types import Feeds
 from accelsim.inputs import draw_inputs
+from accelsim.model_info import Dimension
 from accelsim.tensors import TensorType
 
 OWN_MODELS = "models:"  # what the names of models that we build ourselves begin with

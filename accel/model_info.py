@@ -21,16 +21,35 @@ class InputInfo:
 
 
 @dataclass(frozen=True)
+class Dimension:
+    """A dimension that the model's file leaves open: its name, its size in this run, and who decided it.
+
+    origin: "input" where an array that was given has this size, "bind" where the user bound it, "default" where nothing
+    said anything and it was taken as 1.
+    """
+
+    name: str
+    size: int
+    origin: str
+
+
+@dataclass(frozen=True)
 class ModelInfo:
-    """What was run; inputs: None in results of versions that did not write them."""
+    """What was run; inputs, dimensions: None in results of versions that did not write them.
+
+    batch: samples in one run, None where the file does not say which dimension counts them.
+    """
 
     name: str
     sha256: str
     macs: int
     parameters_bytes: int
     inputs: tuple[InputInfo, ...] | None = None
+    dimensions: tuple[Dimension, ...] | None = None
+    batch: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return what was run as plain data."""
         inputs = None if self.inputs is None else [vars(one) | {"shape": list(one.shape)} for one in self.inputs]
-        return vars(self) | {"inputs": inputs}
+        dimensions = None if self.dimensions is None else [vars(one).copy() for one in self.dimensions]
+        return vars(self) | {"inputs": inputs, "dimensions": dimensions}

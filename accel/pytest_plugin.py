@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from accelsim.expectations import ModelRun
 
 MARKER = (
-    "accel_sim(model, *, exact=True, cycles=None, energy_uj=None, no_overflow=False, tolerance=0.0, **options): "
-    "run a model before the test, and fail unless it equals onnxruntime bit for bit and keeps its budgets; "
+    "accel_sim(model, *, exact=True, max_lsb=None, max_ulp=None, cycles=None, energy_uj=None, no_overflow=False, "
+    "tolerance=0.0, **options): run a model before the test, and fail unless its outputs equal onnxruntime's bit for "
+    "bit, or are within max_lsb and max_ulp of them, and it keeps its budgets; "
     'options as for the fixture accel_sim, such as array="16x16"'
 )
-_DEMANDS = ("exact", "cycles", "energy_uj", "no_overflow", "tolerance")
+_DEMANDS = ("exact", "max_lsb", "max_ulp", "cycles", "energy_uj", "no_overflow", "tolerance")
 _RUNS = pytest.StashKey[dict[str, "ModelRun"]]()
 _Answer = TypeVar("_Answer")
 
@@ -50,7 +51,7 @@ class AccelSim:
             model: path of an .onnx file.
             **options: those of `accel-sim run`: array="16x16", dataflow="ws", acc_bits=32, overflow="wrap", arch (file
                 or preset), settings (several "section.key=value"), inputs (path of an .npz file, or arrays by name),
-                seed, reference, external_data.
+                seed, reference, external_data, bind ("batch=1,seq=128", or a mapping).
         """
         __tracebackhide__ = True
         from accelsim.expectations import run_model

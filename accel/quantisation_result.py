@@ -240,6 +240,6 @@ class QuantisationReport:
 
     def to_json(self) -> str:
         """Return the report as JSON: sorted keys, infinite ratios as "exact" and "no signal", null for NaN."""
-        from accelsim.result import to_json
+        from accelsim.jsontext import to_json
 
         return to_json(with_words(self.to_dict()))

@@ -33,6 +33,14 @@ class InputPart(Part):
     shape: Annotated[list[Count], Field(max_length=64)]
 
 
+class DimensionPart(Part):
+    """A dimension that the model's file leaves open."""
+
+    name: Name
+    size: Annotated[int, Field(ge=1, lt=1 << 62)]
+    origin: Literal["input", "bind", "default"]
+
+
 class ModelPart(Part):
     """What was run."""
 
@@ -41,6 +49,8 @@ class ModelPart(Part):
     macs: Count
     parameters_bytes: Count
     inputs: Annotated[list[InputPart], Field(max_length=10_000)] | None = None
+    dimensions: Annotated[list[DimensionPart], Field(max_length=10_000)] | None = None
+    batch: Annotated[int, Field(ge=1, lt=1 << 62)] | None = None
 
 
 class AccumulatorPart(Part):
@@ -211,7 +221,7 @@ class CheckPart(Part):
     """The verdict."""
 
     reference: Text
-    verdict: Literal["exact", "mismatch", "skipped", "q31"]
+    verdict: Literal["exact", "near", "mismatch", "skipped", "q31"]
     tensors: Count = 0
     elements: Count = 0
     mismatched_elements: Count = 0
@@ -226,6 +236,12 @@ class CheckPart(Part):
     q31: Annotated[list[FloatReferencePart], Field(max_length=100_000)] = []
     output_distance: LiteralPart | None = None
     notes: Annotated[list[Text], Field(max_length=1_000)] = []
+    subject: Text = ""
+    output_lsb: Amount | None = None
+    output_ulp: Amount | None = None
+    behind: Name = ""
+    behind_operator: Name = ""
+    ignored: Annotated[list[Text], Field(max_length=1_000)] = []
 
 
 Interval = tuple[Text, Text, Count, Count]

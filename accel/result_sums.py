@@ -9,8 +9,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from accelsim.check_result import CheckResult
 from accelsim.energy_result import ChargeLine
-from accelsim.result import CheckResult, LayerResult, Result
+from accelsim.result import LayerResult, Result
 
 if TYPE_CHECKING:
     from accelsim import result_schema as schema
@@ -187,8 +188,23 @@ def _verdict(check: CheckResult) -> Iterator[str]:
         yield f"check.verdict is {check.verdict}, but {wrong:,} elements differ"
     if check.first_mismatch is not None:
         yield f"check.verdict is {check.verdict}, but check.first_mismatch names a difference"
+    yield from _near(check)
     if bool(check.q31) != (check.verdict == "q31"):
         yield f"check.verdict is {check.verdict}, but check.q31 lists {len(check.q31):,} tensors"
+
+
+def _near(check: CheckResult) -> Iterator[str]:
+    """Check what is said of outputs that differ without a mismatch."""
+    apart, ends = check.output_mismatched, check.output_distance
+    if check.verdict == "near" and not apart:
+        yield "check.verdict is near, but no output differs"
+    if check.verdict == "exact":
+        if apart:
+            yield f"check.verdict is exact, but {apart:,} outputs differ"
+        if ends is not None or check.behind or check.output_lsb is not None or check.output_ulp is not None:
+            yield "check.verdict is exact, but a distance of the outputs is given"
+    elif ends is not None and not math.isnan(ends.share) and _differ(ends.share * check.output_elements, apart):
+        yield f"check.output_distance.share is {ends.share:.6g}, but {apart:,} of {check.output_elements:,} differ"
 
 
 def _distances(result: Result) -> Iterator[str]:

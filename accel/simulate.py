@@ -105,7 +105,7 @@ def run(
     layers = zip(program.layers, timings, counted, strict=True)
     bills = [price_layer(layer, timing, arch, table, awake) for layer, timing, awake in layers]
     bars = None if timeline is None else record_timeline(timeline, program, timings, arch)
-    return assemble(model, arch, program, timings, bills, evaluation, table, busy, bars)
+    return assemble(model, bound, arch, program, timings, bills, evaluation, table, busy, bars)
 
 
 def _feeds(model: Model, given: Mapping[str, Array] | None, seed: int) -> Feeds:

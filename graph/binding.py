@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from onnx import ModelProto, TensorShapeProto, ValueInfoProto, helper
 
 from accelsim.errors import UsageError, nearest, printable
 from accelsim.graph.loader import CheckedModel
+from accelsim.model_info import Dimension
 from accelsim.tensors import TensorType
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -16,19 +17,6 @@ Shapes = Mapping[str, tuple[int, ...]]
 # What says that the leading dimension of an input counts samples.
 _BATCH_NAMES = ("batch", "n", "b")
 _IMAGE_RANK = 4
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """A dimension that the user's file leaves open: its name there, its size in this run, and who decided it.
-
-    origin: "input" where an array that was given has this size, "bind" where the user bound it, "default" where nothing
-    said anything and it was taken as 1.
-    """
-
-    name: str
-    size: int
-    origin: str
 
 
 def input_types(model: CheckedModel, batch: int = 1, shapes: Shapes | None = None) -> dict[str, TensorType]:

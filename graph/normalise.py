@@ -87,7 +87,8 @@ def normalise(
     reference = literal_reference() if model.quantisers else choose_reference(model.proto, mode)
     reference, bare, weights = _optimised(model, reference)
     if model.bound:
-        reference = reference.on("the file with " + ", ".join(f"{printable(n, 40)}={size}" for n, size in model.bound))
+        bound = ", ".join(f"{printable(name, 40)}={size}" for name, size in model.bound)
+        reference = reference.on(f"the file with {bound} bound")
     found = find_types(bare, weights, shapes, model.name, reference, limits or Limits(), feeds)
     proto = _with_weights(found.proto, weights)
     check_quantisation_parameters(proto)  # folding constants may have made scales out of other ones

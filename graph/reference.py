@@ -102,9 +102,8 @@ def choose_reference(proto: ModelProto, mode: str = "ort") -> Reference:
 
 def literal_reference() -> Reference:
     """Return the reference of a QONNX model: its nodes spelled in float32 operators, executed one by one."""
-    return Reference(
-        (), _describe("QONNX nodes expanded to their definition in float32", "", "ORT_DISABLE_ALL"), optimised=False
-    )
+    description = _describe("QONNX nodes expanded to their definition in float32", "", "ORT_DISABLE_ALL")
+    return Reference((), description, optimised=False, subject="a copy whose QONNX nodes are spelled in float32")
 
 
 def _describe(options: str, remark: str, level: str = "ORT_ENABLE_ALL") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from accelsim.errors import printable
 from accelsim.reports.terminal import STALLS, energy_text, short_names
@@ -23,7 +23,8 @@ def cycles_text(result: Result, budget: float, tolerance: float) -> str:
     over = result.cycles - budget
     head = f"{_subject(result)} takes {result.cycles:,} cycles, {over:,.0f} more than the {budget:,.0f} allowed"
     rows = _layers(result, lambda layer: layer.cycles, lambda layer: f"{layer.cycles:>14,}  {_stall(layer)}")
-    return "\n".join([head + _share(over, budget, tolerance), "most of them in:", *rows])
+    shown = _head("them", "in", (layer.cycles for layer in result.layers))
+    return "\n".join([head + _share(over, budget, tolerance), shown, *rows])
 
 
 def energy_budget_text(result: Result, budget_uj: float, tolerance: float) -> str:
@@ -39,8 +40,9 @@ def energy_budget_text(result: Result, budget_uj: float, tolerance: float) -> st
     components = sorted(result.energy_components_pj.items(), key=lambda item: -item[1])[:_SHOWN]
     parts = [f"  {name.replace('_', ' '):28} {_part(pj, result.energy_pj)}" for name, pj in components]
     rows = _layers(result, _energy, lambda layer: _part(_energy(layer), result.energy_pj))
-    lines = [head + _share(used - budget_uj, budget_uj, tolerance), "most of it by component:", *parts]
-    return "\n".join([*lines, "most of it by layer:", *rows])
+    by_component = _head("it", "by component", result.energy_components_pj.values())
+    lines = [head + _share(used - budget_uj, budget_uj, tolerance), by_component, *parts]
+    return "\n".join([*lines, _head("it", "by layer", map(_energy, result.layers)), *rows])
 
 
 def overflow_text(result: Result) -> str:
@@ -51,7 +53,14 @@ def overflow_text(result: Result) -> str:
     bits = result.arch["accumulator"]["bits"]
     head = f"{_subject(result)}: {events:,} overflow events in {bits}-bit accumulators, {needed} bits would be enough"
     rows = _layers(result, _overflows, lambda layer: f"{_overflows(layer):>14,}  {_needed(layer)}")
-    return "\n".join([head, "most of them in:", *rows])
+    return "\n".join([head, _head("them", "in", map(_overflows, result.layers)), *rows])
+
+
+def _head(what: str, where: str, amounts: Iterable[float]) -> str:
+    """Return what stands above the largest parts: most of a sum, if they are more than half of it."""
+    ranked = sorted(amounts, reverse=True)
+    most = 2 * sum(ranked[:_SHOWN]) > sum(ranked)
+    return f"{'most' if most else 'the largest parts'} of {what} {where}:"
 
 
 def _subject(result: Result) -> str:

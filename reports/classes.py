@@ -50,7 +50,7 @@ CAUSES = (
         "memory bound",
         "wait for DRAM",
         (
-            CycleClass("wait_w", "waits for the stationary operand", "#0072B2"),
+            CycleClass("wait_w", "waits for the operand loaded first", "#0072B2"),
             CycleClass("wait_x_load", "waits for streamed operands", "#56B4E9"),
             CycleClass("wait_load", "waits for operands of the vector unit", "#A6D9F5"),
             CycleClass("wait_store", "waits for output buffers being stored", "#B2532D"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textwrap import wrap
 
-from accelsim.result import FirstMismatch
+from accelsim.check_result import FirstMismatch
 
 
 def diagnosis_lines(first: FirstMismatch) -> list[str]:

@@ -17,6 +17,7 @@ from accelsim.reports.changes import (
     verdict_of,
 )
 from accelsim.reports.classes import component_name, ordered_components
+from accelsim.reports.dimensions import dimensions_text
 from accelsim.reports.tables import Cell, Column, Table, columns, energy_unit, text_cells
 from accelsim.reports.view import View
 
@@ -60,8 +61,13 @@ def versions_table(views: Sequence[View]) -> Table:
     rows.append((Cell("model"), *(Cell(printable(view.result.model.name, 100)) for view in views)))
     rows.append((Cell("sha256 of the model"), *(Cell(printable(view.result.model.sha256, 64)) for view in views)))
     rows.append((Cell("inputs"), *(Cell(printable(inputs_text(view.result), 300)) for view in views)))
+    open_sizes = (dimensions_text(view.result.model.dimensions) for view in views)
+    rows.append((Cell("open dimensions"), *(Cell(printable(text, 300)) for text in open_sizes)))
+    batches = (view.result.model.batch for view in views)
+    rows.append((Cell("samples in one run"), *(Cell("not known" if size is None else f"{size:,}") for size in batches)))
     parameters = (Cell(f"{view.result.model.parameters_bytes:,} B") for view in views)
     rows.append((Cell("parameters of the model"), *parameters))
+    rows.append((Cell("the reference ran"), *(Cell(printable(view.result.check.subject, 300)) for view in views)))
     rows.append((Cell("reference"), *(Cell(printable(view.result.check.reference, 300)) for view in views)))
     heads = (Column("what"), *(Column("value" if len(views) == 1 else view.title) for view in views))
     return Table("versions", heads, tuple(rows))

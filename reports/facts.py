@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 
 from accelsim.errors import printable
 from accelsim.reports.classes import CAUSES, component_name, cycle_class
+from accelsim.reports.dimensions import NONE_GIVEN, chosen_dimensions
 from accelsim.reports.host import uncounted_text
 from accelsim.reports.terminal import energy_text, quantity, short_name
-from accelsim.result import CheckResult, Result
+from accelsim.reports.verdict import literal_warning, near_sentence, reference_words
+from accelsim.reports.words import counted
+from accelsim.result import Result
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,12 @@ class Binding:
 
 
 def dataflow_of(result: Result) -> str:
-    """Return the dataflow of a machine, empty where its description lacks one."""
+    """Return the dataflow by which classes of cycles are named after operands; empty where that could be wrong.
+
+    It is where a layer on the array reads more than activations: its second operand is then no constant weights.
+    """
+    if any(layer.placement == "array" and len(layer.inputs or ()) > 1 for layer in result.layers):
+        return ""
     return str(result.arch.get("array", {}).get("dataflow", ""))
 
 
@@ -92,26 +100,67 @@ def machine_name(result: Result) -> str:
     return printable(f"{array.get('rows')}x{array.get('cols')} {array.get('dataflow', '')}".strip(), 40)
 
 
-def verdict_fact(check: CheckResult) -> Fact:
+def verdict_fact(result: Result) -> Fact:
     """Return the verdict against onnxruntime in a word and a sentence."""
-    compared = f"{check.elements:,} elements in {check.tensors:,} tensors"
+    check = result.check
+    compared = f"{counted(check.elements, 'element')} in {counted(check.tensors, 'tensor')}"
     if check.verdict == "skipped":
         return Fact("verdict", "skipped", "nothing was compared with onnxruntime")
+    reference = reference_words(check)
     if check.verdict == "mismatch":
         wrong = max(check.mismatched_elements, check.drifted_elements)
         first = check.first_mismatch
         cause = "" if first is None or first.diagnosis is None else f", {printable(first.diagnosis.cause, 30)}"
         where = "" if first is None else f"; first in layer '{short_name(first.layer, 30)}'{cause}"
-        return Fact("verdict", "mismatch", f"{wrong:,} of {compared} differ{where}", "bad")
+        what = (
+            f"{wrong:,} of {compared}" if wrong else f"{check.output_mismatched:,} of {check.output_elements:,} outputs"
+        )
+        return Fact("verdict", "mismatch", f"{what} differ from {reference}{where}", "bad")
     if check.verdict == "q31":
         worst = max((distance.max_lsb for distance in check.q31), default=0)
-        remark = f"sums are equal; the machine's requantiser is at most {worst:,} LSB from onnxruntime, layer by layer"
+        remark = f"sums are equal; the machine's requantiser is at most {worst:,} LSB from {reference}, layer by layer"
         return Fact("verdict", "q31", remark)
-    remark = f"{compared} equal onnxruntime bit for bit"
-    if check.float_reference:
-        count = len(check.float_reference)
-        remark = f"{compared} compared, {count:,} of them float in onnxruntime; all others are equal bit for bit"
-    return Fact("verdict", "exact", remark, "good")
+    warning = literal_warning(check)
+    if check.verdict == "near":
+        return Fact("verdict", "near", f"{near_sentence(check)}; compared with {reference}{warning}")
+    return Fact("verdict", "exact", f"{_equal(result)}{warning}", "plain" if warning else "good")
+
+
+def _equal(result: Result) -> str:
+    """Say what equals onnxruntime's bit for bit, without what onnxruntime computed itself, or in float."""
+    check = result.check
+    layers = [layer.check for layer in result.layers if layer.check is not None]
+    floats = sum(layer.elements for layer in layers if layer.exactness == "float-reference")
+    own = check.elements - check.host_elements - floats
+    what = f"{counted(own, 'element')} in {counted(check.tensors, 'tensor')}"
+    if not own:
+        what = f"all {counted(check.output_elements, 'output element')}"
+    elif own != check.elements:
+        what = f"{own:,} of {check.elements:,} elements"
+    on_its_inputs = any(layer.drifted and layer.exactness == "exact" for layer in layers)
+    forced = ", on its own inputs" if on_its_inputs else ""
+    sentences = [f"{what} equal {reference_words(check)}, bit for bit{forced}"]
+    if check.host_elements:
+        sentences.append(f"{check.host_elements:,} are onnxruntime's own")
+    if floats:
+        worst = max((distance.max_lsb for distance in check.float_reference), default=0)
+        sentences.append(f"{floats:,} are float there, at most {worst:,} LSB away")
+    return "; ".join(sentences)
+
+
+def per_run(result: Result) -> str:
+    """Say what the energy of a run is for: one inference, several samples, or a run of which nobody said."""
+    batch = result.model.batch
+    if batch is None:
+        return "per run"
+    if batch == 1:
+        return "per inference"
+    return f"per run of {batch:,} samples, {energy_text(result.energy_pj / batch)} per sample"
+
+
+def input_facts(result: Result) -> tuple[Fact, ...]:
+    """Return which dimensions were chosen for lack of an input, if any."""
+    return tuple(Fact("input", chosen, NONE_GIVEN) for chosen in chosen_dimensions(result.model.dimensions or ()))
 
 
 def facts(result: Result) -> tuple[Fact, ...]:
@@ -123,9 +172,12 @@ def facts(result: Result) -> tuple[Fact, ...]:
         f"{result.cycles:,} cycles on {machine_name(result)}, {quantity(result.model.macs, 'MAC')}, "
         f"utilisation {result.utilisation:.1%}{unknown}"
     )
+    batch = result.model.batch or 1
+    several = f" for batch {batch:,}" if batch > 1 else ""
+    energy = f"{per_run(result)}, {share:.0%} of it {component}" if share else ""
     return (
-        Fact("latency", quantity(result.time_s, "s"), f"at {result.clock_ghz:g} GHz: {latency}"),
-        Fact("energy", energy_text(result.energy_pj), f"per inference, {share:.0%} of it {component}" if share else ""),
-        verdict_fact(result.check),
+        Fact("latency", quantity(result.time_s, "s"), f"at {result.clock_ghz:g} GHz{several}: {latency}"),
+        Fact("energy", energy_text(result.energy_pj), energy),
+        verdict_fact(result),
         Fact("binds", what_binds.verdict, what_binds.sentence),
     )

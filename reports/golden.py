@@ -6,7 +6,9 @@ from rich.text import Text
 
 from accelsim.comparison import Comparison, Group, Row
 from accelsim.errors import printable
-from accelsim.reports.terminal import VERDICT_STYLES, check_lines, energy_text, short_name
+from accelsim.reports.terminal import VERDICT_STYLES, energy_text, short_name
+from accelsim.reports.verdict import check_lines
+from accelsim.reports.words import counted
 from accelsim.result import Result
 
 # Rows of one group that are shown; the JSON has all.
@@ -17,7 +19,7 @@ _STYLES = {"changed": "bold red", "equal": "green"}
 def record_lines(result: Result, folder: str) -> list[Text]:
     """Return what was recorded, and its verdict."""
     overflows = sum(layer.acc.overflows for layer in result.layers if layer.acc is not None)
-    counts = f"{len(result.layers)} layers, {result.cycles:,} cycles, {energy_text(result.energy_pj)}"
+    counts = f"{counted(len(result.layers), 'layer')}, {result.cycles:,} cycles, {energy_text(result.energy_pj)}"
     name, place = printable(result.model.name, 40), printable(folder, 60)
     lines = [
         Text(f"recorded {name} in {place}"),
@@ -34,7 +36,7 @@ def comparison_lines(comparison: Comparison) -> list[Text]:
     name, place = printable(comparison.model, 40), printable(comparison.golden, 60)
     lines = [Text.assemble("verify   ", (word, style), f"{what} ({name} in {place})")]
     energy = energy_text(comparison.energy_pj)
-    lines.append(Text(f"         {comparison.layers} layers, {comparison.cycles:,} cycles, {energy}"))
+    lines.append(Text(f"         {counted(comparison.layers, 'layer')}, {comparison.cycles:,} cycles, {energy}"))
     verdict = comparison.check.verdict
     if verdict != "exact":
         lines.append(Text(f"         the verdict against onnxruntime is {verdict}", VERDICT_STYLES.get(verdict, "")))
@@ -61,7 +63,10 @@ def _group_lines(group: Group, comparison: Comparison) -> list[Text]:
     if group.name == "values":
         lines += [Text(f"         {short_name(row.label, 40)}: {row.remark}") for row in shown[:_SHOWN]]
         if rest:
-            lines.append(Text(f"         {len(rest)} tensors differ, the first of them in topological order:"))
+            verb = "differs" if len(rest) == 1 else "differ"
+            lines.append(
+                Text(f"         {counted(len(rest), 'tensor')} {verb}, the first of them in topological order:")
+            )
         shown, rest = [], rest[:1]
     rows = [*shown, *rest]
     lines += [Text(f"         {_row_text(row, group.name)}") for row in rows[:_SHOWN]]

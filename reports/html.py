@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accelsim.reports.facts import facts
+from accelsim.reports.facts import facts, input_facts
 from accelsim.reports.layer_tables import layers_table
 from accelsim.reports.page import partial_html
 from accelsim.reports.view import view_of
@@ -12,5 +12,10 @@ from accelsim.result import Result
 def result_html(result: Result) -> str:
     """Return the facts and the layers of a result as HTML without styles and scripts; all names are escaped."""
     view = view_of(result)
-    values = {"title": view.title, "facts": facts(result), "table": layers_table(view), "notes": view.fold_note}
+    values = {
+        "title": view.title,
+        "facts": (*input_facts(result), *facts(result)),
+        "table": layers_table(view),
+        "notes": view.fold_note,
+    }
     return partial_html("notebook.html.j2", values)

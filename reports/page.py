@@ -16,7 +16,7 @@ from accelsim.quantisation_result import QuantisationReport
 from accelsim.reports.changes import Changes, flat_machine
 from accelsim.reports.charts.changes import draw_changes
 from accelsim.reports.charts.style import FIGURE_KINDS, Chart, figure_bytes, inline_svg
-from accelsim.reports.facts import Fact, facts, machine_name
+from accelsim.reports.facts import Fact, facts, input_facts, machine_name
 from accelsim.reports.parts import Figure
 from accelsim.reports.quantisation import quantisation_facts, quantisation_sections
 from accelsim.reports.sections import WIDE, Section, sections
@@ -81,7 +81,7 @@ def report_html(results: Sequence[Result], quantised: Sequence[QuantisationRepor
     views = views_of(results)
     found = _all_sections(views, quantised)
     heading = views[0].title if len(views) == 1 else f"{len(views)} results side by side"
-    glances = [Glance(view.title, tuple(facts(view.result))) for view in views]
+    glances = [Glance(view.title, (*input_facts(view.result), *facts(view.result))) for view in views]
     return _page(heading, glances, found, views[0].result.versions.get("accelsim", ""))
 
 

@@ -211,8 +211,8 @@ QUESTIONS = (
     Question(
         "traffic",
         "DRAM traffic against the least possible",
-        "The bound: each needed operand once and each result once, for a layer that starts and ends in DRAM. Bursts "
-        "and reloads add to it; activations that stay on chip between layers save from it.",
+        "The bound: each needed operand once and each result once, but for activations that stay on chip between "
+        "layers, which are left out of it. Bursts and reloads add to it.",
         _traffic,
     ),
     Question("timeline", "Timeline of one layer", "", _timeline, False),

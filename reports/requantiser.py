@@ -9,8 +9,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from accelsim.check_result import CheckResult
 from accelsim.errors import printable
-from accelsim.result import CheckResult, Result
+from accelsim.reports.words import counted
+from accelsim.result import Result
 
 
 def scaling_lines(result: Result) -> list[Text]:
@@ -35,7 +37,7 @@ def distance_lines(check: CheckResult) -> list[Text]:
     lines = [
         Text("         the machine's requantiser (q31) is not onnxruntime's: distances instead of equality"),
         Text(
-            f"         {len(check.q31)} tensors on onnxruntime's own inputs: at most {worst.max_lsb} LSB, "
+            f"         {counted(len(check.q31), 'tensor')} on onnxruntime's own inputs: at most {worst.max_lsb} LSB, "
             f"{worst.share:.3%} of elements; {equal} equal"
         ),
     ]

@@ -21,7 +21,7 @@ from accelsim.reports.fact_tables import (
 )
 from accelsim.reports.layer_tables import total_cycles_table, total_energy_table
 from accelsim.reports.parts import QUESTIONS, Figure, Question
-from accelsim.reports.terminal import check_lines
+from accelsim.reports.verdict import check_lines
 from accelsim.reports.view import View
 
 WIDE, NARROW = 1000.0, 520.0

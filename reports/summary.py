@@ -6,10 +6,11 @@ from rich.console import Console
 from rich.text import Text
 
 from accelsim.errors import printable
-from accelsim.reports.facts import Fact, facts
+from accelsim.reports.facts import Fact, facts, input_facts
 from accelsim.reports.host import host_lines
 from accelsim.reports.requantiser import scaling_lines
-from accelsim.reports.terminal import VERDICT_STYLES, check_lines, print_verbose, run_table
+from accelsim.reports.terminal import VERDICT_STYLES, print_verbose, run_table
+from accelsim.reports.verdict import check_lines
 from accelsim.result import BLOCKED, Result
 
 
@@ -33,6 +34,7 @@ def detail_lines(result: Result) -> list[Text]:
         names = printable(", ".join(floats), 40)
         lines.append(Text(f"float    {names}: float activations, priced as float multipliers in the array"))
     lines += host_lines(result)
+    lines += [line for fact in input_facts(result) for line in _fact_lines(fact)]
     return [*lines, *scaling_lines(result), *check_lines(result.check)]
 
 
@@ -46,10 +48,14 @@ def _fact_lines(fact: Fact) -> list[Text]:
     style = VERDICT_STYLES.get(fact.value, "bold") if fact.title == "verdict" else "bold"
     joint = " " if fact.title in ("latency", "energy") else ": "
     text = Text.assemble(f"{fact.title:<9}", (fact.value, style), joint if fact.remark else "", fact.remark)
-    if text.cell_len <= 100:
-        return [text]
-    room = text.plain.rfind(" ", 0, 100)
-    return [text[:room], Text(f"{'':<9}{text.plain[room + 1 :]}")]
+    lines = []
+    while text.cell_len > 100:
+        room = text.plain.rfind(" ", 10, 100)
+        if room < 0:
+            break
+        lines.append(text[:room])
+        text = Text(f"{'':<9}{text.plain[room + 1 :]}")
+    return [*lines, text]
 
 
 def print_run(result: Result, console: Console, *, verbose: bool = False) -> None:

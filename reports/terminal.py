@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
-from textwrap import wrap
 
 from rich import box
 from rich.cells import cell_len
@@ -15,10 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from accelsim.errors import printable
-from accelsim.reports.diagnosis import diagnosis_lines
 from accelsim.reports.energy import baseline_lines, gating_lines, note_lines
-from accelsim.reports.requantiser import distance_lines, distance_table, energy_line
-from accelsim.result import CheckResult, FloatReference, LayerResult, Result
+from accelsim.reports.requantiser import distance_table, energy_line
+from accelsim.result import LayerResult, Result
 
 WIDTH = 100
 
@@ -59,6 +57,7 @@ _MANY = 10_000_000
 
 VERDICT_STYLES = {
     "exact": "green",
+    "near": "cyan",
     "mismatch": "bold red",
     "drifted": "yellow",
     "float-ref": "cyan",
@@ -269,65 +268,6 @@ def _row(layer: LayerResult) -> dict[str, Text]:
         "DRAM": Text(quantity(layer.dram_bytes, "B")),
         "check": Text(check + ("!" if overflow else ""), style=VERDICT_STYLES.get(check, "")),
     }
-
-
-def check_lines(check: CheckResult) -> list[Text]:
-    """Return the verdict in a few lines: what was compared with what, and where it first differs."""
-    if check.verdict == "skipped":
-        return [Text("check    skipped")]
-    style = VERDICT_STYLES[check.verdict]
-    wrong = max(check.mismatched_elements, check.drifted_elements)
-    before = " before requantisation" if check.q31 else ""
-    ends = f"; outputs: {check.output_mismatched:,} of {check.output_elements:,} differ"
-    lines = [
-        Text.assemble(
-            "check    ",
-            (check.verdict, style),
-            f", {wrong:,} mismatched elements{before} over {check.elements:,} in {check.tensors} tensors",
-            "" if check.q31 else ends,  # told with their distance below
-        )
-    ]
-    first = check.first_mismatch
-    if first is not None:
-        where = ", ".join(map(str, first.index))
-        lines.append(
-            Text(f"         first difference at [{where}]: {first.got:g} instead of {first.expected:g}", style=style)
-        )
-        lines.append(Text(f"         in tensor '{short_name(first.tensor, 70)}'", style=style))
-        operator = f" ({printable(first.operator, 30)})" if first.operator else ""
-        lines.append(Text(f"         of layer  '{short_name(first.layer, 50)}'{operator}", style=style))
-        lines += [Text(f"         {line}") for line in diagnosis_lines(first)]
-    lines += distance_lines(check)
-    if check.output_mismatched and check.verdict == "exact":
-        lines.append(Text("         differing outputs depend on layers that are float in onnxruntime"))
-    for unit in ("LSB", "ULP"):
-        lines += _float_lines([distance for distance in check.float_reference if distance.unit == unit], unit)
-    if check.host_elements:
-        share = check.host_elements / max(check.elements, 1)
-        lines.append(
-            Text(
-                f"         {check.host_elements:,} elements ({share:.1%}) come from onnxruntime itself (host operators)"
-            )
-        )
-    literal = check.literal_qdq
-    if literal is not None:
-        distance = f"{literal.max_lsb:g} LSB" if literal.max_lsb is not None else f"{literal.max_abs:.3g}"
-        lines.append(Text(f"         literal float Q/DQ: max {distance}, {literal.share:.2%} of output elements"))
-    else:
-        lines.append(Text(f"         literal float Q/DQ: {check.literal_remark}"))
-    lines += [Text(f"         {part}") for note in check.notes for part in wrap(note, 89)]
-    lines += [Text(f"         {part}") for part in f"reference: {check.reference}".split("; ")]
-    return lines
-
-
-def _float_lines(distances: Sequence[FloatReference], unit: str) -> list[Text]:
-    """Return how far the tensors are that onnxruntime computes in float, codes or floats."""
-    if not distances:
-        return []
-    worst = max(distances, key=lambda distance: (distance.max_lsb, distance.share))
-    count = f"{len(distances)} tensor{' is' if len(distances) == 1 else 's are'}"
-    text = f"         {count} float in onnxruntime: at most {worst.max_lsb} {unit}, {worst.share:.4%} of elements"
-    return [Text(text), Text(f"         farthest: '{short_name(worst.tensor, 70)}'")]
 
 
 def print_verbose(result: Result, console: Console) -> None:

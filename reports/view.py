@@ -77,7 +77,7 @@ class View:
 
     @property
     def dataflow(self) -> str:
-        """Dataflow of the machine."""
+        """Dataflow of the machine, empty where it does not say which operand a class of cycles waits for."""
         return dataflow_of(self.result)
 
     @property

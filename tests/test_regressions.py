@@ -18,10 +18,11 @@ from accelsim.compare import differing
 from accelsim.contraction import AccumulatorUse
 from accelsim.geometry import ConvolutionGeometry
 from accelsim.graph.windows import window_geometry
+from accelsim.jsontext import _finite
 from accelsim.mapping import choose_plan
 from accelsim.plan import StreamPlan
 from accelsim.reports.diagnosis import diagnosis_lines
-from accelsim.result import LayerResult, _finite
+from accelsim.result import LayerResult
 from accelsim.stepper import step_gemm
 from accelsim.timing import time_layer
 from accelsim.work import ContractionWork, ImageLayout, StreamWork

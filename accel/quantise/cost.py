@@ -76,7 +76,7 @@ class SchemeTable:
 
     def to_json(self) -> str:
         """Return the table as JSON: sorted keys, infinite ratios as "exact" and "no signal", null for NaN."""
-        from accelsim.result import to_json
+        from accelsim.jsontext import to_json
 
         return to_json(with_words(self.to_dict()))
 

@@ -27,7 +27,9 @@ def test_a_run_ends_with_the_facts(digits: Path) -> None:
     assert [line.split()[0] for line in lines] == ["latency", "energy", "verdict", "binds"]
     assert " at 1 GHz: 14,986 cycles on 16x16 ws" in lines[0]
     assert "per inference, 81% of it DRAM" in lines[1]
-    assert lines[2] == "verdict  exact: 27,604 elements in 14 tensors equal onnxruntime bit for bit"
+    assert lines[2] == (
+        "verdict  exact: 27,604 elements in 14 tensors equal onnxruntime on the file as it is, bit for bit"
+    )
     assert "% of the cycles " in lines[3]
     assert max(map(len, lines)) <= 100
 

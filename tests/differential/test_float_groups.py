@@ -144,7 +144,8 @@ def test_what_lies_behind_a_float_reference_is_still_checked(shared_models: Any)
     with np.load(path.with_name(f"{path.stem}.in0.npz")) as archive:
         result = accelsim.run(path, inputs=dict(archive))
     check = result.check
-    assert (check.verdict, check.mismatched_elements, len(check.float_reference)) == ("exact", 0, 35)
+    assert (check.verdict, check.mismatched_elements, len(check.float_reference)) == ("near", 0, 35)
+    assert (check.output_lsb or 0) > 0
     assert max(distance.max_lsb for distance in check.float_reference) == 1
     on_array = sum(layer.macs for layer in result.layers if layer.placement == "array")
     assert on_array == result.model.macs

@@ -31,7 +31,7 @@ def test_networks_with_any_scales_are_near(make) -> None:  # type: ignore[no-unt
     for seed in range(20):
         data, inputs = make(seed, Style(powers_of_two=False))
         result = accelsim.run(accelsim.load(data), inputs=inputs)
-        assert result.check.verdict == "exact", seed
+        assert result.check.verdict == ("near" if result.check.output_mismatched else "exact"), seed
         distances = [distance for distance in result.check.float_reference if "codes" in distance.tensor]
         assert all(distance.max_lsb <= 1 for distance in distances), seed
         near += len(distances)

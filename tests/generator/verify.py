@@ -113,7 +113,7 @@ def _judge(result: Any, operators: Counter[str]) -> Outcome:
     verdict, where, detail = PASSED, "", ""
     lost = next((layer for layer in result.layers if sum(layer.cycle_classes.values()) != layer.cycles), None)
     far = next((distance for distance in distances if distance.is_far), None)
-    if check.verdict != "exact" or wrong:
+    if not check.passed() or wrong:
         names = {layer.name: layer.op for layer in result.layers}
         first = check.first_mismatch
         verdict, where = "mismatch", "the outputs" if first is None else names.get(first.layer, first.layer)
@@ -132,7 +132,7 @@ def _judge(result: Any, operators: Counter[str]) -> Outcome:
         where,
         check.elements + check.output_elements,
         check.host_elements,
-        wrong + (0 if check.verdict == "exact" else check.output_mismatched),
+        wrong + (0 if check.passed() else check.output_mismatched),
         sum(layer.macs for layer in result.layers),
         sum(layer.acc.overflows for layer in result.layers if layer.acc is not None),
         operators,

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import accelsim
 from accelsim import Arch
+from accelsim.check_result import CheckResult
 from accelsim.record_timeline import TimelineRequest
-from accelsim.result import CheckResult, Result
+from accelsim.result import Result
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DIGITS = ROOT / "models" / "digits_int8.onnx"
