@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from accelsim.arch import Arch
 from accelsim.model import Model, load
 from accelsim.quantisation_result import Execution, OutputDistance, ThreeWay, sqnr_db
+from accelsim.quantise.attempt import attempt
 from accelsim.quantise.calibration import Calibration
 from accelsim.quantise.observe import joined, run_batches
 from accelsim.quantise.pipeline import Quantised
@@ -104,19 +105,33 @@ def compare_three(
     """
     data = data or quantised.data
     model = quantised.model
-    original = float_outputs(model, data)
-    literal = run_batches(model, quantised.onnx, data, literal=True)
-    machine = run_machine(quantised.onnx, model, data, arch, steps)
-    name = f"machine, {machine.arch.acc_bits}-bit accumulators" if machine.widened else "machine"
-    steps_of = output_steps(quantised)
-    distances = tuple(_distance(key, machine.outputs[key], literal[key], steps_of.get(key)) for key in original)
+    original, no_float = attempt(lambda: float_outputs(model, data))
+    literal, no_literal = attempt(lambda: run_batches(model, quantised.onnx, data, literal=True))
+    machine, no_machine = attempt(lambda: run_machine(quantised.onnx, model, data, arch, steps))
+    name = f"machine, {machine.arch.acc_bits}-bit accumulators" if machine and machine.widened else "machine"
+    outputs = None if machine is None else machine.outputs
     return ThreeWay(
         data.samples,
-        execution("float", original, original, data),
-        execution("fake quantisation", literal, original, data),
-        execution(name, machine.outputs, original, data),
-        distances,
+        _judged("float", original, original, data, no_float),
+        _judged("fake quantisation", literal, original, data, no_literal or no_float),
+        _judged(name, outputs, original, data, no_machine or no_float),
+        () if outputs is None or literal is None else _distances(quantised, outputs, literal),
     )
+
+
+def _judged(
+    name: str, outputs: Outputs | None, original: Outputs | None, data: Calibration, reason: str | None
+) -> Execution:
+    """Judge an execution, or say why it cannot be judged."""
+    if outputs is None or original is None:
+        return Execution(name, None, None, None, reason)
+    return execution(name, outputs, original, data)
+
+
+def _distances(quantised: Quantised, machine: Outputs, literal: Outputs) -> tuple[OutputDistance, ...]:
+    """Measure how far the machine's outputs are from those of fake quantisation."""
+    steps = output_steps(quantised)
+    return tuple(_distance(name, machine[name], literal[name], steps.get(name)) for name in quantised.model.outputs)
 
 
 def output_steps(quantised: Quantised) -> dict[str, float]:
@@ -160,7 +175,8 @@ def unjudged(judged: Execution, data: Calibration) -> tuple[str, ...]:
         judged: an execution.
         data: the samples it is judged on.
     """
-    return (_NO_CLASSES,) if data.labels is not None and judged.accuracy is None else ()
+    without = data.labels is not None and judged.accuracy is None and judged.reason is None
+    return (_NO_CLASSES,) if without else ()
 
 
 def classes_of(output: Array, data: Calibration) -> NDArray[np.int64] | None:

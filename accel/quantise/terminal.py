@@ -26,6 +26,7 @@ _FIRST_COST = 6  # column of the schemes' table: what is left of it is quality a
 _PIECES = re.compile(r"(?=[+/])|(?<=[-_.])")  # where a name may be broken
 _ENDLESS = 10_000  # columns
 
+_MISSING = "n/a"  # of a figure that could not be had; a remark says why
 _PICOJOULES = 1e6  # in a microjoule
 
 
@@ -78,8 +79,9 @@ def print_errors(console: Console, report: QuantisationReport) -> None:
     rows = []
     for row in ranking[:_MOST_LAYERS]:
         layer = layers[row.layer]
-        figures = map(decibels, (layer.weight_sqnr_db, layer.output_sqnr_db, row.output_sqnr_db))
-        rows.append((names[row.layer], str(layer.weight_bits or "float"), *figures))
+        figures = map(decibels, (layer.weight_sqnr_db, layer.output_sqnr_db))
+        alone = decibels(row.output_sqnr_db) if row.reason is None else _MISSING
+        rows.append((names[row.layer], str(layer.weight_bits or "float"), *figures, alone))
     console.print(_table(console, ("layer", "bits", "weights", "output", "alone"), rows))
     if len(ranking) > _MOST_LAYERS:
         console.print(f"and {len(ranking) - _MOST_LAYERS} less sensitive layers")
@@ -100,6 +102,8 @@ def print_comparison(console: Console, report: QuantisationReport) -> None:
     found = report.comparison
     rows = [
         (printable(one.name, 40), decibels(one.sqnr_db), share(one.accuracy), share(one.agreement))
+        if one.reason is None
+        else (printable(one.name, 40), _MISSING, _MISSING, _MISSING)
         for one in (found.original, found.literal, found.machine)
     ]
     console.print(_table(console, ("execution", "SQNR", "accuracy", "as float"), rows))
