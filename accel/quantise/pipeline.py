@@ -23,7 +23,7 @@ from accelsim.quantise.refine import refined_ranges
 from accelsim.quantise.scheme import Scheme, parse_scheme
 from accelsim.quantise.sharing import separated
 from accelsim.quantise.source import FloatModel, opset_of, read_again, read_float_model
-from accelsim.quantise.weights import Weights, quantise_weights
+from accelsim.quantise.weights import Weights, quantise_weights, ungrouped
 
 Array = NDArray[np.generic]
 
@@ -117,6 +117,7 @@ def quantize(
         remarks += [] if pairs else ["no two convolutions follow each other in a way that can be equalised"]
     ranges = choose_ranges(model, data, scheme, progress)
     weights = quantise_weights(model, scheme, kept)
+    remarks += ungrouped(weights, scheme.block)
     biases = corrected_biases(model, data, weights, progress) if scheme.bias_correction else {}
     if scheme.needs_labels:
         ranges = refined_ranges(model, data, scheme, ranges, weights, biases, progress)
