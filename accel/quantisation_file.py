@@ -93,6 +93,8 @@ def _report(part: schema.QuantisationPart) -> QuantisationReport:
             Execution(**dict(comparison.literal)),
             Execution(**dict(comparison.machine)),
             tuple(OutputDistance(**dict(row)) for row in comparison.distances),
+            comparison.acc_bits,
+            comparison.acc_bits_needed,
         ),
     )
 

@@ -189,7 +189,8 @@ class Execution:
 class ThreeWay:
     """Float, fake quantisation and machine on the same samples.
 
-    distances: of the machine's outputs from those of fake quantisation, in steps of the output.
+    distances: of the machine's outputs from those of fake quantisation, in steps of the output; acc_bits: width of the
+    machine's accumulators; acc_bits_needed: by the sums of these samples, None without sums or without machine.
     """
 
     samples: int
@@ -197,6 +198,8 @@ class ThreeWay:
     literal: Execution
     machine: Execution
     distances: tuple[OutputDistance, ...]
+    acc_bits: int | None = None
+    acc_bits_needed: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as plain data."""

@@ -133,6 +133,8 @@ class ComparisonPart(Part):
     literal: ExecutionPart
     machine: ExecutionPart
     distances: Annotated[list[DistancePart], Field(max_length=_MOST_TENSORS)]
+    acc_bits: Bits | None = None
+    acc_bits_needed: Bits | None = None
 
 
 class QuantisationPart(Part):

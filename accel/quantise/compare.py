@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.accumulators import bits_needed, overflow_events
 from accelsim.arch import Arch
 from accelsim.model import Model, load
 from accelsim.quantisation_result import Execution, OutputDistance, ThreeWay, sqnr_db
@@ -27,7 +28,6 @@ Array = NDArray[np.generic]
 Outputs = Mapping[str, Array]
 
 WIDEST_ACCUMULATOR = 64
-_MARGIN_BITS = 2  # sums behind an overflow are not what they would be without
 _LEAST_CLASSES = 2
 _NO_CLASSES = "there is no accuracy, because the first output is no vector of classes per sample"
 
@@ -36,8 +36,8 @@ _NO_CLASSES = "there is no accuracy, because the first output is no vector of cl
 class MachineRun:
     """What the machine gives for all samples.
 
-    outputs: by name; arch: the machine, its accumulators widened until no sum of these samples overflows; widened:
-    whether they had to be; safe_acc_bits: the narrowest accumulator in which none would, None without sums.
+    outputs: by name; arch: the machine, its accumulators widened to what the sums of these samples need; widened:
+    whether they had to be; safe_acc_bits: the bits that they need, None without sums.
     """
 
     outputs: Outputs
@@ -64,7 +64,7 @@ def run_machine(
         outputs, needed, overflows = _run_all(loaded, model, data, machine, steps)
         if not overflows or machine.acc_bits == WIDEST_ACCUMULATOR:
             return MachineRun(outputs, machine, machine is not given, needed or None)
-        bits = min(max(needed, machine.acc_bits) + _MARGIN_BITS, WIDEST_ACCUMULATOR)
+        bits = min(needed, WIDEST_ACCUMULATOR)
         machine = Arch.model_validate(machine.model_dump() | {"acc_bits": bits})
 
 
@@ -79,9 +79,9 @@ def _run_all(
         result = run(loaded, arch, feeds, check=False)
         for name, array in result.outputs.items():
             found.setdefault(name, []).append(array)
-        used = [layer.acc for layer in result.layers if layer.acc is not None]
-        needed = max(needed, *(acc.min_safe_bits for acc in used), 0)
-        overflows = overflows or any(acc.overflows for acc in used)
+        overflowed = overflow_events(result.layers) > 0
+        needed = max(needed, bits_needed(result.layers) or (WIDEST_ACCUMULATOR if overflowed else 0))
+        overflows = overflows or overflowed
         if steps is not None:
             steps("machine", index + 1, len(batches))
     return {name: joined(arrays) for name, arrays in found.items()}, needed, overflows
@@ -116,6 +116,8 @@ def compare_three(
         _judged("fake quantisation", literal, original, data, no_literal or no_float),
         _judged(name, outputs, original, data, no_machine or no_float),
         () if outputs is None or literal is None else _distances(quantised, outputs, literal),
+        None if machine is None else machine.arch.acc_bits,
+        None if machine is None else machine.safe_acc_bits,
     )
 
 

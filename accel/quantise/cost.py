@@ -36,7 +36,7 @@ class SchemeCost:
     against the float network's; worst_layer: the one whose quantisation alone hurts the outputs most, and how much;
     model_bytes: all constants, packed; effective_bits: per weight, scales and zero points counted; cycles, energy_pj,
     dram_bytes: one run of one sample (or of the fixed batch); acc_bits: width of the accumulators of that run;
-    safe_acc_bits: the smallest that no layer overflows; on_array: share of the multiply-accumulates on the array;
+    safe_acc_bits: those that the sums of all samples need; on_array: share of the multiply-accumulates on the array;
     integer: share of the layers' multiply-accumulates done in integers; verdict: against onnxruntime.
     """
 

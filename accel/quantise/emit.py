@@ -119,7 +119,10 @@ def _wide_sums(graph: GraphEditor, weights: Weights) -> Iterator[str]:
             continue
         layer = weights.get(node.name)
         if (graph.bits_of(node.input[1], 0) if layer is None else layer.grid.spec.bits) == _WIDE_BITS:
-            yield "sums of products of 16-bit codes need more than 32 bits: run it with --acc-bits 40"
+            yield (
+                "sums of products of 16-bit codes may need more than 32 bits: accel-sim run says how many, "
+                "give them with --acc-bits"
+            )
             return
 
 

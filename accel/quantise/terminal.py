@@ -108,6 +108,8 @@ def print_comparison(console: Console, report: QuantisationReport) -> None:
     ]
     console.print(_table(console, ("execution", "SQNR", "accuracy", "as float"), rows))
     console.print(f"measured on {report.measured_samples} ({printable(report.measured_on, 60)})")
+    if found.acc_bits_needed is not None:
+        console.print(f"accumulators: {found.acc_bits} bits given, {found.acc_bits_needed} needed by these sums")
     for distance in found.distances:
         far = f"{distance.max_abs:.3g}" if distance.max_lsb is None else f"{distance.max_lsb:g} LSB"
         console.print(
@@ -132,7 +134,7 @@ def print_schemes(console: Console, table: SchemeTable, said: Sequence[str] = ()
     measured = f"{'labelled ' if table.labelled else ''}sample{'s' if table.samples != 1 else ''}"
     console.print(
         f"{printable(table.model, 40)} on {table.machine}, {table.samples} {measured}; worst: most sensitive layer; "
-        f"cycles, energy and DRAM bytes of one run; acc: bits of the smallest accumulator that no layer overflows"
+        f"cycles, energy and DRAM bytes of one run; acc: accumulator bits needed by the sums of these samples"
     )
     for line in remark_lines(table, console.width - 4, said):
         console.print(line)
