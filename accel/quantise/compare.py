@@ -47,18 +47,18 @@ class MachineRun:
 
 
 def run_machine(
-    onnx: bytes, model: FloatModel, data: Calibration, arch: Arch | None = None, steps: Steps | None = None
+    onnx: bytes | Model, model: FloatModel, data: Calibration, arch: Arch | None = None, steps: Steps | None = None
 ) -> MachineRun:
     """Run all samples on the machine, in the batches in which the float network runs them.
 
     Args:
-        onnx: a quantised model.
+        onnx: a quantised model, as a file or loaded.
         model: the float model with the same inputs.
         data: the samples.
         arch: the machine; None takes the default. Where its accumulators overflow, wider ones are taken.
         steps: shows progress.
     """
-    loaded, given = load(onnx), arch or Arch()
+    loaded, given = load(onnx) if isinstance(onnx, bytes) else onnx, arch or Arch()
     machine = given
     while True:
         outputs, needed, overflows = _run_all(loaded, model, data, machine, steps)
@@ -107,7 +107,7 @@ def compare_three(
     model = quantised.model
     original, no_float = attempt(lambda: float_outputs(model, data))
     literal, no_literal = attempt(lambda: run_batches(model, quantised.onnx, data, literal=True))
-    machine, no_machine = attempt(lambda: run_machine(quantised.onnx, model, data, arch, steps))
+    machine, no_machine = attempt(lambda: run_machine(quantised.loaded, model, data, arch, steps))
     name = f"machine, {machine.arch.acc_bits}-bit accumulators" if machine and machine.widened else "machine"
     outputs = None if machine is None else machine.outputs
     return ThreeWay(

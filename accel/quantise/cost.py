@@ -155,7 +155,7 @@ def _with_quality(
     row: SchemeCost, quantised: Quantised, test: Calibration, original: Outputs, arch: Arch
 ) -> tuple[SchemeCost, Arch]:
     """Add what the machine's outputs are worth; also return the machine, wide enough for all sums."""
-    machine, reason = attempt(lambda: run_machine(quantised.onnx, quantised.model, test, arch))
+    machine, reason = attempt(lambda: run_machine(quantised.loaded, quantised.model, test, arch))
     if machine is None:
         return _without(row, "accuracy", reason), arch
     judged = execution("machine", machine.outputs, original, test)
@@ -175,7 +175,7 @@ def _with_quality(
 def _with_cost(row: SchemeCost, quantised: Quantised, test: Calibration, arch: Arch) -> SchemeCost:
     """Add the cycles, the energy and the traffic of one run, and its verdict."""
     feeds = next(iter(test.batches(quantised.model, 1)))
-    result, reason = attempt(lambda: run(load(quantised.onnx), arch, feeds))
+    result, reason = attempt(lambda: run(quantised.loaded, arch, feeds))
     if result is None:
         return _without(row, "cycles and energy", reason)
     return replace(
