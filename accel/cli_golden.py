@@ -81,7 +81,13 @@ def record(
     from accelsim.progress import layer_progress
 
     if again is not None:
-        given = {"-o": output, "--array": array, "--dataflow": dataflow, "--acc-bits": acc_bits, "--overflow": overflow}
+        given: dict[str, object] = {
+            "-o": output,
+            "--array": array,
+            "--dataflow": dataflow,
+            "--acc-bits": acc_bits,
+            "--overflow": overflow,
+        }
         given |= {"--arch": arch, "--set": settings, "--input": input_file, "--seed": seed, "--copy-model": copy_model}
         _check_again(given | {"--reference": reference != "ort"})
         check_target(again)

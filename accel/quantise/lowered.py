@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accelsim.graph.ir import Graph, Node
-from accelsim.model import Model
+from accelsim.model import Model, Shapes
 from accelsim.operators import HostOperator
 
 # Operators that put values elsewhere and compute none, so that they are in no arithmetic.
@@ -14,7 +14,7 @@ MOVEMENTS = frozenset({
 })  # fmt: skip
 
 
-def float_layers(model: Model) -> tuple[tuple[str, str], ...]:
+def float_layers(model: Model, shapes: Shapes) -> tuple[tuple[str, str], ...]:
     """Return the layers that `accel-sim run` leaves to float: name and operator, as its table shows them.
 
     Those are operators on floats that onnxruntime computes, products of dequantised weights among them; what the
@@ -22,11 +22,12 @@ def float_layers(model: Model) -> tuple[tuple[str, str], ...]:
 
     Args:
         model: a quantised model.
+        shapes: of every input.
 
     Raises:
         AccelSimError: the machine cannot take the model.
     """
-    graph = model.bind().graph
+    graph = model.bind(shapes).graph
     return tuple((node.name, node.kind) for node in graph.nodes if _is_float(graph, node))
 
 

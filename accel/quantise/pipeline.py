@@ -66,7 +66,8 @@ class Quantised:
         Raises:
             AccelSimError: the machine cannot take the file.
         """
-        return float_layers(self.loaded)
+        first = next(iter(self.data.batches(self.model)))
+        return float_layers(self.loaded, {name: array.shape for name, array in first.items()})
 
     @cached_property
     def remarks(self) -> tuple[str, ...]:
