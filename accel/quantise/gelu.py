@@ -20,7 +20,12 @@ _LONGEST_CHAIN = 12  # steps
 _TOLERANCE = 2e-5  # of constants with five digits; the two kinds of GELU are 5e-4 apart
 _POINTS: Reals = np.linspace(-9, 9, 145)
 
-_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+def _erf(values: Reals) -> Reals:
+    """Return the error function, which numpy lacks."""
+    return np.array([math.erf(value) for value in values.reshape(-1)]).reshape(values.shape)
+
+
 _STEPS: Mapping[str, Callable[..., Any]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide, "Pow": np.power, "Neg": np.negative,
     "Sqrt": np.sqrt, "Identity": np.positive, "Tanh": np.tanh, "Erf": _erf,
