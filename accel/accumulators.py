@@ -80,10 +80,13 @@ def width_lines(layers: Sequence[LayerResult]) -> list[str]:
     Args:
         layers: of the run, in order.
     """
-    given = [layer.acc.bits for layer in layers if layer.acc is not None]
-    if not given:
+    used = [layer.acc for layer in layers if layer.acc is not None]
+    if not used:
         return []
-    lines = [f"{max(given)} bits given, {needed_text(layers)}, {overflow_events(layers):,} overflow events"]
+    wrong = sum(acc.overflows > 0 for acc in used)
+    where = f" in {wrong:,} of {len(used):,} layers" if wrong else ""
+    given = max(acc.bits for acc in used)
+    lines = [f"{given} bits given, {needed_text(layers)}, {overflow_events(layers):,} overflow events{where}"]
     first = first_overflow(layers)
     if first is not None:
         behind = sum(bool(layer.behind_overflow) for layer in layers)

@@ -201,7 +201,7 @@ QUESTIONS = (
     Question(
         "accumulators",
         "Accumulator headroom",
-        "Bits that the sums of this run used, against those that the accumulator has.",
+        "Bits that the sums of this run need, against those that the accumulator has.",
         _accumulators,
     ),
     Question(
