@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from accelsim.gemm import GemmTiming, gemm_timing
-    from accelsim.golden import record, verify
+    from accelsim.golden import record, record_again, verify
     from accelsim.model import Model, load
     from accelsim.quantise.pipeline import Quantised, quantize
     from accelsim.quantise.scheme import Scheme
@@ -45,6 +45,7 @@ _HOMES = {
     "Comparison": "comparison",
     "Dump": "dump",
     "record": "golden",
+    "record_again": "golden",
     "verify": "golden",
     "EnergyOptions": "energy.options",
     "AccelSimError": "errors",
@@ -86,6 +87,7 @@ __all__ = [
     "load_arch",
     "quantize",
     "record",
+    "record_again",
     "run",
     "verify",
 ]

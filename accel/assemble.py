@@ -49,18 +49,24 @@ class _Placement(TypedDict, total=False):
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Values of a run: accumulators' use and comparison by layer, the verdict, and the outputs by name."""
+    """Values of a run: accumulators' use and comparison by layer, the verdict, and the outputs by name.
+
+    behind: by layer, whether it reads what an overflow may have changed; sums_known: the extremes of these layers are
+    those of the network all the same.
+    """
 
     uses: list[AccumulatorUse | None]
     checks: list[LayerCheck | None]
     verdict: CheckResult
     outputs: Mapping[str, NDArray[np.generic]]
+    behind: Sequence[bool]
+    sums_known: bool = True
 
     @classmethod
     def skipped(cls, program: Program) -> Evaluation:
         """Return the evaluation of a run whose values are not computed."""
         count = len(program.layers)
-        return cls([None] * count, [None] * count, CheckResult("none", "skipped"), {})
+        return cls([None] * count, [None] * count, CheckResult("none", "skipped"), {}, [False] * count)
 
 
 def assemble(
@@ -90,7 +96,11 @@ def assemble(
         timeline: what the engines did during one layer, if that was asked for.
     """
     parts = zip(program.layers, timings, bills, evaluation.uses, evaluation.checks, strict=True)
-    layers = tuple(_layer_result(*part, arch) for part in parts)
+    rows = (_layer_result(*part, arch) for part in parts)
+    layers = tuple(
+        replace(row, behind_overflow=behind, sums_unknown=behind and not evaluation.sums_known)
+        for row, behind in zip(rows, evaluation.behind, strict=True)
+    )
     if busy is not None:
         layers = tuple(_gated(*part) for part in zip(layers, program.layers, timings, busy, strict=True))
     units = tuple(unit_dict(unit) for unit in units_used(bills))

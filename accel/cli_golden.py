@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +17,6 @@ from accelsim.cli_options import (
     Debug,
     ExternalData,
     InputFile,
-    ModelPath,
     Overflow,
     Quiet,
     ReferenceMode,
@@ -29,7 +29,18 @@ from accelsim.cli_options import (
 )
 from accelsim.errors import ExitCode, UsageError
 
-Folder = Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="The golden folder to write.")]
+if TYPE_CHECKING:
+    from accelsim.result import Result
+
+Folder = Annotated[str | None, typer.Option("-o", "--output", metavar="DIR", help="The golden folder to write.")]
+Again = Annotated[
+    str | None,
+    typer.Option("--again", metavar="GOLDEN", help="Record this folder anew: its model, machine, options and inputs."),
+]
+RecordedModel = Annotated[
+    str | None,
+    typer.Argument(metavar="MODEL.onnx", help="Quantised ONNX model, or models:NAME; with --again, where it is now."),
+]
 Golden = Annotated[str, typer.Argument(metavar="GOLDEN", help="A folder that accel-sim record wrote.")]
 CopyModel = Annotated[bool, typer.Option("--copy-model", help="Store the model file in the folder, too.")]
 OtherModel = Annotated[
@@ -47,8 +58,9 @@ JsonManifest = Annotated[bool, typer.Option("--json", help="Print the manifest o
 
 
 def record(
-    model: ModelPath,
-    output: Folder,
+    model: RecordedModel = None,
+    output: Folder = None,
+    again: Again = None,
     array: ArrayShape = None,
     dataflow: Dataflow = None,
     acc_bits: AccBits = None,
@@ -66,12 +78,31 @@ def record(
     debug: Debug = False,
 ) -> None:
     """Run a model and keep digests of all values, outputs, cycles, energy and overflow in a golden folder."""
-    from pathlib import Path
-
     from accelsim import golden
-    from accelsim.golden_folder import MANIFEST, check_target
+    from accelsim.golden_folder import check_target
     from accelsim.progress import layer_progress
 
+    if again is not None:
+        given: dict[str, object] = {
+            "-o": output,
+            "--array": array,
+            "--dataflow": dataflow,
+            "--acc-bits": acc_bits,
+            "--overflow": overflow,
+        }
+        given |= {"--arch": arch, "--set": settings, "--input": input_file, "--seed": seed, "--copy-model": copy_model}
+        _check_again(given | {"--reference": reference != "ort"})
+        check_target(again)
+        with layer_progress("record", quiet=quiet) as progress:
+            result = golden.record_again(again, model, external_data=external_data, progress=progress)
+        _print_record(result, again, json_output=json_output, quiet=quiet)
+        exit_by_verdict(result)
+        return
+    if model is None or output is None:
+        raise UsageError(
+            "a record needs a model and a folder: give MODEL and --output FOLDER (-o), or --again FOLDER for a record "
+            "that is there already"
+        )
     if copy_model and external_data:
         raise UsageError("--copy-model stores one file, --external-data reads several: leave one of them out")
     machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
@@ -81,6 +112,26 @@ def record(
         result = golden.record(
             loaded, folder, machine, arrays, seed=seed, path=model, copy_model=copy_model, progress=progress
         )
+    _print_record(result, output, json_output=json_output, quiet=quiet)
+    exit_by_verdict(result)
+
+
+def _check_again(given: Mapping[str, object]) -> None:
+    """Refuse options of which a golden folder has its own."""
+    named = next((name for name, value in given.items() if value), None)
+    if named is not None:
+        raise UsageError(
+            f"--again takes machine, options and inputs from the folder, so {named} has no place beside it: leave it "
+            f"out, or record anew with MODEL -o FOLDER"
+        )
+
+
+def _print_record(result: Result, folder: str, *, json_output: bool, quiet: bool) -> None:
+    """Print the manifest, or what was recorded."""
+    from pathlib import Path
+
+    from accelsim.golden_folder import MANIFEST
+
     with printing():
         if json_output:
             sys.stdout.write((Path(folder) / MANIFEST).read_text("utf-8"))
@@ -89,9 +140,8 @@ def record(
             from accelsim.reports.terminal import make_console
 
             console = make_console()
-            for line in record_lines(result, output):
+            for line in record_lines(result, folder):
                 console.print(line)
-    exit_by_verdict(result)
 
 
 def verify(

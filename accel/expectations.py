@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from accelsim.arch import load_arch, parse_array
 from accelsim.bindings import parse_bindings
 from accelsim.comparison import Comparison
-from accelsim.errors import UsageError, nearest, printable
+from accelsim.errors import UsageError, printable
 from accelsim.golden import verify
 from accelsim.inputs import read_npz
 from accelsim.model import load
@@ -26,7 +27,7 @@ from accelsim.simulate import run
 Array = NDArray[np.generic]
 
 _MACHINE = ("dataflow", "acc_bits", "overflow")
-_OPTIONS = (*_MACHINE, "array", "arch", "settings", "inputs", "seed", "reference", "external_data", "bind")
+_OPTIONS = ("array", *_MACHINE, "arch", "settings", "inputs", "seed", "reference", "external_data", "bind")
 _VERIFY = ("model", "cycles_tolerance", "energy_tolerance", "ignore", "external_data")
 
 
@@ -147,12 +148,28 @@ def _limit(name: str, budget: object, tolerance: object) -> float:
     return float(budget) * (1 + float(tolerance))  # type: ignore[arg-type]
 
 
-def _known(options: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    """Refuse an option that does not exist."""
+def _known(options: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuse an option that does not exist, and name all that do: a test has no --help."""
     __tracebackhide__ = True
     for name in options:
         if name not in names:
-            raise UsageError(f"there is no option '{printable(str(name))}' ({nearest(str(name), names)})")
+            close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+            meant = f" (did you mean '{close[0]}'?)" if close else ""
+            raise UsageError(f"there is no option '{printable(str(name))}'{meant}: valid are {', '.join(names)}")
+
+
+def check_marker(options: Mapping[str, Any], demands: Sequence[str]) -> None:
+    """Refuse what a marker does not take.
+
+    Args:
+        options: all keywords of the marker but the model.
+        demands: what it takes beside the options of the fixture.
+
+    Raises:
+        UsageError: a keyword is none of them.
+    """
+    __tracebackhide__ = True
+    _known(options, (*demands, *_OPTIONS))
 
 
 def run_model(path: str, options: Mapping[str, Any]) -> ModelRun:

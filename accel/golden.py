@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,55 @@ def record(
     return result
 
 
+def record_again(
+    folder: str | Path,
+    model: str | Path | None = None,
+    *,
+    external_data: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Record once more what a golden folder says: its model, on its machine, compared as then, with its inputs.
+
+    The folder is replaced in one step; until then, and after any error, the old record is what it was.
+
+    Args:
+        folder: what `record` wrote.
+        model: where the model is now; None takes the copy in the folder, or the path that was recorded.
+        external_data: as for `accelsim.load`.
+        progress: as for `accelsim.run`.
+
+    Returns:
+        The result of the run, whatever its verdict.
+
+    Raises:
+        UsageError: no golden folder, another schema version, no model, or a file in the folder that is none of ours.
+        InvalidFileError: the folder was altered, or is not complete.
+        AccelSimError: see `accelsim.run`.
+    """
+    golden = read_folder(folder)
+    manifest, place = golden.manifest, _find_model(golden) if model is None else Path(model)
+    loaded = load(place, external_data=external_data, reference=manifest.model.reference)
+    if model is None:
+        loaded = replace(loaded, checked=replace(loaded.checked, name=manifest.model.name))  # a copy has another
+    return record(
+        loaded,
+        folder,
+        manifest.arch(),
+        _recorded_inputs(golden, loaded),
+        seed=manifest.seed or 0,
+        path=place,
+        copy_model="model.onnx" in golden.files,
+        progress=progress,
+    )
+
+
+def _recorded_inputs(golden: GoldenFolder, model: Model) -> dict[str, Array] | None:
+    """Return the inputs in the folder, None where a seed draws them."""
+    if golden.manifest.seed is not None:
+        return None
+    return check_inputs(_unpack(golden, "inputs.npz"), model.inputs(), "the recorded inputs")
+
+
 def verify(
     folder: str | Path,
     model: Model | str | Path | None = None,
@@ -146,9 +196,7 @@ def verify(
         bound = ", ".join(f"{printable(name, 40)}={size}" for name, size in manifest.model.bind.items())
         raise UsageError(f"the record is of a model with {bound or 'nothing'} bound: load the model with the same bind")
     recorded = _unpack(golden, "outputs.npz")
-    given = None
-    if manifest.seed is None:
-        given = check_inputs(_unpack(golden, "inputs.npz"), loaded.inputs(), "the recorded inputs")
+    given = _recorded_inputs(golden, loaded)
     result, observed = _observe(loaded, manifest.arch(), given, manifest.seed or 0, progress)
     sides = recorded, dict(result.outputs)
     return compare(str(folder), manifest, loaded.checked.sha256, observed, result.check, sides, tolerance)

@@ -21,6 +21,7 @@ MANIFEST = "manifest.json"
 MEMBERS = ("outputs.npz", "inputs.npz", "model.onnx")
 _LARGEST_MANIFEST_BYTES = 256 << 20
 _TEMPORARY = re.compile(r"\.?(manifest\.json|outputs\.npz|inputs\.npz|model\.onnx)\.tmp-[0-9]+")
+_MAKE_ONE = "give a golden folder, which accel-sim record MODEL -o FOLDER makes"
 
 # Linux: exchange two names in one step (renameat2).
 _AT_CURRENT_FOLDER, _EXCHANGE = -100, 2
@@ -129,10 +130,10 @@ def read_folder(name: str | Path) -> GoldenFolder:
     """
     folder, shown = Path(name), printable(str(name) or "(empty name)")
     if not str(name) or not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises for names that are too long
-        raise UsageError(f"{shown} is not a folder: give one that accel-sim record wrote")
+        raise UsageError(f"{shown} is not a folder: {_MAKE_ONE}")
     path = folder / MANIFEST
     if not os.path.lexists(path):
-        raise UsageError(f"{shown} has no {MANIFEST}: give a folder that accel-sim record wrote")
+        raise UsageError(f"{shown} has no {MANIFEST}: {_MAKE_ONE}")
     content = read_object(path, _LARGEST_MANIFEST_BYTES, "a manifest")
     manifest = parse_manifest(content, printable(str(path)))
     needed = {"outputs.npz"} | (set() if manifest.seed is not None else {"inputs.npz"})

@@ -106,6 +106,14 @@ def _friendly(function: Callable[..., _Answer], *arguments: Any) -> _Answer:
     pytest.fail(sentence, pytrace=False)  # outside of the handler, else pytest prints the sentence twice
 
 
+def _check(options: dict[str, Any]) -> None:
+    """Refuse keywords of a marker that mean nothing."""
+    __tracebackhide__ = True
+    from accelsim.expectations import check_marker
+
+    _friendly(check_marker, options, _DEMANDS)
+
+
 def _runner(item: pytest.Item) -> AccelSim:
     """Return what runs models for one test."""
     return AccelSim((item.path.parent, item.config.rootpath), item.config.stash[_RUNS])
@@ -132,6 +140,7 @@ def pytest_runtest_call(item: pytest.Item) -> None:
         models = [*marker.args, *([options.pop("model")] if "model" in options else [])]
         if len(models) != 1:
             pytest.fail("accel-sim: a marker accel_sim(MODEL, ...) takes exactly one model", pytrace=False)
+        _check(options)
         demands = {name: options.pop(name) for name in _DEMANDS if name in options}
         run = _runner(item)(models[0], **options)
         broken = None

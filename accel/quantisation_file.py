@@ -84,6 +84,7 @@ def _report(part: schema.QuantisationPart) -> QuantisationReport:
             tuple(map(_tensor, errors.activations)),
             tuple(LayerError(**dict(layer)) for layer in errors.layers),
             errors.output_sqnr_db,
+            errors.reason,
         ),
         sensitivity=tuple(Sensitivity(**dict(row)) for row in part.sensitivity),
         comparison=ThreeWay(
@@ -92,6 +93,8 @@ def _report(part: schema.QuantisationPart) -> QuantisationReport:
             Execution(**dict(comparison.literal)),
             Execution(**dict(comparison.machine)),
             tuple(OutputDistance(**dict(row)) for row in comparison.distances),
+            comparison.acc_bits,
+            comparison.acc_bits_needed,
         ),
     )
 

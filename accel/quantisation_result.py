@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -123,12 +123,16 @@ class LayerError:
 
 @dataclass(frozen=True)
 class ErrorAnalysis:
-    """All errors of a quantised model: per tensor, per layer, and end to end (the outputs, literally executed)."""
+    """All errors of a quantised model: per tensor, per layer, and end to end (the outputs, literally executed).
+
+    output_sqnr_db: None where it could not be told; reason: why figures are missing, None if none is.
+    """
 
     weights: tuple[TensorError, ...]
     activations: tuple[TensorError, ...]
     layers: tuple[LayerError, ...]
-    output_sqnr_db: float
+    output_sqnr_db: float | None
+    reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the analysis as plain data."""
@@ -137,16 +141,21 @@ class ErrorAnalysis:
             "activations": [error.to_dict() for error in self.activations],
             "layers": [asdict(layer) for layer in self.layers],
             "output_sqnr_db": self.output_sqnr_db,
+            "reason": self.reason,
         }
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """One layer alone quantised, its weights and its input: SQNR of the outputs in dB, least first in a ranking."""
+    """One layer alone quantised, its weights and its input: SQNR of the outputs in dB, least first in a ranking.
+
+    output_sqnr_db: None where it could not be told, and reason: why; such layers come last.
+    """
 
     layer: str
     kind: str
-    output_sqnr_db: float
+    output_sqnr_db: float | None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -165,20 +174,23 @@ class Execution:
     """One way to execute the network: SQNR against float (None for float itself), accuracy and agreement of classes.
 
     accuracy: share of samples whose label is the largest output, None without labels; agreement: share of samples with
-    the float network's class, None where the first output is no vector of classes.
+    the float network's class, None where the first output is no vector of classes; reason: why there are no figures at
+    all, None if there are some.
     """
 
     name: str
     sqnr_db: float | None
     accuracy: float | None
     agreement: float | None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
 class ThreeWay:
     """Float, fake quantisation and machine on the same samples.
 
-    distances: of the machine's outputs from those of fake quantisation, in steps of the output.
+    distances: of the machine's outputs from those of fake quantisation, in steps of the output; acc_bits: width of the
+    machine's accumulators; acc_bits_needed: by the sums of these samples, None without sums or without machine.
     """
 
     samples: int
@@ -186,6 +198,8 @@ class ThreeWay:
     literal: Execution
     machine: Execution
     distances: tuple[OutputDistance, ...]
+    acc_bits: int | None = None
+    acc_bits_needed: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as plain data."""
@@ -226,6 +240,20 @@ class QuantisationReport:
         noun = "sample" if self.comparison.samples == 1 else "samples"
         return f"the {self.comparison.samples:,} {'calibration' if same else 'test'} {noun}"
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Which figures could not be had, and why, each reason once."""
+        about: dict[str, list[str]] = {}
+        if self.errors.reason is not None:
+            about.setdefault(self.errors.reason, []).append("errors in the network")
+        rows = [row for row in self.sensitivity if row.reason is not None]
+        for row in rows:
+            about.setdefault(str(row.reason), []).append("sensitivity")
+        for one in (self.comparison.original, self.comparison.literal, self.comparison.machine):
+            if one.reason is not None:
+                about.setdefault(one.reason, []).append(one.name)
+        return tuple(f"{_counted(figures)}: n/a, because {reason}" for reason, figures in about.items())
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data."""
         return {name: getattr(self, name) for name in _PLAIN} | {
@@ -243,3 +271,9 @@ class QuantisationReport:
         from accelsim.jsontext import to_json
 
         return to_json(with_words(self.to_dict()))
+
+
+def _counted(figures: Sequence[str]) -> str:
+    """Return names of figures, each once, with how often it is meant."""
+    counts = {figure: figures.count(figure) for figure in figures}
+    return ", ".join(figure if count == 1 else f"{figure} ({count} layers)" for figure, count in counts.items())

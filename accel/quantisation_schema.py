@@ -24,7 +24,7 @@ def _ratio(value: object) -> object:
 
 
 Decibels = Annotated[float, BeforeValidator(_ratio)]
-Known = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else _ratio(value))]
+Reason = Annotated[str, Field(max_length=4000)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Bits = Annotated[int, Field(ge=1, le=64)]
 Codes = Annotated[int, Field(ge=1, le=1 << 16)]
@@ -92,7 +92,8 @@ class ErrorsPart(Part):
     weights: Annotated[list[TensorPart], Field(max_length=_MOST_TENSORS)]
     activations: Annotated[list[TensorPart], Field(max_length=_MOST_TENSORS)]
     layers: Annotated[list[LayerPart], Field(max_length=_MOST_TENSORS)]
-    output_sqnr_db: Known
+    output_sqnr_db: Decibels | None
+    reason: Reason | None = None
 
 
 class SensitivityPart(Part):
@@ -100,7 +101,8 @@ class SensitivityPart(Part):
 
     layer: Name
     kind: Name
-    output_sqnr_db: Known
+    output_sqnr_db: Decibels | None
+    reason: Reason | None = None
 
 
 class ExecutionPart(Part):
@@ -110,6 +112,7 @@ class ExecutionPart(Part):
     sqnr_db: Decibels | None
     accuracy: Share | None
     agreement: Share | None
+    reason: Reason | None = None
 
 
 class DistancePart(Part):
@@ -130,6 +133,8 @@ class ComparisonPart(Part):
     literal: ExecutionPart
     machine: ExecutionPart
     distances: Annotated[list[DistancePart], Field(max_length=_MOST_TENSORS)]
+    acc_bits: Bits | None = None
+    acc_bits_needed: Bits | None = None
 
 
 class QuantisationPart(Part):

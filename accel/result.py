@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.accumulators import bits_needed
 from accelsim.check_result import CheckResult, LayerCheck
 from accelsim.energy_result import ChargeLine, EnergyDetail
 from accelsim.jsontext import to_json
@@ -25,7 +26,11 @@ BLOCKED = "int8 per block"
 
 @dataclass(frozen=True)
 class AccumulatorResult:
-    """Accumulators of one layer: width given, largest magnitude met, overflow events, width that would be safe."""
+    """Accumulators of one layer.
+
+    bits: width given; overflows: events in the run; peak, min_safe_bits: largest magnitude of a sum, and the width that
+    holds all of them, of exact sums on the inputs that the layer has where nothing overflows in front of it.
+    """
 
     bits: int
     peak: int
@@ -46,8 +51,9 @@ class LayerResult:
     activations stays in the scratchpad; charges: the bill behind energy_pj; gated_macs: multiply-accumulates with a
     zero operand, None where they were not counted; inputs, outputs: tensor names, which are the edges of the graph;
     dram_read_bytes, dram_write_bytes: the two directions of `dram_bytes`; compulsory_dram_bytes: what is not kept on
-    chip, every needed operand once, every result once; lane_operations: of the vector unit. The last six are None in
-    results of versions that did not write them.
+    chip, every needed operand once, every result once; lane_operations: of the vector unit; behind_overflow: it
+    reads what an overflow may have changed. The last seven are None in results of versions that did not write them.
+    sums_unknown: peak and width in acc are of such inputs, not of the network's.
     """
 
     name: str
@@ -83,6 +89,8 @@ class LayerResult:
     dram_write_bytes: int | None = None
     compulsory_dram_bytes: int | None = None
     lane_operations: int | None = None
+    behind_overflow: bool | None = None
+    sums_unknown: bool = False
 
     @property
     def largest_stall(self) -> tuple[str, int] | None:
@@ -106,6 +114,7 @@ class LayerResult:
         row["inputs"] = None if self.inputs is None else list(self.inputs)
         row["outputs"] = None if self.outputs is None else list(self.outputs)
         row["acc"] = None if self.acc is None else vars(self.acc).copy()
+        row |= {"behind_overflow": self.behind_overflow, "sums_unknown": self.sums_unknown}
         check = self.check
         row["check"] = None if check is None else vars(check) | {"verdict": check.verdict, "share": check.share}
         return row
@@ -199,6 +208,7 @@ class Result:
                 "energy_pj": self.energy_pj,
                 "dram_bytes": self.dram_bytes,
                 "time_s": self.time_s,
+                "acc_bits_needed": bits_needed(self.layers),
             },
             "layers": [layer.to_dict() for layer in self.layers],
             "energy": {

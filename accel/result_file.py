@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,7 @@ def result_from_dict(data: dict[str, Any], label: str) -> Result:
         part.arch,
         clock,
         array,
-        tuple(_layer(layer) for layer in part.layers),
+        _layers(part.layers),
         _energy(part.energy),
         _check(part.check),
         part.versions,
@@ -178,9 +179,19 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, int | float | str) and (not isinstance(value, int | str) or len(str(value)) < 1 << 14)
 
 
-def _layer(part: schema.LayerPart) -> LayerResult:
-    """Build one layer."""
+def _layers(parts: Sequence[schema.LayerPart]) -> tuple[LayerResult, ...]:
+    """Build the layers; in files without the key, sums behind the first overflow are not those of the network."""
+    rows, overflowed = [], False
+    for part in parts:
+        rows.append(_layer(part, overflowed))
+        overflowed = overflowed or (part.acc is not None and part.acc.overflows > 0)
+    return tuple(rows)
+
+
+def _layer(part: schema.LayerPart, overflowed: bool) -> LayerResult:
+    """Build one layer; overflowed: one before it did."""
     fields = dict(part)
+    fields["sums_unknown"] = overflowed if part.sums_unknown is None else part.sums_unknown
     fields["acc"] = None if part.acc is None else AccumulatorResult(**dict(part.acc))
     fields["check"] = None if part.check is None else LayerCheck(**part.check.model_dump(exclude={"verdict"}))
     fields["charges"] = tuple(ChargeLine(**dict(line)) for line in part.charges)

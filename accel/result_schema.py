@@ -120,6 +120,8 @@ class LayerPart(Part):
     dram_write_bytes: Count | None = None
     compulsory_dram_bytes: Count | None = None
     lane_operations: Count | None = None
+    behind_overflow: bool | None = None
+    sums_unknown: bool | None = None
 
 
 class TotalsPart(Part):
@@ -132,6 +134,7 @@ class TotalsPart(Part):
     utilisation: Amount | None = None
     time_s: Amount | None = None
     macs_on_array_share: Amount | None = None
+    acc_bits_needed: Count | None = None
 
 
 Rows = Annotated[list[dict[Text, Any]], Field(max_length=10_000)]

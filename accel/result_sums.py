@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from accelsim.accumulators import bits_needed
 from accelsim.check_result import CheckResult
 from accelsim.energy_result import ChargeLine
 from accelsim.result import LayerResult, Result
@@ -53,6 +54,9 @@ def _totals(totals: schema.TotalsPart, result: Result) -> Iterator[str]:
         yield f"totals.cycles is {totals.cycles:,}, its layers take {result.cycles:,}"
     if _differ(totals.energy_pj, result.energy_pj):
         yield f"totals.energy_pj is {totals.energy_pj:,.6g}, its layers use {result.energy_pj:,.6g}"
+    needed = bits_needed(result.layers)
+    if totals.acc_bits_needed is not None and totals.acc_bits_needed != needed:
+        yield f"totals.acc_bits_needed is {totals.acc_bits_needed}, its layers need {needed}"
     macs = sum(layer.macs for layer in result.layers)
     if result.model.macs != macs:
         yield f"model.macs is {result.model.macs:,}, its layers do {macs:,}"

@@ -20,6 +20,7 @@ from accelsim.energy.gating import busy_macs
 from accelsim.energy.options import EnergyOptions
 from accelsim.engines import check_engine, time_with
 from accelsim.errors import UsageError
+from accelsim.exact_sums import behind_overflow, exact_uses
 from accelsim.graph.lower import lower
 from accelsim.graph.tensor_types import Feeds
 from accelsim.inputs import check_inputs, draw_inputs
@@ -146,4 +147,6 @@ def _evaluate(
     ordered = {name: outputs[name] for name in program.outputs}
     readable = {name: widened(array) for name, array in ordered.items()}
     verdict = evaluation.verdict if checker is None else checker.verdict(program, ordered)
-    return Evaluation(evaluation.uses, evaluation.checks, verdict, readable)
+    uses = exact_uses(program, feeds, accumulator, evaluation.uses)
+    behind = behind_overflow(program, evaluation.uses)
+    return Evaluation(uses or evaluation.uses, evaluation.checks, verdict, readable, behind, uses is not None)

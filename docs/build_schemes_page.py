@@ -20,7 +20,7 @@ NAMES = (
     "w2a8+bias_correction",
 )  # fmt: skip
 HEAD = (
-    "| scheme | accuracy | SQNR | most sensitive | model bytes | bits | cycles | energy | DRAM bytes | safe acc. |",
+    "| scheme | accuracy | SQNR | most sensitive | model bytes | bits | cycles | energy | DRAM bytes | acc. needed |",
     "|---|---|---|---|---|---|---|---|---|---|",
 )
 _MICROJOULE = 1e6  # in pJ

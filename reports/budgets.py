@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from accelsim.accumulators import bits_text, needed_text, overflow_events
 from accelsim.errors import printable
 from accelsim.reports.terminal import STALLS, energy_text, short_names
 from accelsim.result import LayerResult, Result
@@ -46,12 +47,9 @@ def energy_budget_text(result: Result, budget_uj: float, tolerance: float) -> st
 
 
 def overflow_text(result: Result) -> str:
-    """Return where accumulators overflowed, and the width that would be safe for these inputs."""
-    used = [layer for layer in result.layers if layer.acc is not None]
-    needed = max((layer.acc.min_safe_bits for layer in used if layer.acc), default=0)
-    events = sum(layer.acc.overflows for layer in used if layer.acc)
-    bits = result.arch["accumulator"]["bits"]
-    head = f"{_subject(result)}: {events:,} overflow events in {bits}-bit accumulators, {needed} bits would be enough"
+    """Return where accumulators overflowed, and the width that the sums of these inputs need."""
+    events, bits = overflow_events(result.layers), result.arch["accumulator"]["bits"]
+    head = f"{_subject(result)}: {events:,} overflow events in {bits}-bit accumulators, {needed_text(result.layers)}"
     rows = _layers(result, _overflows, lambda layer: f"{_overflows(layer):>14,}  {_needed(layer)}")
     return "\n".join([head, _head("them", "in", map(_overflows, result.layers)), *rows])
 
@@ -104,5 +102,5 @@ def _overflows(layer: LayerResult) -> int:
 
 
 def _needed(layer: LayerResult) -> str:
-    """Return the width that would have been enough for a layer."""
-    return "" if layer.acc is None else f"{layer.acc.min_safe_bits} bits would be enough"
+    """Return the width that a layer needs."""
+    return "" if layer.acc is None else f"bits needed: {bits_text(layer)}"

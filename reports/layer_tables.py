@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from accelsim.accumulators import bits_text, layer_bits_needed
 from accelsim.errors import printable
 from accelsim.reports.charts.graph import edges_of
 from accelsim.reports.charts.layers import with_accumulators
@@ -115,15 +116,16 @@ def roofline_table(view: View) -> Table:
 
 
 def accumulators_table(view: View) -> Table:
-    """Return bits used and available."""
-    heads = columns("##", "layer", "#bits available", "#bits used", "#bits left", "#largest |sum|", "#overflow events")
+    """Return bits given and needed."""
+    heads = columns("##", "layer", "#bits given", "#bits needed", "#bits left", "#largest |sum|", "#overflow events")
     rows = []
     for row in with_accumulators(view):
         acc = row.layer.acc
         if acc is not None:
             tone = "bad" if acc.overflows else ""
-            left = acc.bits - acc.min_safe_bits
-            numbers = (f"{acc.bits}", f"{acc.min_safe_bits}", f"{left}", f"{acc.peak:,}", f"{acc.overflows:,}")
+            needed = layer_bits_needed(row.layer)
+            left = "" if needed is None else f"{acc.bits - needed}"
+            numbers = (f"{acc.bits}", bits_text(row.layer), left, f"{acc.peak:,}", f"{acc.overflows:,}")
             rows.append((*_name(row), *(Cell(text, tone) for text in numbers)))
     return Table("accumulators", heads, tuple(rows))
 

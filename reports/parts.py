@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from accelsim.accumulators import width_lines
 from accelsim.errors import printable
 from accelsim.reports.charts.graph import draw_graph, has_graph
 from accelsim.reports.charts.layers import (
@@ -116,14 +117,9 @@ def _accumulators(view: View, width: float) -> Figure:
     if not rows:
         missing = "no layer's sums were watched: the values were not computed, or no layer is on the array"
         return Figure("", Chart("accumulators", "", None, missing), None)
-    chart = Chart("accumulators", f"Accumulator bits used, {view.title}", lambda: draw_accumulators(view, width))
-    needed = max(row.layer.acc.min_safe_bits for row in rows if row.layer.acc)
-    wrong = [row for row in rows if row.layer.acc and row.layer.acc.overflows]
-    events = sum(row.layer.acc.overflows for row in wrong if row.layer.acc)
-    note = f"{needed} bits would be enough for the sums of this input; another input may need more."
-    if wrong:
-        note = f"{events:,} overflow events in {len(wrong):,} of {len(rows):,} layers. {note}"
-    return Figure("", chart, accumulators_table(view), _notes(note, view.fold_note))
+    chart = Chart("accumulators", f"Accumulator bits needed, {view.title}", lambda: draw_accumulators(view, width))
+    notes = [f"{line[0].upper()}{line[1:]}." for line in width_lines([row.layer for row in rows])]
+    return Figure("", chart, accumulators_table(view), _notes(*notes, "Another input may need more.", view.fold_note))
 
 
 def _traffic(view: View, width: float) -> Figure:
@@ -205,7 +201,7 @@ QUESTIONS = (
     Question(
         "accumulators",
         "Accumulator headroom",
-        "Bits that the sums of this run used, against those that the accumulator has.",
+        "Bits that the sums of this run need, against those that the accumulator has.",
         _accumulators,
     ),
     Question(

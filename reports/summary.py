@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from rich.console import Console
 from rich.text import Text
 
+from accelsim.accumulators import overflow_events, width_lines
 from accelsim.errors import printable
 from accelsim.reports.facts import Fact, facts, input_facts
 from accelsim.reports.host import host_lines
@@ -17,12 +20,9 @@ from accelsim.result import BLOCKED, Result
 def detail_lines(result: Result) -> list[Text]:
     """Return what stands behind the facts: source of the energies, accumulators, host operators, the comparison."""
     lines = [Text(f"table    {printable(result.energy.table, 30)}, {printable(result.energy.source, 58)}")]
-    used = [layer.acc for layer in result.layers if layer.acc is not None]
-    if used:
-        needed, events = max(acc.min_safe_bits for acc in used), sum(acc.overflows for acc in used)
-        bits = max(acc.bits for acc in used)
-        text = f"acc      {bits} bits given, {needed} needed by the sums of this input, {events:,} overflow events"
-        lines.append(Text(text, style="" if not events else "bold red"))
+    style = "bold red" if overflow_events(result.layers) else ""
+    for title, line in zip(("acc", ""), width_lines(result.layers), strict=False):
+        lines += [Text(f"{title:<9}{part}", style=style) for part in wrap(line, 89)]
     blocked = sorted({layer.part_of or layer.op for layer in result.layers if layer.arithmetic == BLOCKED})
     if blocked:
         names = printable(", ".join(blocked), 40)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from accelsim.accumulators import bits_text
 from accelsim.errors import printable
 from accelsim.reports.energy import baseline_lines, gating_lines, note_lines
 from accelsim.reports.requantiser import distance_table, energy_line
@@ -275,9 +276,9 @@ def print_verbose(result: Result, console: Console) -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for title, justify in (
         ("layer", "left"),
-        ("acc bits", "right"),
+        ("bits given", "right"),
         ("peak", "right"),
-        ("safe bits", "right"),
+        ("bits needed", "right"),
         ("overflows", "right"),
     ):
         table.add_column(title, justify="right" if justify == "right" else "left", no_wrap=True)
@@ -285,7 +286,7 @@ def print_verbose(result: Result, console: Console) -> None:
     for name, layer in zip(names, result.layers, strict=True):
         if layer.acc is not None:
             acc = layer.acc
-            table.add_row(Text(name), str(acc.bits), f"{acc.peak:,}", str(acc.min_safe_bits), f"{acc.overflows:,}")
+            table.add_row(Text(name), str(acc.bits), f"{acc.peak:,}", bits_text(layer), f"{acc.overflows:,}")
     console.print(table)
     if result.check.q31:
         console.print(distance_table(result, short_names([layer.name for layer in result.layers], 40)))

@@ -200,19 +200,33 @@ EXPECTED = {
     ],
     "test_cycles_beyond_tolerance": ["40.00% tolerated"],
     "test_energy": ["more than the 3 uJ allowed", "most of it by component:", "dram", "most of it by layer:"],
-    "test_overflow": ["overflow events in 12-bit accumulators", "bits would be enough", "stem"],
+    "test_overflow": [
+        "overflow events in 12-bit accumulators",
+        "19 needed by the sums of this input",
+        "bits needed: 1",
+        "stem",
+    ],
     "test_verify": ["verify   different: model", "values", "tensors differ"],
     "test_no_model": ["accel-sim: cannot read none.onnx: No such file or directory"],
-    "test_no_golden": ["accel-sim: silver is not a folder"],
-    "test_unknown_option": ["accel-sim: there is no option 'arry' (did you mean 'array'?)"],
-    "test_unknown_verify_option": ["accel-sim: there is no option 'tolerance'"],
+    "test_no_golden": ["accel-sim: silver is not a folder", "accel-sim record MODEL -o FOLDER"],
+    "test_unknown_option": [
+        "accel-sim: there is no option 'arry' (did you mean 'array'?)",
+        "valid are array, dataflow, acc_bits, overflow, arch, settings, inputs, seed, reference, external_data",
+    ],
+    "test_unknown_verify_option": [
+        "accel-sim: there is no option 'tolerance'",
+        "valid are model, cycles_tolerance, energy_tolerance, ignore, external_data",
+    ],
     "test_bad_machine": ["accel-sim: array 0x16 is outside"],
     "test_bad_budget": ["the budget of cycles is nan"],
     "test_marker_cycles": ["more than the 10,000 allowed", "most of them in:"],
     "test_marker_exact": ["is not bit-exact", "cause: accumulator-overflow"],
     "test_marker_bad_budget": ["accel-sim: the budget of energy_uj is '3'"],
     "test_marker_without_a_model": ["exactly one model"],
-    "test_marker_unknown_option": ["there is no option 'cycels'"],
+    "test_marker_unknown_option": [
+        "there is no option 'cycels' (did you mean 'cycles'?)",
+        "valid are exact, cycles, energy_uj, no_overflow, tolerance, array, dataflow, acc_bits, overflow, arch",
+    ],
 }
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.quantisation_result import Distribution, ErrorAnalysis, LayerError, TensorError, sqnr_db
+from accelsim.quantise.attempt import attempt
 from accelsim.quantise.calibration import Calibration
 from accelsim.quantise.emit import QuantisedActivation
 from accelsim.quantise.grid import Grid, clipped, dequantise, quantise
@@ -110,8 +111,9 @@ def analyse(quantised: Quantised, data: Calibration | None = None, steps: Steps 
     distinct = {weights.layer.weight: weights for weights in quantised.weights.values()}
     weights = tuple(tensor_error(w.values, w.grid, name, code_bits=w.code_bits) for name, w in distinct.items())
     wanted = _measurable(quantised)
-    propagated, end = _propagated(quantised, wanted, data, steps)
-    activations = _activations(quantised, wanted, data, propagated, steps)
+    found, reason = attempt(lambda: _propagated(quantised, wanted, data, steps))
+    propagated, end = found or ({}, None)
+    activations, why = attempt(lambda: _activations(quantised, wanted, data, propagated, steps))
     by_name = {error.tensor: error for error in weights}
     layers = tuple(
         LayerError(
@@ -124,7 +126,7 @@ def analyse(quantised: Quantised, data: Calibration | None = None, steps: Steps 
         )
         for layer in quantised.model.layers
     )
-    return ErrorAnalysis(weights, activations, layers, end)
+    return ErrorAnalysis(weights, activations or (), layers, end, reason or why)
 
 
 def _measurable(quantised: Quantised) -> list[QuantisedActivation]:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.accumulators import bits_needed, overflow_events
 from accelsim.arch import Arch
 from accelsim.model import Model, load
 from accelsim.quantisation_result import Execution, OutputDistance, ThreeWay, sqnr_db
+from accelsim.quantise.attempt import attempt
 from accelsim.quantise.calibration import Calibration
 from accelsim.quantise.observe import joined, run_batches
 from accelsim.quantise.pipeline import Quantised
@@ -26,7 +28,6 @@ Array = NDArray[np.generic]
 Outputs = Mapping[str, Array]
 
 WIDEST_ACCUMULATOR = 64
-_MARGIN_BITS = 2  # sums behind an overflow are not what they would be without
 _LEAST_CLASSES = 2
 _NO_CLASSES = "there is no accuracy, because the first output is no vector of classes per sample"
 
@@ -35,8 +36,8 @@ _NO_CLASSES = "there is no accuracy, because the first output is no vector of cl
 class MachineRun:
     """What the machine gives for all samples.
 
-    outputs: by name; arch: the machine, its accumulators widened until no sum of these samples overflows; widened:
-    whether they had to be; safe_acc_bits: the narrowest accumulator in which none would, None without sums.
+    outputs: by name; arch: the machine, its accumulators widened to what the sums of these samples need; widened:
+    whether they had to be; safe_acc_bits: the bits that they need, None without sums.
     """
 
     outputs: Outputs
@@ -46,24 +47,24 @@ class MachineRun:
 
 
 def run_machine(
-    onnx: bytes, model: FloatModel, data: Calibration, arch: Arch | None = None, steps: Steps | None = None
+    onnx: bytes | Model, model: FloatModel, data: Calibration, arch: Arch | None = None, steps: Steps | None = None
 ) -> MachineRun:
     """Run all samples on the machine, in the batches in which the float network runs them.
 
     Args:
-        onnx: a quantised model.
+        onnx: a quantised model, as a file or loaded.
         model: the float model with the same inputs.
         data: the samples.
         arch: the machine; None takes the default. Where its accumulators overflow, wider ones are taken.
         steps: shows progress.
     """
-    loaded, given = load(onnx), arch or Arch()
+    loaded, given = load(onnx) if isinstance(onnx, bytes) else onnx, arch or Arch()
     machine = given
     while True:
         outputs, needed, overflows = _run_all(loaded, model, data, machine, steps)
         if not overflows or machine.acc_bits == WIDEST_ACCUMULATOR:
             return MachineRun(outputs, machine, machine is not given, needed or None)
-        bits = min(max(needed, machine.acc_bits) + _MARGIN_BITS, WIDEST_ACCUMULATOR)
+        bits = min(needed, WIDEST_ACCUMULATOR)
         machine = Arch.model_validate(machine.model_dump() | {"acc_bits": bits})
 
 
@@ -78,9 +79,9 @@ def _run_all(
         result = run(loaded, arch, feeds, check=False)
         for name, array in result.outputs.items():
             found.setdefault(name, []).append(array)
-        used = [layer.acc for layer in result.layers if layer.acc is not None]
-        needed = max(needed, *(acc.min_safe_bits for acc in used), 0)
-        overflows = overflows or any(acc.overflows for acc in used)
+        overflowed = overflow_events(result.layers) > 0
+        needed = max(needed, bits_needed(result.layers) or (WIDEST_ACCUMULATOR if overflowed else 0))
+        overflows = overflows or overflowed
         if steps is not None:
             steps("machine", index + 1, len(batches))
     return {name: joined(arrays) for name, arrays in found.items()}, needed, overflows
@@ -104,19 +105,35 @@ def compare_three(
     """
     data = data or quantised.data
     model = quantised.model
-    original = float_outputs(model, data)
-    literal = run_batches(model, quantised.onnx, data, literal=True)
-    machine = run_machine(quantised.onnx, model, data, arch, steps)
-    name = f"machine, {machine.arch.acc_bits}-bit accumulators" if machine.widened else "machine"
-    steps_of = output_steps(quantised)
-    distances = tuple(_distance(key, machine.outputs[key], literal[key], steps_of.get(key)) for key in original)
+    original, no_float = attempt(lambda: float_outputs(model, data))
+    literal, no_literal = attempt(lambda: run_batches(model, quantised.onnx, data, literal=True))
+    machine, no_machine = attempt(lambda: run_machine(quantised.loaded, model, data, arch, steps))
+    name = f"machine, {machine.arch.acc_bits}-bit accumulators" if machine and machine.widened else "machine"
+    outputs = None if machine is None else machine.outputs
     return ThreeWay(
         data.samples,
-        execution("float", original, original, data),
-        execution("fake quantisation", literal, original, data),
-        execution(name, machine.outputs, original, data),
-        distances,
+        _judged("float", original, original, data, no_float),
+        _judged("fake quantisation", literal, original, data, no_literal or no_float),
+        _judged(name, outputs, original, data, no_machine or no_float),
+        () if outputs is None or literal is None else _distances(quantised, outputs, literal),
+        None if machine is None else machine.arch.acc_bits,
+        None if machine is None else machine.safe_acc_bits,
     )
+
+
+def _judged(
+    name: str, outputs: Outputs | None, original: Outputs | None, data: Calibration, reason: str | None
+) -> Execution:
+    """Judge an execution, or say why it cannot be judged."""
+    if outputs is None or original is None:
+        return Execution(name, None, None, None, reason)
+    return execution(name, outputs, original, data)
+
+
+def _distances(quantised: Quantised, machine: Outputs, literal: Outputs) -> tuple[OutputDistance, ...]:
+    """Measure how far the machine's outputs are from those of fake quantisation."""
+    steps = output_steps(quantised)
+    return tuple(_distance(name, machine[name], literal[name], steps.get(name)) for name in quantised.model.outputs)
 
 
 def output_steps(quantised: Quantised) -> dict[str, float]:
@@ -160,7 +177,8 @@ def unjudged(judged: Execution, data: Calibration) -> tuple[str, ...]:
         judged: an execution.
         data: the samples it is judged on.
     """
-    return (_NO_CLASSES,) if data.labels is not None and judged.accuracy is None else ()
+    without = data.labels is not None and judged.accuracy is None and judged.reason is None
+    return (_NO_CLASSES,) if without else ()
 
 
 def classes_of(output: Array, data: Calibration) -> NDArray[np.int64] | None:

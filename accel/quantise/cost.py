@@ -10,11 +10,12 @@ from accelsim.arch import Arch
 from accelsim.errors import AccelSimError
 from accelsim.model import load
 from accelsim.quantisation_result import with_words
+from accelsim.quantise.attempt import attempt
 from accelsim.quantise.calibration import Calibration
 from accelsim.quantise.compare import Outputs, execution, float_outputs, run_machine, unjudged
 from accelsim.quantise.floats import as_float16
 from accelsim.quantise.observe import run_batches
-from accelsim.quantise.pipeline import constants_bytes, quantize
+from accelsim.quantise.pipeline import Quantised, constants_bytes, quantize
 from accelsim.quantise.progress import Steps
 from accelsim.quantise.scheme import Scheme, parse_scheme
 from accelsim.quantise.sensitivity import rank_layers
@@ -35,7 +36,7 @@ class SchemeCost:
     against the float network's; worst_layer: the one whose quantisation alone hurts the outputs most, and how much;
     model_bytes: all constants, packed; effective_bits: per weight, scales and zero points counted; cycles, energy_pj,
     dram_bytes: one run of one sample (or of the fixed batch); acc_bits: width of the accumulators of that run;
-    safe_acc_bits: the smallest that no layer overflows; on_array: share of the multiply-accumulates on the array;
+    safe_acc_bits: those that the sums of all samples need; on_array: share of the multiply-accumulates on the array;
     integer: share of the layers' multiply-accumulates done in integers; verdict: against onnxruntime.
     """
 
@@ -128,31 +129,63 @@ def _integer_row(
 ) -> SchemeCost:
     """Quantise, run and measure."""
     quantised = quantize(model, scheme, calibration)
-    machine = run_machine(quantised.onnx, quantised.model, test, arch)
-    judged = execution("machine", machine.outputs, original, test)
-    feeds = next(iter(test.batches(quantised.model, 1)))
-    result = run(load(quantised.onnx), machine.arch, feeds)
-    bits = machine.arch.acc_bits
-    wide = [f"accumulators of {arch.acc_bits} bits overflow: figures are for {bits} bits"] if machine.widened else []
-    worst = rank_layers(quantised)[0]
-    return SchemeCost(
+    row = SchemeCost(
         scheme.name,
-        judged.accuracy,
-        judged.agreement,
-        judged.sqnr_db,
-        worst.layer,
-        worst.output_sqnr_db,
-        quantised.parameters_bytes,
-        quantised.effective_bits,
-        result.cycles,
-        result.energy_pj,
-        result.dram_bytes,
-        bits,
-        machine.safe_acc_bits,
-        result.macs_on_array_share,
-        _integer_share(result),
-        result.check.verdict,
-        (*quantised.remarks, *unjudged(judged, test), *wide),
+        model_bytes=quantised.parameters_bytes,
+        effective_bits=quantised.effective_bits,
+        remarks=quantised.remarks,
+    )
+    row, machine = _with_quality(row, quantised, test, original, arch)
+    row = _with_cost(row, quantised, test, machine)
+    ranking = rank_layers(quantised)
+    for reason in dict.fromkeys(one.reason for one in ranking if one.reason is not None):
+        row = _without(row, "sensitivity", reason)
+    worst = ranking[0]
+    return (
+        row if worst.reason is not None else replace(row, worst_layer=worst.layer, worst_sqnr_db=worst.output_sqnr_db)
+    )
+
+
+def _without(row: SchemeCost, figures: str, reason: str | None) -> SchemeCost:
+    """Return a row that says which figures it lacks, and why."""
+    return replace(row, remarks=(*row.remarks, f"{figures}: n/a, {reason}"))
+
+
+def _with_quality(
+    row: SchemeCost, quantised: Quantised, test: Calibration, original: Outputs, arch: Arch
+) -> tuple[SchemeCost, Arch]:
+    """Add what the machine's outputs are worth; also return the machine, wide enough for all sums."""
+    machine, reason = attempt(lambda: run_machine(quantised.loaded, quantised.model, test, arch))
+    if machine is None:
+        return _without(row, "accuracy", reason), arch
+    judged = execution("machine", machine.outputs, original, test)
+    wide = [f"accumulators of {arch.acc_bits} bits overflow: figures are for {machine.arch.acc_bits} bits"]
+    row = replace(
+        row,
+        accuracy=judged.accuracy,
+        agreement=judged.agreement,
+        sqnr_db=judged.sqnr_db,
+        acc_bits=machine.arch.acc_bits,
+        safe_acc_bits=machine.safe_acc_bits,
+        remarks=(*row.remarks, *unjudged(judged, test), *(wide if machine.widened else ())),
+    )
+    return row, machine.arch
+
+
+def _with_cost(row: SchemeCost, quantised: Quantised, test: Calibration, arch: Arch) -> SchemeCost:
+    """Add the cycles, the energy and the traffic of one run, and its verdict."""
+    feeds = next(iter(test.batches(quantised.model, 1)))
+    result, reason = attempt(lambda: run(quantised.loaded, arch, feeds))
+    if result is None:
+        return _without(row, "cycles and energy", reason)
+    return replace(
+        row,
+        cycles=result.cycles,
+        energy_pj=result.energy_pj,
+        dram_bytes=result.dram_bytes,
+        on_array=result.macs_on_array_share,
+        integer=_integer_share(result),
+        verdict=result.check.verdict,
     )
 
 
@@ -167,31 +200,27 @@ def _float_row(
     model: FloatModel, scheme: Scheme, calibration: Calibration, test: Calibration, original: Outputs, arch: Arch
 ) -> SchemeCost:
     """Measure a float format: accuracy and bytes; cycles and energy as those of an array of float units."""
-    proto = model.proto
-    outputs = original
-    if scheme.format == "fp16":
-        proto = as_float16(model.proto)
-        outputs = run_batches(model, proto.SerializeToString(), test, advice="leave fp16 out of the table")
-    judged = execution(scheme.format, outputs, original, test)
-    row = SchemeCost(
-        scheme.name,
-        judged.accuracy,
-        judged.agreement,
-        judged.sqnr_db,
-        model_bytes=constants_bytes(proto),
-        effective_bits=16.0 if scheme.format == "fp16" else 32.0,
-        remarks=unjudged(judged, test),
+    half = scheme.format == "fp16"
+    proto = as_float16(model.proto) if half else model.proto
+    row = SchemeCost(scheme.name, model_bytes=constants_bytes(proto), effective_bits=16.0 if half else 32.0)
+    outputs, reason = (
+        (original, None)
+        if not half
+        else attempt(lambda: run_batches(model, proto.SerializeToString(), test, advice="leave fp16 out of the table"))
     )
-    try:
-        return _on_float_units(row, scheme, model, calibration, arch)
-    except AccelSimError as error:
-        return replace(
+    if outputs is None:
+        row = _without(row, "accuracy", reason)
+    else:
+        judged = execution(scheme.format, outputs, original, test)
+        row = replace(
             row,
-            remarks=(
-                *row.remarks,
-                f"cycles and energy: n/a, {' '.join(str(error).split())}",
-            ),
+            accuracy=judged.accuracy,
+            agreement=judged.agreement,
+            sqnr_db=judged.sqnr_db,
+            remarks=unjudged(judged, test),
         )
+    costed, reason = attempt(lambda: _on_float_units(row, scheme, model, calibration, arch))
+    return _without(row, "cycles and energy", reason) if costed is None else costed
 
 
 def _on_float_units(

@@ -13,7 +13,6 @@ from accelsim.errors import UsageError, printable
 from accelsim.quantise.editing import GraphEditor, tensor_of
 from accelsim.quantise.float_file import WEIGHT_AXES
 from accelsim.quantise.grid import CodeSpec, Grid, fit, quantise
-from accelsim.quantise.observe import float_tensors
 from accelsim.quantise.ranges import Ranges
 from accelsim.quantise.scheme import Scheme
 from accelsim.quantise.source import FloatLayer, FloatModel
@@ -53,12 +52,11 @@ class QuantisedActivation:
 
 @dataclass(frozen=True, eq=False)
 class Emission:
-    """The Q/DQ model with what stands in it; float_nodes: operators left in float; remarks: sentences for the user."""
+    """The Q/DQ model with what stands in it; remarks: sentences for the user."""
 
     proto: ModelProto = field(repr=False)
     activations: tuple[QuantisedActivation, ...]
     weights: Weights
-    float_nodes: tuple[tuple[str, str], ...]
     remarks: tuple[str, ...]
 
 
@@ -97,7 +95,6 @@ def emit(model: FloatModel, scheme: Scheme, ranges: Ranges, weights: Weights, bi
         proto,
         activations,
         fixed,
-        tuple(_floats(proto, model)),
         (*_remarks(widened), *remarks(fixed), *_wide_sums(graph, fixed)),
     )
 
@@ -119,7 +116,10 @@ def _wide_sums(graph: GraphEditor, weights: Weights) -> Iterator[str]:
             continue
         layer = weights.get(node.name)
         if (graph.bits_of(node.input[1], 0) if layer is None else layer.grid.spec.bits) == _WIDE_BITS:
-            yield "sums of products of 16-bit codes need more than 32 bits: run it with --acc-bits 40"
+            yield (
+                "sums of products of 16-bit codes may need more than 32 bits: accel-sim run says how many, "
+                "give them with --acc-bits"
+            )
             return
 
 
@@ -292,27 +292,6 @@ def _set_input(node: NodeProto, position: int, name: str) -> None:
     while len(node.input) <= position:
         node.input.append("")
     node.input[position] = name
-
-
-def _floats(proto: ModelProto, model: FloatModel) -> Iterator[tuple[str, str]]:
-    """Name the operators that do not stand between quantisers: (node, operator).
-
-    Such an operator reads an activation or weights that are not dequantised, or writes floats that nothing quantises.
-    """
-    graph = proto.graph
-    constant = {tensor.name for tensor in graph.initializer} | {""}
-    restored = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    quantised = {node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"}
-    floats = set(float_tensors(model))
-    weighted = {layer.name for layer in model.layers}
-    for node in graph.node:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear") or constant.issuperset(node.input):
-            continue
-        read = [name for name in node.input if name not in constant and (name in floats or name in restored)]
-        written = [name for name in node.output if tensor_of(name) in floats]
-        inside = restored.issuperset(read) and quantised.issuperset(written)
-        if (read or written) and not (inside and (node.name not in weighted or node.input[1] in restored)):
-            yield node.name, node.op_type
 
 
 def _stamp(proto: ModelProto, model: FloatModel, scheme: Scheme) -> None:

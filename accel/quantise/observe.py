@@ -18,6 +18,9 @@ from accelsim.quantise.source import FloatModel
 Array = NDArray[np.generic]
 Floats = NDArray[np.float32]
 
+# Without it the optimiser makes int8 quantisers uint8 on x86, some only in part, and then refuses what it has written.
+_KEEP_INT8 = (("session.qdqisint8allowed", "1"),)
+
 KEEP_FLOAT = "keep what it stumbles over in float with keep_float"
 
 
@@ -90,7 +93,7 @@ def open_float(data: bytes, *, literal: bool = False, advice: str = KEEP_FLOAT) 
         UnsupportedModelError: onnxruntime refuses the network.
     """
     try:
-        return FloatSession(open_session(data, optimise="none" if literal else "all"))
+        return FloatSession(open_session(data, optimise="none" if literal else "all", entries=_KEEP_INT8))
     except Exception as error:
         if not type(error).__module__.startswith("onnxruntime"):
             raise

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ from onnx import ModelProto
 
 from accelsim.errors import UsageError, nearest, printable
 from accelsim.graph.limits import Limits
+from accelsim.model import Model, load
+from accelsim.quantise.attempt import attempt
 from accelsim.quantise.calibration import Calibration, load_calibration
 from accelsim.quantise.correct import corrected_biases
 from accelsim.quantise.emit import Emission, emit
 from accelsim.quantise.equalise import equalised
+from accelsim.quantise.lowered import float_layers
 from accelsim.quantise.names import with_full_names
 from accelsim.quantise.progress import Steps
 from accelsim.quantise.ranges import Range, Ranges, choose_ranges
@@ -23,7 +27,7 @@ from accelsim.quantise.refine import refined_ranges
 from accelsim.quantise.scheme import Scheme, parse_scheme
 from accelsim.quantise.sharing import separated
 from accelsim.quantise.source import FloatModel, opset_of, read_again, read_float_model
-from accelsim.quantise.weights import Weights, quantise_weights
+from accelsim.quantise.weights import Weights, quantise_weights, ungrouped
 
 Array = NDArray[np.generic]
 
@@ -34,7 +38,7 @@ class Quantised:
 
     model: the float model that was quantised, equalised or not; scheme: how; data: the calibration samples; onnx: the
     Q/DQ file; ranges: chosen for all activations, which a clamp or a Softmax may overrule; emission: grids and codes;
-    float_bytes: of the float model's constants; remarks: sentences for the user.
+    float_bytes: of the float model's constants; said: sentences for the user about what was done.
     """
 
     model: FloatModel
@@ -44,7 +48,34 @@ class Quantised:
     ranges: Ranges = field(repr=False)
     emission: Emission = field(repr=False)
     float_bytes: int
-    remarks: tuple[str, ...]
+    said: tuple[str, ...]
+
+    @cached_property
+    def loaded(self) -> Model:
+        """The Q/DQ file as the machine reads it.
+
+        Raises:
+            AccelSimError: the machine cannot take it.
+        """
+        return load(self.onnx)
+
+    @cached_property
+    def float_layers(self) -> tuple[tuple[str, str], ...]:
+        """Name and operator of the layers that `accel-sim run` leaves to float.
+
+        Raises:
+            AccelSimError: the machine cannot take the file.
+        """
+        first = next(iter(self.data.batches(self.model)))
+        return float_layers(self.loaded, {name: array.shape for name, array in first.items()})
+
+    @cached_property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences for the user: what was done, and what stays in float on the machine."""
+        found, reason = attempt(lambda: self.float_layers)
+        if found is None:
+            return (*self.said, f"which operators stay in float is not known, because {reason}")
+        return (*self.said, *_in_float(found))
 
     @property
     def weights(self) -> Weights:
@@ -117,12 +148,13 @@ def quantize(
         remarks += [] if pairs else ["no two convolutions follow each other in a way that can be equalised"]
     ranges = choose_ranges(model, data, scheme, progress)
     weights = quantise_weights(model, scheme, kept)
+    remarks += ungrouped(weights, scheme.block)
     biases = corrected_biases(model, data, weights, progress) if scheme.bias_correction else {}
     if scheme.needs_labels:
         ranges = refined_ranges(model, data, scheme, ranges, weights, biases, progress)
     remarks += _uncorrected(weights, biases) if scheme.bias_correction else []
     emission = emit(model, scheme, ranges, weights, biases)
-    said = (*data.warnings, *remarks, *emission.remarks, *_remarks(emission, ranges))
+    said = (*data.warnings, *remarks, *emission.remarks, *_dead(emission, ranges))
     content = emission.proto.SerializeToString(deterministic=True)
     return Quantised(model, scheme, data, content, ranges, emission, float_bytes, said)
 
@@ -173,19 +205,23 @@ def _kept_layers(model: FloatModel, scheme: Scheme) -> frozenset[str]:
     return kept
 
 
-def _remarks(emission: Emission, ranges: Ranges) -> list[str]:
-    """Say what was left in float, and which tensors had no range."""
-    remarks = []
-    if emission.float_nodes:
-        shown = ", ".join(f"{kind} '{printable(name, 50)}'" for name, kind in emission.float_nodes[:8])
-        more = f" and {len(emission.float_nodes) - 8} more" if len(emission.float_nodes) > 8 else ""
-        remarks.append(f"{len(emission.float_nodes)} operator(s) stay in float: {shown}{more}")
+def _in_float(layers: Sequence[tuple[str, str]]) -> list[str]:
+    """Say which layers stay in float."""
+    if not layers:
+        return []
+    shown = ", ".join(f"{printable(kind, 40)} '{printable(name, 50)}'" for name, kind in layers[:8])
+    more = f" and {len(layers) - 8} more" if len(layers) > 8 else ""
+    return [f"{len(layers)} operator(s) stay in float: {shown}{more}"]
+
+
+def _dead(emission: Emission, ranges: Ranges) -> list[str]:
+    """Say which tensors had no range."""
     dead = [a.tensor for a in emission.activations if _is_dead(ranges.get(a.tensor))]
-    if dead:
-        shown = ", ".join(f"'{printable(name, 50)}'" for name in dead[:4])
-        more = f" and {len(dead) - 4} more" if len(dead) > 4 else ""
-        remarks.append(f"{len(dead)} tensor(s) are always 0 in the calibration data and have no range: {shown}{more}")
-    return remarks
+    if not dead:
+        return []
+    shown = ", ".join(f"'{printable(name, 50)}'" for name in dead[:4])
+    more = f" and {len(dead) - 4} more" if len(dead) > 4 else ""
+    return [f"{len(dead)} tensor(s) are always 0 in the calibration data and have no range: {shown}{more}"]
 
 
 def _is_dead(found: Range | None) -> bool:

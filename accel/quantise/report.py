@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from accelsim.arch import Arch
 from accelsim.quantisation_result import QuantisationReport
@@ -26,7 +27,7 @@ def report_on(
         steps: shows progress.
     """
     model, comparison = quantised.model, compare_three(quantised, data, arch, steps)
-    return QuantisationReport(
+    report = QuantisationReport(
         model.name,
         model.sha256,
         hashlib.sha256(quantised.onnx).hexdigest(),
@@ -43,3 +44,4 @@ def report_on(
         rank_layers(quantised, None, steps),
         comparison,
     )
+    return replace(report, remarks=(*report.remarks, *report.missing))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
 from accelsim.quantisation_result import Sensitivity, sqnr_db
+from accelsim.quantise.attempt import attempt
 from accelsim.quantise.calibration import Calibration, whole_batches
 from accelsim.quantise.grid import Grid
 from accelsim.quantise.observe import run_batches
 from accelsim.quantise.pipeline import Quantised
 from accelsim.quantise.progress import Steps
-from accelsim.quantise.source import FloatLayer
+from accelsim.quantise.source import FloatLayer, FloatModel
 from accelsim.quantise.storage import CODE_TYPES
+
+Outputs = Mapping[str, NDArray[np.generic]]
 
 _SAMPLES = 32  # that are enough to rank layers
 
@@ -29,18 +35,29 @@ def rank_layers(
     """
     few = ranking_samples(quantised, data)
     model = quantised.model
-    exact = run_batches(model, model.proto.SerializeToString(), few)
-    signal = sum(float(np.square(array, dtype=np.float64).sum()) for array in exact.values())
-    grids = {activation.tensor: activation.grid for activation in quantised.emission.activations}
     layers = [layer for layer in model.layers if layer.name in quantised.weights]
+    exact, reason = attempt(lambda: run_batches(model, model.proto.SerializeToString(), few))
+    if exact is None:
+        return tuple(Sensitivity(layer.name, layer.kind, None, reason) for layer in layers)
+    grids = {activation.tensor: activation.grid for activation in quantised.emission.activations}
     rows = []
     for index, layer in enumerate(layers):
-        got = run_batches(model, _one_layer(quantised, layer, grids.get(layer.source)), few)
-        noise = sum(float(((got[name] - exact[name].astype(np.float64)) ** 2).sum()) for name in exact)
-        rows.append(Sensitivity(layer.name, layer.kind, sqnr_db(signal, noise)))
+        rows.append(_row(layer, model, _one_layer(quantised, layer, grids.get(layer.source)), few, exact))
         if steps is not None:
             steps("sensitivity", index + 1, len(layers))
-    return tuple(sorted(rows, key=lambda row: row.output_sqnr_db))
+    return tuple(sorted(rows, key=lambda row: (row.output_sqnr_db is None, row.output_sqnr_db or 0.0)))
+
+
+def _row(layer: FloatLayer, model: FloatModel, proto: bytes, few: Calibration, exact: Outputs) -> Sensitivity:
+    """Measure one layer; where the optimiser cannot cope with the lone quantiser, the network as it is spelled."""
+    got, reason = attempt(lambda: run_batches(model, proto, few))
+    if got is None:
+        got, _ = attempt(lambda: run_batches(model, proto, few, literal=True))
+    if got is None:
+        return Sensitivity(layer.name, layer.kind, None, reason)
+    signal = sum(float(np.square(array, dtype=np.float64).sum()) for array in exact.values())
+    noise = sum(float(((got[name] - exact[name].astype(np.float64)) ** 2).sum()) for name in exact)
+    return Sensitivity(layer.name, layer.kind, sqnr_db(signal, noise))
 
 
 def ranking_samples(quantised: Quantised, data: Calibration | None = None) -> Calibration:

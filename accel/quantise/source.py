@@ -26,6 +26,8 @@ from accelsim.graph.limits import Limits
 from accelsim.graph.structure_checks import rename_duplicate_nodes
 from accelsim.host import open_session
 from accelsim.quantise.float_file import WEIGHT_AXES, checked_proto, is_weighted, read_file, standalone
+from accelsim.quantise.gelu import OLDEST_OPSET as OPSET_WITH_GELU
+from accelsim.quantise.gelu import find_gelus, write_gelus
 from accelsim.quantise.tidy import free_names, rename_made, split_odd_biases
 from accelsim.tensors import TensorType
 
@@ -126,7 +128,7 @@ def read_float_model(
     data, name, folder = read_file(source, limits)
     folder = folder if external_data else None
     proto = checked_proto(data, name, folder, limits)
-    proto = _tidied(_converted(proto, name, opset), name)
+    proto = _prepared(proto, name, opset)
     layers = tuple(_layers(proto.graph))
     if not layers:
         raise UnsupportedModelError(_nothing_to_quantise(proto.graph, name))
@@ -144,6 +146,17 @@ def read_again(model: FloatModel, opset: int, limits: Limits | None = None) -> F
         limits: budgets; None takes the defaults.
     """
     return replace(read_float_model(model.original, limits, opset), name=model.name)
+
+
+def _prepared(proto: ModelProto, name: str, opset: int) -> ModelProto:
+    """Bring a model to an operator set, and tidy it: one with Gelu, if it spells that as a chain and can be brought."""
+    tidy = _tidied(_converted(proto, name, opset), name)
+    if opset_of(tidy) >= OPSET_WITH_GELU or not find_gelus(tidy.graph):
+        return tidy
+    try:
+        return _tidied(_converted(proto, name, OPSET_WITH_GELU), name)
+    except UnsupportedModelError:
+        return tidy
 
 
 def _converted(proto: ModelProto, name: str, opset: int) -> ModelProto:
@@ -201,6 +214,8 @@ def _tidied(proto: ModelProto, name: str) -> ModelProto:
     imports = [entry for entry in tidy.opset_import if entry.domain in used]
     del tidy.opset_import[:]
     tidy.opset_import.extend(imports)
+    if opset_of(tidy) >= OPSET_WITH_GELU:
+        write_gelus(tidy.graph)
     _name_nodes(tidy.graph)
     _fold_factors(tidy.graph)
     _transpose_weights(tidy.graph)

@@ -14,6 +14,9 @@ from accelsim.quantise.scheme import Scheme
 from accelsim.quantise.source import FloatModel
 from accelsim.quantise.weights import Weights
 
+# Functions of one tensor that its quantiser passes over, though between quantisers they become tables on the machine.
+_TABLES = ("Erf", "Gelu")
+
 
 @dataclass(frozen=True)
 class UsedRange:
@@ -47,7 +50,7 @@ def insert_quantisers(
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     symmetric = scheme.activation_mapping == "symmetric"
-    kinds = sorted({*QDQRegistry, *QLinearOpsRegistry} - set(scheme.keep_float))
+    kinds = sorted({*QDQRegistry, *QLinearOpsRegistry, *_TABLES} - set(scheme.keep_float))
     excluded = [node.name for node in model.proto.graph.node if node.name in scheme.keep_float]
     excluded += [layer.name for layer in model.layers if layer.name not in weights and layer.name not in excluded]
     data = {n: TensorData(lowest=np.float32(r.low), highest=np.float32(r.high)) for n, r in ranges.items()}

@@ -26,6 +26,7 @@ _FIRST_COST = 6  # column of the schemes' table: what is left of it is quality a
 _PIECES = re.compile(r"(?=[+/])|(?<=[-_.])")  # where a name may be broken
 _ENDLESS = 10_000  # columns
 
+_MISSING = "n/a"  # of a figure that could not be had; a remark says why
 _PICOJOULES = 1e6  # in a microjoule
 
 
@@ -78,8 +79,9 @@ def print_errors(console: Console, report: QuantisationReport) -> None:
     rows = []
     for row in ranking[:_MOST_LAYERS]:
         layer = layers[row.layer]
-        figures = map(decibels, (layer.weight_sqnr_db, layer.output_sqnr_db, row.output_sqnr_db))
-        rows.append((names[row.layer], str(layer.weight_bits or "float"), *figures))
+        figures = map(decibels, (layer.weight_sqnr_db, layer.output_sqnr_db))
+        alone = decibels(row.output_sqnr_db) if row.reason is None else _MISSING
+        rows.append((names[row.layer], str(layer.weight_bits or "float"), *figures, alone))
     console.print(_table(console, ("layer", "bits", "weights", "output", "alone"), rows))
     if len(ranking) > _MOST_LAYERS:
         console.print(f"and {len(ranking) - _MOST_LAYERS} less sensitive layers")
@@ -100,10 +102,14 @@ def print_comparison(console: Console, report: QuantisationReport) -> None:
     found = report.comparison
     rows = [
         (printable(one.name, 40), decibels(one.sqnr_db), share(one.accuracy), share(one.agreement))
+        if one.reason is None
+        else (printable(one.name, 40), _MISSING, _MISSING, _MISSING)
         for one in (found.original, found.literal, found.machine)
     ]
     console.print(_table(console, ("execution", "SQNR", "accuracy", "as float"), rows))
     console.print(f"measured on {report.measured_samples} ({printable(report.measured_on, 60)})")
+    if found.acc_bits_needed is not None:
+        console.print(f"accumulators: {found.acc_bits} bits given, {found.acc_bits_needed} needed by these sums")
     for distance in found.distances:
         far = f"{distance.max_abs:.3g}" if distance.max_lsb is None else f"{distance.max_lsb:g} LSB"
         console.print(
@@ -128,7 +134,7 @@ def print_schemes(console: Console, table: SchemeTable, said: Sequence[str] = ()
     measured = f"{'labelled ' if table.labelled else ''}sample{'s' if table.samples != 1 else ''}"
     console.print(
         f"{printable(table.model, 40)} on {table.machine}, {table.samples} {measured}; worst: most sensitive layer; "
-        f"cycles, energy and DRAM bytes of one run; acc: bits of the smallest accumulator that no layer overflows"
+        f"cycles, energy and DRAM bytes of one run; acc: accumulator bits needed by the sums of these samples"
     )
     for line in remark_lines(table, console.width - 4, said):
         console.print(line)

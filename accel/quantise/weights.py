@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.errors import UsageError, printable
+from accelsim.errors import printable
 from accelsim.quantise.grid import Codes, CodeSpec, Grid, blocks, dequantise, fit, quantise
 from accelsim.quantise.optimum import shrink_rows
 from accelsim.quantise.scheme import Scheme
@@ -17,6 +17,7 @@ from accelsim.quantise.source import FloatLayer, FloatModel
 Floats = NDArray[np.float32]
 
 _MATRIX_RANK = 2
+_SHOWN = 8  # layers that a remark names
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +58,8 @@ def quantise_weights(
         model: the float model.
         scheme: how.
         kept: names of layers that stay in float.
-
-    Raises:
-        UsageError: the block size does not divide a layer's input channels.
     """
     layers = [layer for layer in model.layers if layer.name not in kept]
-    _check_blocks(model, [layer for layer in layers if not _stacked(model, layer)], scheme.block)
     done: dict[str, QuantisedWeights] = {}
     for layer in layers:
         if layer.weight not in {weights.layer.weight for weights in done.values()}:
@@ -71,29 +68,34 @@ def quantise_weights(
     return {layer.name: by_constant[layer.weight] for layer in layers}
 
 
-def _check_blocks(model: FloatModel, layers: list[FloatLayer], block: int) -> None:
-    """Demand that blocks divide the input channels wherever there are more channels than one block has."""
-    if not block:
-        return
-    wrong = []
-    for layer in layers:
-        depth = model.constant(layer.weight).shape[layer.depth_axis]
-        if depth > block and depth % block:
-            wrong.append(f"'{printable(layer.name, 60)}' {depth}")
-    if wrong:
-        more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
-        raise UsageError(
-            f"blocks of {block} weights do not divide the input channels of {', '.join(wrong[:8])}{more}: choose "
-            f"another block, or keep these layers in float"
-        )
+def ungrouped(weights: Weights, block: int) -> list[str]:
+    """Say which layers have a scale per output channel where groups were asked for, and why.
+
+    Args:
+        weights: by layer.
+        block: weights of a group, 0 where no groups were asked for.
+    """
+    depths = {name: one.values.shape[one.layer.depth_axis] for name, one in weights.items() if not one.grid.block}
+    left = [
+        f"'{printable(name, 60)}' {depth}"
+        for name, depth in depths.items()
+        if block and depth % block and not is_stack(weights[name].layer, weights[name].values.ndim)
+    ]
+    if not left:
+        return []
+    more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+    return [
+        f"blocks of {block} weights do not divide the input channels of {', '.join(left[:_SHOWN])}{more}: "
+        f"{'this layer has' if len(left) == 1 else f'these {len(left)} layers have'} a scale per output channel instead"
+    ]
 
 
 def quantise_layer(layer: FloatLayer, values: Floats, scheme: Scheme) -> QuantisedWeights:
     """Quantise the weights of one layer.
 
-    A stack of matrices has one scale, the only kind that onnxruntime's integer products of stacks take. A layer with
-    fewer input channels than a block has one scale per output channel; one with more has a scale for every
-    block along the input channels at every place.
+    A stack of matrices has one scale, the only kind that onnxruntime's integer products of stacks take. Where groups
+    are asked for, a layer has a scale for every block along the input channels at every place; one whose input channels
+    the blocks do not divide, or make up a single block of, has one per output channel.
 
     Args:
         layer: the layer.
@@ -102,7 +104,8 @@ def quantise_layer(layer: FloatLayer, values: Floats, scheme: Scheme) -> Quantis
     """
     spec = weight_spec(scheme, layer.name)
     whole = scheme.granularity == "tensor" or is_stack(layer, values.ndim)
-    block = scheme.block if scheme.block and values.shape[layer.depth_axis] > scheme.block else 0
+    depth = values.shape[layer.depth_axis]
+    block = scheme.block if scheme.block and depth > scheme.block and depth % scheme.block == 0 else 0
     if whole:
         low, high = _range(values.reshape(1, -1), spec, scheme)
         scales, zero_points = fit(low, high, spec)
@@ -120,11 +123,6 @@ def quantise_layer(layer: FloatLayer, values: Floats, scheme: Scheme) -> Quantis
 def is_stack(layer: FloatLayer, rank: int) -> bool:
     """Tell whether the weights of a layer are several matrices, one per place in the batch."""
     return layer.kind == "MatMul" and rank > _MATRIX_RANK
-
-
-def _stacked(model: FloatModel, layer: FloatLayer) -> bool:
-    """Tell the same of a layer of a model."""
-    return is_stack(layer, model.constant(layer.weight).ndim)
 
 
 def _fit_groups(values: Floats, axis: int, block: int, spec: CodeSpec, scheme: Scheme) -> tuple[Floats, Codes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from accelsim.accumulators import bits_text, layer_bits_needed
 from accelsim.reports.charts.bars import Rows, Scale, Series, draw_ends, draw_legend, legend_height, row_axes, stacked
 from accelsim.reports.charts.style import FAINT, INK, RED, Drawing, bar
 from accelsim.reports.classes import component_colours, component_name, cycle_class
@@ -45,18 +46,19 @@ def with_accumulators(view: View) -> list[LayerView]:
 
 
 def draw_accumulators(view: View, width: float) -> Drawing:
-    """Draw bits used against bits available; what is missing is red."""
+    """Draw bits needed against bits given; what is missing is red, and nothing is drawn of what is not known."""
     rows = with_accumulators(view)
-    shown = [row.layer.acc for row in rows if row.layer.acc is not None]
+    shown = [(row.layer, row.layer.acc, layer_bits_needed(row.layer)) for row in rows if row.layer.acc is not None]
     ends = [
-        f"{acc.overflows:,} overflows, needs {acc.min_safe_bits}" if acc.overflows
-        else f"{acc.min_safe_bits} of {acc.bits} bits"
-        for acc in shown
-    ]  # fmt: skip
+        (f"{acc.overflows:,} overflows, " if acc.overflows else "")
+        + (f"needs {bits_text(layer)}" if needed is None or acc.overflows else f"{needed} of {acc.bits} bits")
+        for layer, acc, needed in shown
+    ]
+    bits = [(acc.bits, acc.bits if needed is None else needed) for _, acc, needed in shown]
     series = [
-        Series("bits used", _USED, [min(acc.min_safe_bits, acc.bits) for acc in shown]),
-        Series("bits free", _FREE, [max(acc.bits - acc.min_safe_bits, 0) for acc in shown]),
-        Series("bits missing (overflow)", RED, [max(acc.min_safe_bits - acc.bits, 0) for acc in shown]),
+        Series("bits needed", _USED, [0 if row[2] is None else min(row[2], row[1].bits) for row in shown]),
+        Series("bits free", _FREE, [max(given - needed, 0) for given, needed in bits]),
+        Series("bits missing (overflow)", RED, [max(needed - given, 0) for given, needed in bits]),
     ]
     return stacked(_rows(rows, ends), series, Scale("bits of an accumulator", unit="bits"), width)
 

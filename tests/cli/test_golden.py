@@ -409,3 +409,63 @@ def test_external_data_is_not_copied(digits: Path, tmp_path: Path) -> None:
     """A copy of one file would be incomplete."""
     outcome = command("record", digits, "-o", tmp_path / "golden", "--copy-model", "--external-data")
     assert_refused(outcome, 2, "--copy-model", "--external-data")
+
+
+# ---- again
+
+
+@pytest.mark.parametrize("inputs", ["seed", "file"])
+@pytest.mark.parametrize("copied", [False, True])
+def test_again_records_what_the_folder_says(inputs: str, copied: bool, digits: Path, tmp_path: Path) -> None:
+    """Equal bytes when nothing changed: model, machine, options and inputs come from the folder."""
+    folder = tmp_path / "golden"
+    np.savez(tmp_path / "x.npz", image=np.full((2, 1, 16, 16), 0.5, np.float32))
+    options = ["--seed", "7"] if inputs == "seed" else ["--input", tmp_path / "x.npz"]
+    options += ["--array", "8x4", "--acc-bits", "24", "--overflow", "saturate", "--reference", "ort-default"]
+    options += ["--copy-model"] if copied else []
+    assert command("record", digits, "-o", folder, *options).code == 0
+    before = contents(folder)
+    assert command("record", "--again", folder).code == 0
+    assert contents(folder) == before
+
+
+def test_again_takes_what_changed(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another version of the machine is recorded in the place of the old one, and then verifies."""
+    with_machine(monkeypatch, dram_latency=101)
+    assert command("verify", golden).code == 3
+    assert "recorded" in command("record", "--again", golden).stdout
+    assert command("verify", golden).code == 0
+
+
+def test_again_finds_a_model_that_moved(digits: Path, tmp_path: Path) -> None:
+    """The model's place is the one thing that may be given; without it the old record stays as it is."""
+    golden, model, moved = tmp_path / "golden", tmp_path / "m.onnx", tmp_path / "moved.onnx"
+    shutil.copy(digits, model)
+    assert command("record", model, "-o", golden).code == 0
+    model.rename(moved)
+    before = contents(golden)
+    assert "is not there" in command("record", "--again", golden).stderr
+    assert contents(golden) == before
+    assert command("record", moved, "--again", golden).code == 0
+    assert command("verify", golden).code == 0
+
+
+@pytest.mark.parametrize("option", [("--array", "8x8"), ("-o", "x"), ("--seed", "3"), ("--copy-model",)])
+def test_again_takes_no_options_of_its_own(golden: Path, option: tuple[str, ...]) -> None:
+    """The folder says them."""
+    before = contents(golden)
+    outcome = command("record", "--again", golden, *option)
+    assert outcome.code == 2
+    assert option[0] in outcome.stderr
+    assert contents(golden) == before
+
+
+def test_again_of_what_is_no_golden_folder(digits: Path, tmp_path: Path) -> None:
+    """A missing folder names the command that makes one; so does a command without model or folder."""
+    outcome = command("record", "--again", tmp_path / "none")
+    assert outcome.code == 2
+    assert "accel-sim record MODEL -o FOLDER" in outcome.stderr
+    assert command("verify", tmp_path / "none").stderr.count("accel-sim record MODEL -o FOLDER") == 1
+    for arguments in ((), (digits,), ("-o", tmp_path / "new")):
+        outcome = command("record", *arguments)
+        assert (outcome.code, "--again FOLDER" in outcome.stderr) == (2, True)

@@ -79,7 +79,6 @@ def test_names_from_the_model_are_inert_in_the_report(tmp_path: Path, calibrated
     [
         (("--scheme", "int9"), "there is no scheme 'int9'"),
         (("--option", "weight_bits=1"), "1-bit networks have to be trained as such"),
-        (("--option", "block=7"), "blocks of 7 weights do not divide the input channels of 'reduce' 16"),
         (("--keep-float", "stm"), "there is no layer or operator 'stm' to keep in float (did you mean 'stem'?)"),
         (("--keep-float", "Conv", "--keep-float", "Gemm"), "every layer is kept in float"),
         (("--option", "layer_bits.steam=4"), "there is no layer 'steam' with weights"),

@@ -51,12 +51,22 @@ def test_a_scheme_is_the_same_in_any_company() -> None:
 
 def test_a_scheme_that_does_not_fit_keeps_its_row(tmp_path: Path, small: Path, calibrated: Path) -> None:
     """The other rows are there, and the reason stands below."""
+    names = "w4a8+activation_range=cross-entropy,int8-affine"
+    shown = command("schemes", small, "--schemes", names, "--calib", calibrated)
+    assert shown.code == 0
+    assert "ranges by cross-entropy need the class of each sample" in " ".join(shown.stdout.split())
+
+
+def test_blocks_that_do_not_divide_a_layer_are_said(tmp_path: Path, calibrated: Path) -> None:
+    """The scheme has all its figures, and the remark names the layer without groups."""
     path = tmp_path / "m.onnx"
     path.write_bytes(two_convolutions(channels=48))
     np.savez(calibrated, **noise(shape=(48, 6, 6)))
     shown = command("schemes", path, "--schemes", "w4a8-g32,int8-affine", "--calib", calibrated)
     assert shown.code == 0
     assert "do not divide the input channels of 'first' 48" in " ".join(shown.stdout.split())
+    rows = json.loads(command("schemes", path, "--schemes", "w4a8-g32", "--calib", calibrated, "--json").stdout)["rows"]
+    assert all(rows[0][figure] is not None for figure in ("sqnr_db", "cycles", "worst_layer", "effective_bits"))
 
 
 def test_asymmetric_activations_are_free_and_asymmetric_weights_are_not(tmp_path: Path, small: Path) -> None:

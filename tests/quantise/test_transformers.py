@@ -149,7 +149,7 @@ def test_16_bit_activations_times_each_other_need_wide_accumulators() -> None:
              node("Transpose", ["q"], ["k"], name="keys", perm=[0, 2, 1]),
              node("MatMul", ["q", "k"], ["y"], name="scores")]  # fmt: skip
     data = model(nodes, {"w": normal(8, 8)}, {"x": ["N", 6, 8]}, {"y": ["N", 6, 6]})
-    assert any("--acc-bits 40" in remark for remark in quantize(data, "w4a16", ROWS).remarks)
+    assert any("give them with --acc-bits" in remark for remark in quantize(data, "w4a16", ROWS).remarks)
     assert not any("--acc-bits" in remark for remark in quantize(data, "int8-per-channel", ROWS).remarks)
     two = model(
         [node("MatMul", ["x", "w"], ["h"], name="first"), node("MatMul", ["h", "v"], ["y"], name="second")],
@@ -158,7 +158,7 @@ def test_16_bit_activations_times_each_other_need_wide_accumulators() -> None:
     apart = quantize(two, "int8-per-channel+layer_bits.first=16+layer_activation_bits.second=16", ROWS)
     assert not any("--acc-bits" in remark for remark in apart.remarks)
     together = quantize(two, "int8-per-channel+layer_bits.first=16+layer_activation_bits.x=16", ROWS)
-    assert any("--acc-bits 40" in remark for remark in together.remarks)
+    assert any("give them with --acc-bits" in remark for remark in together.remarks)
 
 
 @pytest.mark.parametrize("name", ["bert-tiny", "decoder-decode"])
