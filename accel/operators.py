@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.codes import CodeFormat as CodeFormat
+from accelsim.epilogues import Quantise as Quantise
 from accelsim.epilogues import Raw as Raw
 from accelsim.epilogues import Requantise as Requantise
 from accelsim.epilogues import Rescale as Rescale
@@ -226,14 +227,6 @@ class Concatenate:
 
     axis: int
     tables: tuple[IntArray | None, ...]
-
-
-@dataclass(frozen=True)
-class Quantise:
-    """QuantizeLinear of float32 with one scale."""
-
-    scale: np.float32
-    output: CodeFormat
 
 
 @dataclass(frozen=True)
