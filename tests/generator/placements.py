@@ -7,6 +7,7 @@ By construction both operands of every product are codes, so that all multiply-a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -262,3 +263,19 @@ def judge_placed(case: PlacedCase) -> list[str]:
         off = [f"{layer.op} '{layer.name}'" for layer in result.layers if layer.off_array_macs]
         problems.append(f"{integer} of {case.macs} MACs are integer; float {floats}, off the array {off}")
     return problems
+
+
+def main() -> None:
+    """Judge a series of networks: python -m tests.generator.placements FIRST COUNT."""
+    first, count = (int(word) for word in sys.argv[1:3])
+    wrong = 0
+    for seed in range(first, first + count):
+        problems = judge_placed(draw_placed(seed))
+        wrong += bool(problems)
+        if problems:
+            print(seed, problems)
+    print(f"{count} networks from seed {first}: {wrong} with a false statement or a float product of codes")
+
+
+if __name__ == "__main__":
+    main()
