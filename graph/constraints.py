@@ -128,11 +128,12 @@ OPERATORS: tuple[Support, ...] = (
     Support("QLinearLeakyRelu", "Q/DQ around LeakyRelu", "vector", "table of 256 codes", (1, 3)),
     Support("QLinearConcat", "Q/DQ around Concat", "vector", "tables where scales differ, else moved by DMA"),
     Support(
-        "Conv, FusedConv, MatMul, Gemm",
-        "Q/DQ groups that onnxruntime leaves in float: 16-bit activations, 4-bit weights, a loose Relu/Clip",
+        "Conv, FusedConv, MatMul, Gemm, FusedMatMul, FusedGemm",
+        "products of codes that onnxruntime leaves in float: quantisers at the inputs only, several readers, float16, "
+        "16-bit activations, 4-bit weights, a loose Relu/Clip",
         "array",
         "ideal integer arithmetic, class float-reference; constant weights per tensor or per output channel, or two "
-        "activations (MatMul)",
+        "activations of one scale; any alpha, beta and bias; result requantised, float32 or float16",
     ),
     Support(
         "ConvTranspose",

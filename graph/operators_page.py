@@ -8,7 +8,8 @@ from accelsim.graph.import_parts import PART_OPERATORS
 INTRODUCTION = (
     f"Opsets {OPSET_WINDOW[0]} to {OPSET_WINDOW[1]}; domains ai.onnx and com.microsoft, and the quantisers of QONNX. "
     "onnxruntime's optimiser fuses groups of Q/DQ nodes first; the operators are those of the graph that it writes. "
-    "Not executed: control flow with subgraphs, local functions, sequences, strings, random operators, other domains."
+    "Local functions are put in place, and an If whose condition constants decide. Not executed: other control flow, "
+    "sequences, strings, random operators, other domains."
 )
 _ROWS = (*OPERATORS, *PART_OPERATORS, *QONNX_OPERATORS)
 
