@@ -247,7 +247,8 @@ def judge_placed(case: PlacedCase) -> list[str]:
     truth = own_outputs(case)
     wrong = 0
     for mine, theirs in zip(result.outputs.values(), truth, strict=True):
-        wrong += int((~((mine == theirs) | (np.isnan(mine) & np.isnan(theirs)))).sum())
+        bits = f"u{mine.dtype.itemsize}"  # a zero with another sign is another output
+        wrong += int((mine.view(bits) != theirs.view(bits)).sum())
     check, problems = result.check, []
     if check.output_mismatched != wrong:
         problems.append(f"says {check.output_mismatched} outputs differ, {wrong} do")
