@@ -71,13 +71,13 @@ class Model:
         """
         chosen = dict(shapes) if shapes is not None else {name: kind.shape for name, kind in self.inputs().items()}
         key = repr(sorted(chosen.items()))
-        dimensions = open_dimensions(self.checked, chosen, given=shapes is not None)
         known = self._bound.get(key) or self._bound.get(_with_data(key, feeds))
         if known is not None:
-            return replace(known, dimensions=dimensions)
+            return replace(known, dimensions=open_dimensions(self.checked, chosen, given=shapes is not None))
         normalised = normalise(self.checked, chosen, self.limits, self.reference, feeds)
         self._bound.clear()
         graph = import_graph(normalised)
+        dimensions = open_dimensions(self.checked, chosen, given=shapes is not None)
         bound = Bound(normalised.without_weights(), graph, dimensions, batch_size(self.checked, chosen))
         self._bound[_with_data(key, feeds) if normalised.by_data else key] = bound
         return bound
