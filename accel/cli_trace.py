@@ -71,10 +71,10 @@ def trace(
         summary = write_trace(loaded, machine, path, chosen, view=view, shapes=shapes, progress=progress)
     if quiet:
         return
-    for words in chosen_dimensions(loaded.bind(shapes).dimensions):
-        typer.echo(f"input {words}: {NONE_GIVEN}")
     for region in summary.regions:
         typer.echo(f"0x{region.base:08x} {region.size:>12,} B  {printable(region.name, 70)}")
+    for words in chosen_dimensions(loaded.bind(shapes).dimensions):
+        typer.echo(f"input {words}: {NONE_GIVEN}")
     layers = "1 layer" if summary.layers == 1 else f"{summary.layers:,} layers"
     typer.echo(
         f"wrote {printable(str(path))}: {summary.events:,} {summary.unit} of {layers}, cycles "

