@@ -21,8 +21,8 @@ def detail_lines(result: Result) -> list[Text]:
     """Return what stands behind the facts: source of the energies, accumulators, host operators, the comparison."""
     lines = [Text(f"table    {printable(result.energy.table, 30)}, {printable(result.energy.source, 58)}")]
     style = "bold red" if overflow_events(result.layers) else ""
-    for title, line in zip(("acc", ""), width_lines(result.layers), strict=False):
-        lines += [Text(f"{title:<9}{part}", style=style) for part in wrap(line, 89)]
+    parts = [part for line in width_lines(result.layers) for part in wrap(line, 91)]
+    lines += [Text(f"{'' if index else 'acc':<9}{part}", style=style) for index, part in enumerate(parts)]
     blocked = sorted({layer.part_of or layer.op for layer in result.layers if layer.arithmetic == BLOCKED})
     if blocked:
         names = printable(", ".join(blocked), 40)
