@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,22 @@ def test_a_shared_channel_never_gains(case: Case) -> None:
 @given(surrounded_streams())
 def test_random_streams_take_equal_cycles(case: Surrounded) -> None:
     """Layers without the array as well."""
+    assert_equal(run(case).timing, by_recurrence(case))
+
+
+@checked(300)
+@given(
+    st.one_of(surrounded_streams(), st.sampled_from(DATAFLOWS).flatmap(surrounded_contractions)),
+    st.integers(2, 4),
+    st.sampled_from((1, 64, 1 << 10)),
+)
+def test_what_is_repeated_takes_equal_cycles(case: Surrounded, repeats: int, kibibytes: int) -> None:
+    """Layers that are done several times, whose weights stay or are loaded again, keys column by column."""
+    arch, work, plan, *place = case
+    work = replace(work, repeats=repeats)
+    if isinstance(work, ContractionWork):
+        work = replace(work, second_by_column=work.dynamic_second)
+    case = (arch.evolve(spm_weight=kibibytes << 10), work, plan, *place)
     assert_equal(run(case).timing, by_recurrence(case))
 
 
