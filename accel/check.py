@@ -20,7 +20,7 @@ from accelsim.graph.oracle import ReferenceTensors, final_outputs, literal_outpu
 from accelsim.operators import Dequantise, HostOperator, Operator
 from accelsim.program import Layer, Program
 from accelsim.result import CheckResult, Diagnosis, FirstMismatch, FloatReference, LayerCheck, LiteralDistance
-from accelsim.uniform import Decoding
+from accelsim.uniform import Decoding, Permuted
 from accelsim.vector_operators import FloatReduce
 
 Array = NDArray[np.generic]
@@ -47,7 +47,7 @@ class Checker:
     inputs: Mapping[str, Array]
     accumulator: AccumulatorFormat
     parameters_bytes: int = 0
-    decodings: Mapping[str, Decoding] = field(default_factory=dict)
+    decodings: Mapping[str, Decoding | Permuted] = field(default_factory=dict)
     dump: Dump | None = None
     tensors: int = 0
     layers: list[LayerCheck] = field(default_factory=list)
