@@ -21,7 +21,7 @@ from accelsim.graph.normalise import NormalisedModel
 from accelsim.graph.oracle import ReferenceTensors, final_outputs, literal_outputs
 from accelsim.operators import HostOperator, Operator, Part
 from accelsim.program import Layer, Program
-from accelsim.uniform import Decoding
+from accelsim.uniform import Decoding, Permuted
 from accelsim.verdict import BY_LAYOUT, distance, final_difference, find_behind, measure_outputs
 
 Array = NDArray[np.generic]
@@ -45,7 +45,7 @@ class Checker:
     inputs: Mapping[str, Array]
     accumulator: AccumulatorFormat
     parameters_bytes: int = 0
-    decodings: Mapping[str, Decoding] = field(default_factory=dict)
+    decodings: Mapping[str, Decoding | Permuted] = field(default_factory=dict)
     dump: Dump | None = None
     tensors: int = 0
     layers: list[tuple[Layer, LayerCheck]] = field(default_factory=list)

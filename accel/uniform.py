@@ -132,3 +132,21 @@ class Decoding:
             codes = np.where(inside, nearest, 0).astype(np.int32)
             exact = inside & (decode(codes, self.scale, self.zero_point) == values)
         return np.where(exact, codes, np.int32(min(outside, 2**31 - 1))).astype(np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Permuted:
+    """A tensor that is one of the reference with its axes in another order.
+
+    tensor: the reference's tensor; permutation: where each axis comes from; dtype: of both; stride: distance of
+    neighbouring codes.
+    """
+
+    tensor: str
+    permutation: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+    stride: int = 1
+
+    def encode(self, values: Array) -> Array:
+        """Return the reference's values in our order."""
+        return values.transpose(self.permutation)

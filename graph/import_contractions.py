@@ -71,8 +71,6 @@ def signed_zero_points(zero_points: IntArray, code: np.dtype[np.generic]) -> NDA
 def import_convolution(context: Context, node: NodeProto) -> Imported:
     """QLinearConv: x, s_x, z_x, w, s_w, z_w, s_y, z_y [, bias]."""
     attribute = attributes(node)
-    if attribute.get("channels_last"):
-        raise NotOnTheMachineError("channels last")
     weights = context.constant(node, 3)
     spatial = context.types[node.input[0]].shape[2:]
     geometry, depth = convolution_window(attribute, weights.shape[2:], spatial)

@@ -73,7 +73,6 @@ def import_multiply(context: Context, node: NodeProto) -> Imported:
 def import_average_pool(context: Context, node: NodeProto) -> Imported:
     """QLinearAveragePool: x, s_x, z_x, s_y, z_y; a window over the whole image runs as a global pool."""
     attribute = attributes(node)
-    _refuse_channels_last(attribute)
     shape = context.types[node.input[0]].shape
     geometry = window_geometry(attribute, tuple(attribute["kernel_shape"]), shape[2:], pooling=True)
     if geometry.dilations != (1, 1):
@@ -94,7 +93,6 @@ def import_average_pool(context: Context, node: NodeProto) -> Imported:
 
 def import_global_average_pool(context: Context, node: NodeProto) -> Imported:
     """QLinearGlobalAveragePool: x, s_x, z_x, s_y, z_y; multiplier fl32(s_x / fl32(s_y * N))."""
-    _refuse_channels_last(attributes(node))
     count = math.prod(context.types[node.input[0]].shape[2:])
     multiplier = context.scale(node, 1) / np.float32(context.scale(node, 3) * np.float32(count))
     operator = GlobalAveragePool(
@@ -103,11 +101,6 @@ def import_global_average_pool(context: Context, node: NodeProto) -> Imported:
         context.code(node.output[0], context.zero_point(node, 4)),
     )
     return Imported(operator, (node.input[0],))
-
-
-def _refuse_channels_last(attribute: dict[str, object]) -> None:
-    if attribute.get("channels_last"):
-        raise NotOnTheMachineError("channels last")
 
 
 def import_max_pool(context: Context, node: NodeProto) -> Imported:

@@ -16,6 +16,7 @@ from accelsim.graph import (
     import_movement,
     import_weight_only,
 )
+from accelsim.graph.channels_first import ChannelsFirst, with_channels_first
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError
 from accelsim.graph.fold_clamps import fold_clamps
 from accelsim.graph.fuse_epilogues import fuse_epilogues
@@ -28,6 +29,7 @@ from accelsim.graph.import_rearrange import REARRANGEMENTS
 from accelsim.graph.import_reductions import REDUCTIONS
 from accelsim.graph.ir import Graph, Node, verify, with_widths
 from accelsim.graph.normalise import NormalisedModel
+from accelsim.graph.operator_checks import BLOCKED_DOMAIN
 from accelsim.graph.qdq_groups import CONTRACTIONS, Group, GroupImport, find_groups
 from accelsim.graph.quantised import Quantisation, analyse
 from accelsim.graph.quantised_rules import RULES, file_limits
@@ -92,14 +94,15 @@ def import_graph(model: NormalisedModel) -> Graph:
     """
     if model.quantisers:
         return import_qonnx_graph(model, IMPORTERS)
-    context = Context.build(model.proto, {**model.types, **model.inputs}, model.exposed.weights)
-    context.limits.update(file_limits(model.source))
+    rewritten = with_channels_first(model.proto, {**model.types, **model.inputs})
+    context = Context.build(rewritten.proto, rewritten.types, model.exposed.weights)
+    context.limits.update(_limits(model, rewritten))
     found = analyse(context, RULES)
     context.quantised.update(found.tensors)
     groups = _import_groups(context, found)
     nodes = [
         part
-        for node in model.proto.graph.node
+        for node in context.proto.graph.node
         for part in (*_explained(found, node, _import_node(context, node, groups)), *_derived(found, node))
     ]
     outputs = tuple(value.name for value in model.proto.graph.output)
@@ -109,11 +112,17 @@ def import_graph(model: NormalisedModel) -> Graph:
     read = {name for node in kept for name in node.inputs} | set(outputs)
     constants = {name: array for name, array in context.constants.items() if name in read}
     written = {name for node in kept for name in node.outputs}
-    decodings = {name: decoding for name, decoding in found.decodings.items() if name in written}
+    decodings = {name: known for name, known in (*found.decodings.items(), *rewritten.views.items()) if name in written}
     types = with_widths(kept, context.types)
     graph = Graph(tuple(model.inputs), outputs, types, constants, kept, decodings)
     verify(graph)
     return graph
+
+
+def _limits(model: NormalisedModel, rewritten: ChannelsFirst) -> dict[str, tuple[int, int]]:
+    """Return the limits of codes that the file states, for both layouts of a tensor."""
+    limits = file_limits(model.source)
+    return limits | {name: limits[view.tensor] for name, view in rewritten.views.items() if view.tensor in limits}
 
 
 def _explained(found: Quantisation, node: NodeProto, parts: Iterator[Node]) -> Iterator[Node]:
@@ -203,6 +212,7 @@ def _import_node(context: Context, node: NodeProto, groups: Mapping[str, list[No
         return
     try:
         importer = IN_PARTS.get((domain_of(node), node.op_type)) or IMPORTERS.get(node.op_type, import_host)
+        importer = import_host if node.domain == BLOCKED_DOMAIN else importer
         with np.errstate(divide="ignore", invalid="ignore"):  # the average of no element, which is then declined
             imported = importer(context, node)
         _refuse_empty(context, node, imported.operator)

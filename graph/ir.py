@@ -12,7 +12,7 @@ from accelsim.errors import AccelSimError, printable
 from accelsim.graph.shapes import infer
 from accelsim.operators import Operator
 from accelsim.tensors import TensorType
-from accelsim.uniform import Decoding
+from accelsim.uniform import Decoding, Permuted
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Graph:
     types: Mapping[str, TensorType]
     constants: Mapping[str, NDArray[np.generic]]
     nodes: tuple[Node, ...]
-    decodings: Mapping[str, Decoding] = field(default_factory=dict)
+    decodings: Mapping[str, Decoding | Permuted] = field(default_factory=dict)
 
 
 class GraphError(AccelSimError):

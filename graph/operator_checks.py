@@ -17,9 +17,26 @@ Shape = tuple[int | None, ...]
 
 # Input position of the weights of convolutions.
 _CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
-_POOLS = frozenset({"MaxPool", "AveragePool", "LpPool", "QLinearAveragePool"})
+_POOLS = frozenset({"MaxPool", "AveragePool", "LpPool", "QLinearAveragePool", "NhwcMaxPool"})
 _QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _LARGEST = 2**31 - 1
+
+# What onnxruntime's own layouts are made of: blocks of channels, in a domain of their own, and channels last.
+BLOCKED_DOMAIN = "com.microsoft.nchwc"
+_CHANNELS_LAST = frozenset({"QLinearConv", "QLinearAveragePool", "QLinearGlobalAveragePool"})
+
+
+def is_channels_last(node: NodeProto) -> bool:
+    """Tell whether an operator reads and writes [batch, spatial dimensions, channels].
+
+    Args:
+        node: any node.
+    """
+    if node.domain != "com.microsoft":
+        return False
+    return node.op_type == "NhwcMaxPool" or (
+        node.op_type in _CHANNELS_LAST and any(a.name == "channels_last" and a.i for a in node.attribute)
+    )
 
 
 def check_operator(node: NodeProto, shapes: Mapping[str, Shape]) -> None:
@@ -33,7 +50,11 @@ def check_operator(node: NodeProto, shapes: Mapping[str, Shape]) -> None:
         InvalidModelError: names the node and what contradicts what.
         UnsupportedModelError: onnxruntime does not execute such attributes.
     """
+    if node.domain == BLOCKED_DOMAIN:  # its weights and maps hold blocks of channels, which only onnxruntime reads
+        return
     operands = [shapes.get(name) for name in node.input]
+    if is_channels_last(node) and operands and operands[0] is not None:
+        operands[0] = (*operands[0][:1], *operands[0][-1:], *operands[0][1:-1])
     if node.op_type in _CONVOLUTIONS and len(operands) > _CONVOLUTIONS[node.op_type]:
         _check_convolution(node, operands[0], operands[_CONVOLUTIONS[node.op_type]])
     elif node.op_type in _POOLS and operands:

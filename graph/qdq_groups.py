@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from accelsim.graph.context import Context, NotOnTheMachineError, Prelude
+from accelsim.graph.operator_checks import BLOCKED_DOMAIN
 from accelsim.graph.quantised import CODES, Quantisation, QuantisedTensor
 from accelsim.operators import CodeFormat, Operator
 
@@ -137,7 +138,7 @@ def find_groups(context: Context, found: Quantisation, kinds: frozenset[str]) ->
     index = _index(context)
     groups = {}
     for node in context.proto.graph.node:
-        if node.op_type in kinds:
+        if node.op_type in kinds and node.domain != BLOCKED_DOMAIN:
             group = _group(context, found, index, node)
             if group is not None:
                 groups[node.output[0]] = group
