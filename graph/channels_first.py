@@ -1,7 +1,7 @@
 """Channels-last operators in the channels-first form that the rest of the import knows.
 
 A file that onnxruntime saved at ORT_ENABLE_ALL holds its own layout: com.microsoft QLinearConv, QLinearAveragePool and
-QLinearGlobalAveragePool with channels_last, NhwcMaxPool, and a Transpose at every border. Here each becomes the operator
+QLinearGlobalAveragePool with channels_last, NhwcMaxPool, and a Transpose at every border. Here each becomes what it is
 on channels first, and so does what stands between them and looks at elements only; pairs of inverse Transposes are gone
 then, and the machine executes the same layers as for the file before that pass.
 """
