@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.fixed_point import FixedRequantise, requantise
+from accelsim.epilogue_values import apply_epilogue
 from accelsim.images import padded_images
 from accelsim.kernels.accumulate import (
     accumulate_exact,
@@ -23,10 +23,7 @@ from accelsim.kernels.accumulate import (
     convolve_narrow,
     subtract_row_sums,
 )
-from accelsim.kernels.elementwise import quantise_all, requantise_rows
-from accelsim.kernels.thresholds import threshold_rows
-from accelsim.operators import CodeFormat, Convolution, Epilogue, MatrixMultiply, Requantise, Rescale, Weights
-from accelsim.thresholds import Threshold
+from accelsim.operators import CodeFormat, Convolution, MatrixMultiply, Weights
 from accelsim.zero_points import raw_weights, uses_row_sums
 
 IntArray = NDArray[np.generic]
@@ -139,52 +136,6 @@ def _largest(operand: CodeFormat, zp_mode: str) -> int:
 def _narrow_to_epilogue(acc: IntArray, accumulator: AccumulatorFormat) -> IntArray:
     """Leave int32 results as they are; wider ones stay int64 for the requantiser."""
     return acc.astype(np.int32) if accumulator.bits <= 32 and acc.dtype == np.int64 else acc
-
-
-def apply_epilogue(acc: IntArray, epilogue: Epilogue) -> IntArray:
-    """Turn accumulators acc[N, M] into codes, floats or int32, row n with its own multiplier.
-
-    Args:
-        acc: int32 or int64 [N, M].
-        epilogue: what the requantiser does.
-    """
-    rows = acc.shape[0]
-    if isinstance(epilogue, FixedRequantise):
-        return requantise(acc, epilogue)
-    if isinstance(epilogue, Requantise):
-        out = np.empty(acc.shape, epilogue.output.dtype)
-        multiplier = np.ascontiguousarray(np.broadcast_to(epilogue.multiplier.reshape(-1), (rows,)))
-        code = epilogue.output
-        requantise_rows(acc, multiplier, code.zero_point, *epilogue.bounds, out)
-        return out
-    if isinstance(epilogue, Threshold):
-        out = np.empty(acc.shape, epilogue.output.dtype)
-        parts = (epilogue.thresholds, epilogue.first, epilogue.step)
-        threshold_rows(acc, *(np.ascontiguousarray(np.broadcast_to(p, (rows, *p.shape[1:]))) for p in parts), out)
-        return out
-    if isinstance(epilogue, Rescale):
-        return _rescale(acc, epilogue)
-    return acc.astype(np.int32)
-
-
-def _rescale(acc: IntArray, epilogue: Rescale) -> IntArray:
-    """Turn accumulators [N, M] into floats, or into the codes that a quantiser makes of those."""
-    with np.errstate(all="ignore"):
-        result = acc.astype(np.float32) * epilogue.scale.reshape(-1, 1)
-        if epilogue.bias is not None:
-            result = result + epilogue.bias.reshape(-1, 1)
-        if epilogue.bounds is not None:
-            lowest, highest = (np.float32(bound) for bound in epilogue.bounds)
-            result = np.clip(result, lowest, highest)
-        if epilogue.half:
-            return result.astype(np.float16)
-    if epilogue.quantise is None:
-        return result
-    code = epilogue.quantise.output
-    out = np.empty(result.size, code.dtype)
-    values = np.ascontiguousarray(result).reshape(-1)
-    quantise_all(values, epilogue.quantise.scale, code.zero_point, code.lowest, code.highest, out)
-    return out.reshape(result.shape)
 
 
 def convolve(

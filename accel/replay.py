@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.contraction import AccumulatorFormat, apply_epilogue
+from accelsim.contraction import AccumulatorFormat
+from accelsim.epilogue_values import apply_epilogue
 from accelsim.operators import (
     CodeFormat,
     Convolution,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from accelsim.contraction import apply_epilogue
+from accelsim.epilogue_values import apply_epilogue
 from accelsim.operators import CodeFormat
 from accelsim.thresholds import SumCodes, SumPool, Threshold
 

@@ -328,9 +328,9 @@ def _schema_problem(node: NodeProto, opset: int) -> tuple[str, str] | None:
     try:
         schema = defs.get_schema(node.op_type, opset, "")
     except defs.SchemaError:
-        if ("", node.op_type) in (contributed_operators() or ()):  # onnxruntime keeps some of its own there
-            return None
         if not defs.has(node.op_type, ""):
+            if ("", node.op_type) in (contributed_operators() or ()):  # onnxruntime keeps some of its own there
+                return None
             return "neither ONNX nor onnxruntime has such an operator", "replace it by standard ONNX operators"
         return f"opset {opset} has no such operator", "export with a newer opset"
     return (f"opset {opset} no longer has it", "replace it by its successor") if schema.deprecated else None

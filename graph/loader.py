@@ -43,6 +43,8 @@ _SHAPE_DATA_BYTES = 1024  # constants up to this size may decide shapes
 _OVERRIDABLE_CONSTANTS = 4  # IR version from which a constant that is also listed as an input can be overridden
 _LARGE_BYTES = 1 << 20  # constants from this size on are kept once, outside of the messages that are copied around
 
+_NUMBERED = "a copy whose equal node names are numbered (onnxruntime refuses the file itself)"
+
 PARSER_REJECTS = "is not an ONNX model (the file cannot be parsed): give a .onnx file"
 
 
@@ -52,7 +54,8 @@ class CheckedModel:
 
     proto: the model, its large constants declared as external; weights: the data of those constants; quantisers: of a
     QONNX model, whose quantisers proto spells in standard operators; file: the bytes of the user's file; bound:
-    dimensions that the user fixed, in both.
+    dimensions that the user fixed, in both; subject: what file is where it is not the user's own, which onnxruntime
+    cannot open.
     """
 
     name: str
@@ -62,6 +65,7 @@ class CheckedModel:
     quantisers: tuple[ExpandedQuantiser, ...] = ()
     file: bytes = field(default=b"", repr=False)
     bound: tuple[tuple[str, int], ...] = ()
+    subject: str = ""
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -159,10 +163,20 @@ def load_bytes(
         proto, quantisers = expand_quantisers(proto, model_constants(proto), name)
     _check_with_onnx(proto, name)
     _drop_constant_inputs(proto)
-    rename_duplicate_nodes(proto.graph)
+    subject = _NUMBERED if rename_duplicate_nodes(proto.graph) else ""
+    if subject:
+        file = _with_numbered_nodes(file)
     check_quantisation_parameters(proto)
     check_inferred_shapes(proto, limits)
-    return CheckedModel(name, sha256, without_weights(proto), _weights(proto), quantisers, file)
+    return CheckedModel(name, sha256, without_weights(proto), _weights(proto), quantisers, file, subject=subject)
+
+
+def _with_numbered_nodes(data: bytes) -> bytes:
+    """Return a file whose equal node names have numbers."""
+    proto = ModelProto.FromString(data)
+    rename_duplicate_nodes(proto.graph)
+    numbered: bytes = proto.SerializeToString()
+    return numbered
 
 
 def _drop_constant_inputs(proto: ModelProto) -> None:

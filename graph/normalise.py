@@ -86,9 +86,11 @@ def normalise(
     check_shapes(model, shapes)
     reference = literal_reference() if model.quantisers else choose_reference(model.proto, mode)
     reference, bare, weights = _optimised(model, reference)
+    if model.subject:
+        reference = reference.on(model.subject)
     if model.bound:
         bound = ", ".join(f"{printable(name, 40)}={size}" for name, size in model.bound)
-        reference = reference.on(f"the file with {bound} bound")
+        reference = reference.on(f"{model.subject or 'the file'} with {bound} bound")
     found = find_types(bare, weights, shapes, model.name, reference, limits or Limits(), feeds)
     proto = _with_weights(found.proto, weights)
     check_quantisation_parameters(proto)  # folding constants may have made scales out of other ones

@@ -96,9 +96,9 @@ def _shown(node: NodeProto) -> str:
     return f"{node.op_type} '{printable(node_label(node))}'"
 
 
-def rename_duplicate_nodes(graph: GraphProto) -> None:
-    """Give equal node names a number, since ONNX allows them and onnxruntime does not."""
-    taken = {node.name for node in graph.node}
+def rename_duplicate_nodes(graph: GraphProto) -> bool:
+    """Give equal node names a number, since ONNX allows them and onnxruntime does not; tell whether there were any."""
+    taken, changed = {node.name for node in graph.node}, False
     following: dict[str, int] = {}
     for node in graph.node:
         original = node.name
@@ -107,8 +107,10 @@ def rename_duplicate_nodes(graph: GraphProto) -> None:
                 node.name = f"{original}_{following[original]}"
                 following[original] += 1
             taken.add(node.name)
+            changed = True
         elif original:
             following[original] = 2
+    return changed
 
 
 def check_live_elements(graph: GraphProto, elements: Mapping[str, int], limits: Limits) -> None:

@@ -11,7 +11,7 @@ from onnx import helper
 
 import accelsim
 from accelsim import Arch
-from accelsim.contraction import apply_epilogue
+from accelsim.epilogue_values import apply_epilogue
 from accelsim.operators import CodeFormat, Quantise, Rescale
 from accelsim.replay import Element, finish
 from tests.unit.test_quantised_tensors import build, fresh, own_session

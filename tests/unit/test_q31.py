@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from accelsim import fixed_point, operators
-from accelsim.contraction import AccumulatorFormat, apply_epilogue
+from accelsim.contraction import AccumulatorFormat
 from accelsim.datapath import execute
+from accelsim.epilogue_values import apply_epilogue
 from accelsim.kernels import numerics
 from accelsim.tensors import TensorType
 from tests.oracles import fixed_point as exact
