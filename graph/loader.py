@@ -34,7 +34,13 @@ from accelsim.graph.limits import Limits
 from accelsim.graph.operator_checks import Shape, check_operator
 from accelsim.graph.qonnx import in_qonnx_domain, is_qonnx, qonnx_findings
 from accelsim.graph.qonnx_expand import OLDEST_OPSET, ExpandedQuantiser, expand_quantisers
-from accelsim.graph.structure_checks import check_dataflow, check_live_elements, check_text, rename_duplicate_nodes
+from accelsim.graph.structure_checks import (
+    check_dataflow,
+    check_live_elements,
+    check_text,
+    rename_duplicate_nodes,
+    with_numbered_nodes,
+)
 from accelsim.graph.tensor_checks import check_quantisation_parameters, check_tensor, model_constants
 
 Weights = Mapping[str, NDArray[np.generic]]
@@ -165,18 +171,10 @@ def load_bytes(
     _drop_constant_inputs(proto)
     subject = _NUMBERED if rename_duplicate_nodes(proto.graph) else ""
     if subject:
-        file = _with_numbered_nodes(file)
+        file = with_numbered_nodes(file)
     check_quantisation_parameters(proto)
     check_inferred_shapes(proto, limits)
     return CheckedModel(name, sha256, without_weights(proto), _weights(proto), quantisers, file, subject=subject)
-
-
-def _with_numbered_nodes(data: bytes) -> bytes:
-    """Return a file whose equal node names have numbers."""
-    proto = ModelProto.FromString(data)
-    rename_duplicate_nodes(proto.graph)
-    numbered: bytes = proto.SerializeToString()
-    return numbered
 
 
 def _drop_constant_inputs(proto: ModelProto) -> None:

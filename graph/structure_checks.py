@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from google.protobuf.message import Message
-from onnx import GraphProto, NodeProto
+from onnx import GraphProto, ModelProto, NodeProto
 
 from accelsim.errors import InvalidModelError, ResourceLimitError, printable
 from accelsim.graph.constraints import node_label
@@ -111,6 +111,14 @@ def rename_duplicate_nodes(graph: GraphProto) -> bool:
         elif original:
             following[original] = 2
     return changed
+
+
+def with_numbered_nodes(data: bytes) -> bytes:
+    """Return a file whose equal node names have numbers."""
+    proto = ModelProto.FromString(data)
+    rename_duplicate_nodes(proto.graph)
+    numbered: bytes = proto.SerializeToString()
+    return numbered
 
 
 def check_live_elements(graph: GraphProto, elements: Mapping[str, int], limits: Limits) -> None:
