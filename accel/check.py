@@ -40,7 +40,8 @@ _BY_LAYOUT = (HostOperator, FloatReduce)
 class Checker:
     """Compares the layers of one run with the reference as they are computed.
 
-    decodings: tensors of codes that stand for float tensors of the reference; those are encoded to be compared.
+    decodings: tensors of codes that stand for float tensors of the reference, or that the reference has in another
+    layout; those are encoded to be compared.
     """
 
     model: NormalisedModel
