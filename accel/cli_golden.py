@@ -25,8 +25,9 @@ from accelsim.cli_options import (
     load_inputs,
     machine_from,
     printing,
+    say_external,
 )
-from accelsim.errors import ExitCode, UsageError
+from accelsim.errors import ExitCode
 
 Folder = Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="The golden folder to write.")]
 Golden = Annotated[str, typer.Argument(metavar="GOLDEN", help="A folder that accel-sim record wrote.")]
@@ -59,7 +60,7 @@ def record(
     copy_model: CopyModel = False,
     json_output: JsonManifest = False,
     quiet: Quiet = False,
-    external_data: ExternalData = False,
+    external_data: ExternalData = True,
     reference: ReferenceMode = "ort",
     debug: Debug = False,
 ) -> None:
@@ -70,11 +71,9 @@ def record(
     from accelsim.golden_folder import MANIFEST, check_target
     from accelsim.progress import layer_progress
 
-    if copy_model and external_data:
-        raise UsageError("--copy-model stores one file, --external-data reads several: leave one of them out")
     machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
     folder = check_target(output)
-    loaded, arrays = load_inputs(model, input_file, external_data, reference)
+    loaded, arrays = load_inputs(model, input_file, external_data, reference, quiet=quiet)
     with layer_progress(loaded.name, quiet=quiet) as progress:
         result = golden.record(
             loaded, folder, machine, arrays, seed=seed, path=model, copy_model=copy_model, progress=progress
@@ -100,21 +99,22 @@ def verify(
     ignore: Ignore = None,
     json_output: JsonDifference = False,
     quiet: Quiet = False,
-    external_data: ExternalData = False,
+    external_data: ExternalData = True,
     debug: Debug = False,
 ) -> None:
     """Run a recorded model again and say what changed; exit code 0 when nothing did, 3 when something did."""
     from accelsim import golden as records
     from accelsim.progress import layer_progress
 
+    loaded = records.load_recorded(golden, model, external_data=external_data)
+    say_external(loaded.checked.external, quiet=quiet)
     with layer_progress("verify", quiet=quiet) as progress:
         comparison = records.verify(
             golden,
-            model,
+            loaded,
             cycles_tolerance=cycles_tolerance,
             energy_tolerance=energy_tolerance,
             ignore=ignore or (),
-            external_data=external_data,
             progress=progress,
         )
     with printing():

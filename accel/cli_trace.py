@@ -47,7 +47,7 @@ def trace(
     first: First = None,
     last: Last = None,
     quiet: Silent = False,
-    external_data: ExternalData = False,
+    external_data: ExternalData = True,
     debug: Debug = False,
 ) -> None:
     """Write what the engines did when: a Perfetto or VCD trace, a picture, or the DRAM accesses."""
@@ -61,7 +61,7 @@ def trace(
     machine = machine_from(array, dataflow, None, None, arch, settings)
     path = Path(output)
     chosen = choose_format(kind, path)
-    loaded, arrays = load_inputs(model, input_file, external_data)
+    loaded, arrays = load_inputs(model, input_file, external_data, quiet=quiet)
     shapes = None if arrays is None else {name: values.shape for name, values in arrays.items()}
     view = View(layer, first, last)
     with layer_progress(loaded.name, quiet=quiet) as progress:

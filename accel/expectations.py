@@ -139,7 +139,7 @@ def run_model(path: str, options: Mapping[str, Any]) -> ModelRun:
     reference = options.get("reference", "ort")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of libraries are not of the test that asked
-        model = load(path, external_data=options.get("external_data", False), reference=reference)
+        model = load(path, external_data=options.get("external_data"), reference=reference)
         return ModelRun(run(model, machine, feeds, seed=options.get("seed", 0)))
 
 

@@ -25,7 +25,7 @@ from accelsim.errors import (
 from accelsim.files import read_input
 from accelsim.graph.constraints import OPSET_WINDOW, float_model_error, node_findings, opset_finding, value_findings
 from accelsim.graph.element_types import INPUT_TYPES, constant_tensors, size_bytes
-from accelsim.graph.external_data import embed_external_data
+from accelsim.graph.external_data import ExternalFile, embed_external_data
 from accelsim.graph.limits import Limits
 from accelsim.graph.operator_checks import Shape, check_operator
 from accelsim.graph.qonnx import in_qonnx_domain, is_qonnx, qonnx_findings
@@ -48,7 +48,7 @@ class CheckedModel:
 
     proto: the model, its large constants declared as external; weights: the data of those constants; quantisers: of a
     QONNX model, whose quantisers proto spells in standard operators; file: the bytes of the user's file; bound:
-    dimensions that the user fixed, in both.
+    dimensions that the user fixed, in both; external: files beside the model whose data is part of all this.
     """
 
     name: str
@@ -58,6 +58,12 @@ class CheckedModel:
     quantisers: tuple[ExpandedQuantiser, ...] = ()
     file: bytes = field(default=b"", repr=False)
     bound: tuple[tuple[str, int], ...] = ()
+    external: tuple[ExternalFile, ...] = ()
+
+    @property
+    def external_files(self) -> tuple[str, ...]:
+        """Names of the files beside the model that weights were read from."""
+        return tuple(file.name for file in self.external)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -71,13 +77,13 @@ class CheckedModel:
         return sum(size_bytes(tensor) for tensor in self.proto.graph.initializer)
 
 
-def load_model(path: str | Path, limits: Limits | None = None, *, external_data: bool = False) -> CheckedModel:
+def load_model(path: str | Path, limits: Limits | None = None, *, external_data: bool | None = None) -> CheckedModel:
     """Read and check a model file.
 
     Args:
         path: the .onnx file.
         limits: budgets; None takes the defaults.
-        external_data: read tensors from other files, which must lie in the model's folder.
+        external_data: False refuses tensors in other files; else they are read, which must lie in the model's folder.
 
     Raises:
         UsageError: there is no such file.
@@ -96,7 +102,7 @@ def load_model(path: str | Path, limits: Limits | None = None, *, external_data:
     except (OSError, ValueError) as error:  # ValueError: a zero character in the path
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot read {shown}: {reason}: give the path of a .onnx file") from None
-    folder = Path(path).parent if external_data else None
+    folder = None if external_data is False else Path(path).parent
     return load_bytes(
         content.pop(), Path(path).name, limits, folder, str(path)
     )  # popped, so that the callee can free it
@@ -137,8 +143,8 @@ def load_bytes(
             if known
             else f"{name} {PARSER_REJECTS}"
         )
-    if external_folder is not None:
-        embed_external_data(proto, external_folder, limits)
+    external = embed_external_data(proto, external_folder, limits, forbidden=bool(source))
+    if external:
         data = proto.SerializeToString()
     file = data
     check_text(proto, limits)
@@ -153,7 +159,7 @@ def load_bytes(
     rename_duplicate_nodes(proto.graph)
     check_quantisation_parameters(proto)
     check_inferred_shapes(proto, limits)
-    return CheckedModel(name, sha256, without_weights(proto), _weights(proto), quantisers, file)
+    return CheckedModel(name, sha256, without_weights(proto), _weights(proto), quantisers, file, external=external)
 
 
 def _drop_constant_inputs(proto: ModelProto) -> None:

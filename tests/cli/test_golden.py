@@ -403,9 +403,3 @@ def test_dynamic_batches(tmp_path: Path) -> None:
     assert command("verify", tmp_path / "golden").code == 0
     record = json.loads((tmp_path / "golden" / "manifest.json").read_text())
     assert record["observed"]["outputs"][0]["shape"] == [3, WIDTH]
-
-
-def test_external_data_is_not_copied(digits: Path, tmp_path: Path) -> None:
-    """A copy of one file would be incomplete."""
-    outcome = command("record", digits, "-o", tmp_path / "golden", "--copy-model", "--external-data")
-    assert_refused(outcome, 2, "--copy-model", "--external-data")
