@@ -38,7 +38,8 @@ _WIDE_BITS = 63
 class Checker:
     """Compares the layers of one run with the reference as they are computed.
 
-    decodings: tensors of codes that stand for float tensors of the reference; those are encoded to be compared.
+    decodings: tensors of codes that stand for float tensors of the reference, or that the reference has in another
+    layout; those are encoded to be compared.
     """
 
     model: NormalisedModel

@@ -101,7 +101,7 @@ def run(
     output: Output = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
-    external_data: ExternalData = False,
+    external_data: ExternalData = True,
     reference: ReferenceMode = "ort",
     engine: Engine = "recurrence",
     dump: DumpFolder = None,
@@ -133,7 +133,7 @@ def run(
     cli_energy.check_action_counts(action_counts)
     dumping = dump_into(dump, dump_tensor)
     engine = check_engine(engine)
-    loaded, arrays = load_inputs(model, input_file, external_data, reference, bind)
+    loaded, arrays = load_inputs(model, input_file, external_data, reference, bind, quiet=quiet)
     wanted = TimelineRequest(timeline) if timeline is not None or folder is not None else None
     result = simulate_model(
         loaded,
@@ -175,7 +175,7 @@ def check(
     seed: Seed = 0,
     json_output: Json = False,
     quiet: Quiet = False,
-    external_data: ExternalData = False,
+    external_data: ExternalData = True,
     reference: ReferenceMode = "ort",
     dump: DumpFolder = None,
     dump_tensor: DumpTensor = None,
@@ -186,7 +186,7 @@ def check(
     """Compare every tensor of a model with onnxruntime, bit for bit; nothing else."""
     machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
     dumping = dump_into(dump, dump_tensor)
-    loaded, arrays = load_inputs(model, input_file, external_data, reference, bind)
+    loaded, arrays = load_inputs(model, input_file, external_data, reference, bind, quiet=quiet)
     result = simulate_model(loaded, arrays, machine, seed, check=True, quiet=quiet, dump=dumping)
     with printing():
         if json_output:
@@ -212,7 +212,7 @@ def explain(
     settings: Settings = None,
     input_file: ShapesFile = None,
     layer: Annotated[str | None, typer.Option("--layer", help="Only layers whose name contains this text.")] = None,
-    external_data: ExternalData = False,
+    external_data: ExternalData = True,
     timing: cli_gemm.ModelTiming = "native",
     reference: ReferenceMode = "ort",
     bind: Bind = None,

@@ -26,6 +26,7 @@ from accelsim.cli_options import (
     load_inputs,
     machine_from,
     printing,
+    say_external,
 )
 from accelsim.errors import ExitCode, UsageError
 
@@ -72,7 +73,7 @@ def record(
     copy_model: CopyModel = False,
     json_output: JsonManifest = False,
     quiet: Quiet = False,
-    external_data: ExternalData = False,
+    external_data: ExternalData = True,
     reference: ReferenceMode = "ort",
     bind: Bind = None,
     debug: Debug = False,
@@ -103,11 +104,9 @@ def record(
             "a record needs a model and a folder: give MODEL and --output FOLDER (-o), or --again FOLDER for a record "
             "that is there already"
         )
-    if copy_model and external_data:
-        raise UsageError("--copy-model stores one file, --external-data reads several: leave one of them out")
     machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
     folder = check_target(output)
-    loaded, arrays = load_inputs(model, input_file, external_data, reference, bind)
+    loaded, arrays = load_inputs(model, input_file, external_data, reference, bind, quiet=quiet)
     with layer_progress(loaded.name, quiet=quiet) as progress:
         result = golden.record(
             loaded, folder, machine, arrays, seed=seed, path=model, copy_model=copy_model, progress=progress
@@ -152,21 +151,22 @@ def verify(
     ignore: Ignore = None,
     json_output: JsonDifference = False,
     quiet: Quiet = False,
-    external_data: ExternalData = False,
+    external_data: ExternalData = True,
     debug: Debug = False,
 ) -> None:
     """Run a recorded model again and say what changed; exit code 0 when nothing did, 3 when something did."""
     from accelsim import golden as records
     from accelsim.progress import layer_progress
 
+    loaded = records.load_recorded(golden, model, external_data=external_data)
+    say_external(loaded.checked.external, quiet=quiet)
     with layer_progress("verify", quiet=quiet) as progress:
         comparison = records.verify(
             golden,
-            model,
+            loaded,
             cycles_tolerance=cycles_tolerance,
             energy_tolerance=energy_tolerance,
             ignore=ignore or (),
-            external_data=external_data,
             progress=progress,
         )
     with printing():

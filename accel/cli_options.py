@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from accelsim.arch import Arch
     from accelsim.dump import Dump
     from accelsim.energy.options import EnergyOptions
+    from accelsim.graph.external_data import ExternalFile
     from accelsim.inputs import Array
     from accelsim.model import Model
     from accelsim.record_timeline import TimelineRequest
@@ -47,7 +48,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 Output = Annotated[str | None, typer.Option("-o", "--output", metavar="DIR", help="Write result.json and outputs.npz.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but the JSON asked for.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also accumulators per layer and energy by component.")]
-ExternalData = Annotated[bool, typer.Option("--external-data", help="Read weights from files beside the model.")]
+ExternalData = Annotated[
+    bool,
+    typer.Option(
+        "--external-data/--no-external-data",
+        help="Refuse weights in files beside the model; --external-data has no effect, they are read anyway.",
+        show_default=False,
+    ),
+]
 ReferenceMode = Annotated[
     str,
     typer.Option("--reference", metavar="ort|ort-default", help="onnxruntime with int8 kept int8, or as it comes."),
@@ -103,8 +111,10 @@ def load_inputs(
     external_data: bool,
     reference: str = "ort",
     bind: list[str] | None = None,
+    *,
+    quiet: bool = False,
 ) -> tuple[Model, dict[str, Array] | None]:
-    """Load a model, dimensions bound as the user says, and its inputs when a file with them is given."""
+    """Load a model, saying which other files that reads, dimensions bound, and its inputs when a file is given."""
     from accelsim.bindings import parse_bindings
     from accelsim.inputs import check_inputs, read_npz
     from accelsim.model import load
@@ -112,9 +122,18 @@ def load_inputs(
     sizes = parse_bindings(bind)
     arrays = read_npz(input_file) if input_file is not None else None
     loaded = load(model, external_data=external_data, reference=reference, bind=sizes)
+    say_external(loaded.checked.external, quiet=quiet)
     if arrays is not None:
         arrays = check_inputs(arrays, loaded.inputs(), printable(str(input_file)))
     return loaded, arrays
+
+
+def say_external(files: Sequence[ExternalFile], *, quiet: bool) -> None:
+    """Say on stderr which files beside a model its weights were read from."""
+    from accelsim.graph.external_data import external_lines
+
+    for line in [] if quiet else external_lines(files):
+        typer.echo(line, err=True)
 
 
 def dump_into(folder: str | None, tensor: str | None) -> Dump | None:

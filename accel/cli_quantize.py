@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from accelsim.cli_options import Debug, ExternalData, Json, printing
+from accelsim.cli_options import Debug, ExternalData, Json, printing, say_external
 
 if TYPE_CHECKING:
     from accelsim.quantisation_result import QuantisationReport
@@ -61,7 +61,7 @@ def quantize(
     pixel_scale: PixelScale = 255.0,
     json_output: Json = False,
     quiet: Silent = False,
-    external_data: ExternalData = False,
+    external_data: ExternalData = True,
     debug: Debug = False,
 ) -> None:
     """Quantise a float model after training, and say what was lost where."""
@@ -81,6 +81,7 @@ def quantize(
     )
     check_test_labels(test, test_labels)
     loaded = read_float_model(model, None, chosen.opset, external_data=external_data)
+    say_external(loaded.external, quiet=quiet)
     samples = load_samples(calib, labels, loaded, seed, pixel_scale)
     measured = None if test is None else load_samples(test, test_labels, loaded, seed, pixel_scale)
     with layer_progress(loaded.name, quiet=quiet, describe=True) as progress:

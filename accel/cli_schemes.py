@@ -18,6 +18,7 @@ from accelsim.cli_options import (
     Settings,
     machine_from,
     printing,
+    say_external,
 )
 from accelsim.cli_quantize import (
     FloatPath,
@@ -54,7 +55,7 @@ def schemes(
     pixel_scale: PixelScale = 255.0,
     json_output: Json = False,
     quiet: Silent = False,
-    external_data: ExternalData = False,
+    external_data: ExternalData = True,
     debug: Debug = False,
 ) -> None:
     """Quantise a float model in several ways, and show accuracy, bytes, cycles, energy and traffic of each."""
@@ -69,6 +70,7 @@ def schemes(
     check_test_labels(test, test_labels)
     machine = machine_from(array, dataflow, acc_bits, None, arch, settings)
     loaded = read_for(chosen, model, external_data=external_data)
+    say_external(loaded.external, quiet=quiet)
     samples = load_samples(calib, labels, loaded, seed, pixel_scale)
     measured = None if test is None else load_samples(test, test_labels, loaded, seed, pixel_scale)
     with layer_progress(loaded.name, quiet=quiet, describe=True) as progress:

@@ -48,7 +48,7 @@ def trace(
     first: First = None,
     last: Last = None,
     quiet: Silent = False,
-    external_data: ExternalData = False,
+    external_data: ExternalData = True,
     bind: Bind = None,
     debug: Debug = False,
 ) -> None:
@@ -64,7 +64,7 @@ def trace(
     machine = machine_from(array, dataflow, None, None, arch, settings)
     path = Path(output)
     chosen = choose_format(kind, path)
-    loaded, arrays = load_inputs(model, input_file, external_data, bind=bind)
+    loaded, arrays = load_inputs(model, input_file, external_data, bind=bind, quiet=quiet)
     shapes = None if arrays is None else {name: values.shape for name, values in arrays.items()}
     view = View(layer, first, last)
     with layer_progress(loaded.name, quiet=quiet) as progress:

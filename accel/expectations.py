@@ -187,7 +187,7 @@ def run_model(path: str, options: Mapping[str, Any]) -> ModelRun:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of libraries are not of the test that asked
         sizes = parse_bindings(options.get("bind"))
-        model = load(path, external_data=options.get("external_data", False), reference=reference, bind=sizes)
+        model = load(path, external_data=options.get("external_data"), reference=reference, bind=sizes)
         return ModelRun(run(model, machine, feeds, seed=options.get("seed", 0)))
 
 

@@ -79,6 +79,11 @@ def record(
     loaded = model if isinstance(model, Model) else load(model)
     if copy_model and source is None:
         raise UsageError("the model was not loaded from a file, so it cannot be copied: give its path")
+    if copy_model and loaded.checked.external_files:
+        raise UsageError(
+            f"--copy-model stores one file, and the model keeps weights in "
+            f"{printable(loaded.checked.external_files[0])} beside it: leave --copy-model out, or save it in one file"
+        )
     machine = resolve_arch(arch)
     given = None if inputs is None else check_inputs(inputs, loaded.inputs())
     result, observed = _observe(loaded, machine, given, seed, progress)
@@ -110,7 +115,7 @@ def record_again(
     folder: str | Path,
     model: str | Path | None = None,
     *,
-    external_data: bool = False,
+    external_data: bool | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Record once more what a golden folder says: its model, on its machine, compared as then, with its inputs.
@@ -133,7 +138,7 @@ def record_again(
     """
     golden = read_folder(folder)
     manifest, place = golden.manifest, _find_model(golden) if model is None else Path(model)
-    loaded = load(place, external_data=external_data, reference=manifest.model.reference)
+    loaded = _recorded_model(golden, place, external_data)
     if model is None:
         loaded = replace(loaded, checked=replace(loaded.checked, name=manifest.model.name))  # a copy has another
     return record(
@@ -162,7 +167,7 @@ def verify(
     cycles_tolerance: float = 0.0,
     energy_tolerance: float = 0.0,
     ignore: Iterable[str] = (),
-    external_data: bool = False,
+    external_data: bool | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Run a recorded model again, on the recorded machine and inputs, and compare everything.
@@ -185,11 +190,7 @@ def verify(
     golden = read_folder(folder)
     manifest = golden.manifest
     reference = manifest.model.reference
-    if isinstance(model, Model):
-        loaded = model
-    else:
-        place = _find_model(golden) if model is None else Path(model)
-        loaded = load(place, external_data=external_data, reference=reference, bind=manifest.model.bind)
+    loaded = model if isinstance(model, Model) else _recorded_model(golden, model, external_data)
     if loaded.reference != reference:
         raise UsageError(f"the record was compared with '{reference}', the model given is loaded for another reference")
     if dict(loaded.checked.bound) != manifest.model.bind:
@@ -200,6 +201,27 @@ def verify(
     result, observed = _observe(loaded, manifest.arch(), given, manifest.seed or 0, progress)
     sides = recorded, dict(result.outputs)
     return compare(str(folder), manifest, loaded.checked.sha256, observed, result.check, sides, tolerance)
+
+
+def load_recorded(folder: str | Path, model: str | Path | None = None, *, external_data: bool | None = None) -> Model:
+    """Load the model of a record, as `verify` does.
+
+    Args:
+        folder: what `record` wrote.
+        model: another place of the model; None takes the copy in the folder, or the path that was recorded.
+        external_data: as for `accelsim.load`.
+
+    Raises:
+        AccelSimError: as for `verify`.
+    """
+    return _recorded_model(read_folder(folder), model, external_data)
+
+
+def _recorded_model(golden: GoldenFolder, model: str | Path | None, external_data: bool | None) -> Model:
+    """Load the model of a record from where it is."""
+    place = _find_model(golden) if model is None else Path(model)
+    recorded = golden.manifest.model
+    return load(place, external_data=external_data, reference=recorded.reference, bind=recorded.bind)
 
 
 def _observe(

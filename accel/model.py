@@ -101,7 +101,7 @@ def load(
     source: str | Path | bytes,
     limits: Limits | None = None,
     *,
-    external_data: bool = False,
+    external_data: bool | None = None,
     reference: str = "ort",
     bind: Mapping[str, int] | None = None,
 ) -> Model:
@@ -110,7 +110,7 @@ def load(
     Args:
         source: path of an .onnx file, its bytes, or models:NAME for one of our own (`accel-sim models` lists them).
         limits: budgets; None takes the defaults.
-        external_data: read tensors from other files, which must lie in the model's folder; refused otherwise.
+        external_data: False refuses tensors in other files; else they are read, which must lie in the model's folder.
         reference: "ort" keeps int8 activations int8 in onnxruntime; "ort-default" compares with its default options.
         bind: sizes of dynamic dimensions by name, where a static network is deployed: the reference is then the file
             with these sizes in it, not the file as it is.
@@ -125,7 +125,7 @@ def load(
     return Model(bind_dimensions(checked, bind) if bind else checked, limits, reference)
 
 
-def _checked(source: str | Path | bytes, limits: Limits, *, external_data: bool) -> CheckedModel:
+def _checked(source: str | Path | bytes, limits: Limits, *, external_data: bool | None) -> CheckedModel:
     """Load a model from where it is."""
     if isinstance(source, bytes):
         return load_bytes(source, limits=limits)

@@ -1,14 +1,14 @@
 """Channels-last operators in the channels-first form that the rest of the import knows.
 
 A file that onnxruntime saved at ORT_ENABLE_ALL holds its own layout: com.microsoft QLinearConv, QLinearAveragePool and
-QLinearGlobalAveragePool with channels_last, NhwcMaxPool, and a Transpose at every border. Here each becomes what it is
-on channels first, and so does what stands between them and looks at elements only; pairs of inverse Transposes are gone
-then, and the machine executes the same layers as for the file before that pass.
+QLinearGlobalAveragePool with channels_last, NhwcMaxPool, and a Transpose at every border. Here each becomes the same
+operator on channels first, and so does what stands between them and looks at elements only; pairs of inverse Transposes
+are gone then, and the machine executes the same layers as for the file before that pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,13 +78,14 @@ def _to_last(rank: int) -> tuple[int, ...]:
     return (0, *range(2, rank), 1)
 
 
-def _is_transpose(node: NodeProto, to_last: bool) -> bool:
-    """Tell whether a node moves the channels to the end, or back from there."""
-    if node.op_type != "Transpose":
-        return False
-    permutation = tuple(attributes(node).get("perm", ()))
-    rank = len(permutation)
-    return rank >= _SMALLEST_RANK and permutation == (_to_last(rank) if to_last else _to_first(rank))
+def _permutation(node: NodeProto) -> tuple[int, ...]:
+    """Return the permutation that a Transpose states, () for other nodes and for one that reverses the axes."""
+    return tuple(attributes(node).get("perm", ())) if node.op_type == "Transpose" else ()
+
+
+def _is_order(permutation: tuple[int, ...], order: Callable[[int], tuple[int, ...]]) -> bool:
+    """Tell whether a permutation moves the channels to the end, or back from there."""
+    return len(permutation) >= _SMALLEST_RANK and permutation == order(len(permutation))
 
 
 @dataclass(eq=False)
@@ -93,7 +94,7 @@ class _Rewriter:
 
     first: by tensor, its channels-first form; same: by tensor that is no longer written, the one that equals it;
     wanted: tensors that something reads with channels first; existing: by tensor, the name that the graph itself has
-    for its channels-first form; written: names in use.
+    for its channels-first form; turned: by result of another Transpose, what it reads and how; written: names in use.
     """
 
     proto: ModelProto
@@ -103,6 +104,7 @@ class _Rewriter:
     nodes: list[NodeProto] = field(default_factory=list)
     first: dict[str, str] = field(default_factory=dict)
     same: dict[str, str] = field(default_factory=dict)
+    turned: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
     written: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -113,11 +115,11 @@ class _Rewriter:
         self.existing: dict[str, str] = {}
         self.wanted: set[str] = set()
         for node in reversed(graph.node):
-            if is_channels_last(node) or _is_transpose(node, to_last=False):
+            if is_channels_last(node) or len(_permutation(node)) >= _SMALLEST_RANK:
                 self.wanted.add(node.input[0])
             elif self._passes_on(node) and any(name in self.wanted for name in node.output):
                 self.wanted.update(node.input)
-            if _is_transpose(node, to_last=False):
+            if _is_order(_permutation(node), _to_first):
                 self.existing[node.input[0]] = node.output[0]
 
     def take(self, node: NodeProto) -> None:
@@ -125,8 +127,9 @@ class _Rewriter:
         copy = NodeProto()
         copy.CopyFrom(node)
         copy.input[:] = [self.same.get(name, name) for name in node.input]
-        if _is_transpose(copy, to_last=False) and copy.input[0] in self.first:
-            self._cancel(self.first[copy.input[0]], copy.output[0])
+        order = _permutation(copy)
+        if order and copy.input[0] in self.first:
+            self._turn(copy, order)
         elif is_channels_last(copy):
             self._convert(copy, [self._first_form(copy.input[0]), *copy.input[1:]])
             _make_channels_first(copy)
@@ -136,11 +139,22 @@ class _Rewriter:
         else:
             self.nodes.append(copy)
             self.existing = {name: known for name, known in self.existing.items() if known not in copy.output}
-            if _is_transpose(copy, to_last=True):
+            if _is_order(order, _to_last):
                 self.first[copy.output[0]] = copy.input[0]
+            elif order:
+                self.turned[copy.output[0]] = copy.input[0], order
 
-    def _cancel(self, known: str, name: str) -> None:
-        """Let a tensor of the graph be one that is there already."""
+    def _turn(self, node: NodeProto, order: tuple[int, ...]) -> None:
+        """Let a Transpose read channels first: then it often is none, and its result a tensor that is there already."""
+        known, name = self.first[node.input[0]], node.output[0]
+        to_last = _to_last(len(order))
+        turned = [to_last[axis] for axis in order]
+        if turned != sorted(turned):
+            node.input[0] = known
+            del node.attribute[:]
+            node.attribute.append(helper.make_attribute("perm", turned))
+            self.nodes.append(node)
+            return
         if known == name:
             return
         self.same[name] = known
@@ -184,7 +198,8 @@ class _Rewriter:
         if name in self.constants:
             return self._constant(name, len(self.constants[name].dims))
         form = self._new_form(name)
-        self.nodes.append(_transpose(name, form, _to_first(len(self.types[name].shape))))
+        source, order = self.turned.get(name, (name, tuple(range(len(self.types[name].shape)))))
+        self.nodes.append(_transpose(source, form, [order[axis] for axis in _to_first(len(order))]))
         return form
 
     def _constant(self, name: str, rank: int) -> str:
@@ -205,7 +220,7 @@ class _Rewriter:
 
     def _is_worth_it(self, node: NodeProto) -> bool:
         """Tell whether a node between layers is executed on channels first: it can be, and that saves a Transpose."""
-        if not self._passes_on(node) or "block_size" in attributes(node):
+        if not self._passes_on(node) or attributes(node).get("block_size"):
             return False
         rank = len(self.types[node.output[0]].shape)
         forms = {name for name in node.input if name in self.first and name not in self.constants}

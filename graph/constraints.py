@@ -38,7 +38,7 @@ class Support:
 OPERATORS: tuple[Support, ...] = (
     Support(
         "QLinearConv",
-        "Q/DQ around Conv [+ Relu/Clip]; QLinearConv",
+        "Q/DQ around Conv [+ Relu/Clip]; QLinearConv, also with channels_last (files that onnxruntime saved)",
         "array",
         "1-D, 2-D or 3-D (each output slice of a volume loads the input slices it needs); any strides, dilations, "
         "groups, pads or auto_pad; uint8/int8 activations; 8-bit weights per tensor or per channel with any zero "
@@ -119,10 +119,10 @@ OPERATORS: tuple[Support, ...] = (
         "QLinearGlobalAveragePool",
         "Q/DQ around GlobalAveragePool",
         "vector",
-        "any rank, channels first",
+        "any rank",
         (1, 3),
     ),
-    Support("MaxPool", "Q/DQ around MaxPool", "vector", "on 8- or 16-bit codes, 1-D or 2-D, one output"),
+    Support("MaxPool", "Q/DQ around MaxPool; NhwcMaxPool", "vector", "on 8- or 16-bit codes, 1-D or 2-D, one output"),
     Support("QLinearSoftmax", "Q/DQ around Softmax", "vector", "any axis", (1, 3)),
     Support("QLinearSigmoid", "Q/DQ around Sigmoid", "vector", "table of 256 codes", (1, 3)),
     Support("QLinearLeakyRelu", "Q/DQ around LeakyRelu", "vector", "table of 256 codes", (1, 3)),

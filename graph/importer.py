@@ -44,6 +44,7 @@ from accelsim.operators import (
     Softmax,
     View,
 )
+from accelsim.uniform import Decoding, Permuted
 
 IMPORTERS: dict[str, Callable[[Context, NodeProto], Imported]] = {
     "QLinearConv": import_contractions.import_convolution,
@@ -112,7 +113,8 @@ def import_graph(model: NormalisedModel) -> Graph:
     read = {name for node in kept for name in node.inputs} | set(outputs)
     constants = {name: array for name, array in context.constants.items() if name in read}
     written = {name for node in kept for name in node.outputs}
-    decodings = {name: known for name, known in (*found.decodings.items(), *rewritten.views.items()) if name in written}
+    decodings: dict[str, Decoding | Permuted] = {**found.decodings, **rewritten.views}
+    decodings = {name: known for name, known in decodings.items() if name in written}
     types = with_widths(kept, context.types)
     graph = Graph(tuple(model.inputs), outputs, types, constants, kept, decodings)
     verify(graph)

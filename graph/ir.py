@@ -38,7 +38,8 @@ class Node:
 class Graph:
     """Nodes in topological order; types of all tensors; constants that nodes read as inputs.
 
-    decodings: by tensor of codes, the float tensor of the reference that it stands for (QONNX).
+    decodings: by tensor of codes, the float tensor of the reference that it stands for (QONNX), or that it is a
+    transposed view of.
     """
 
     inputs: tuple[str, ...]

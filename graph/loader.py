@@ -14,26 +14,22 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 from accelsim.errors import (
-    Finding,
     InvalidModelError,
     ResourceLimitError,
-    UnsupportedModelError,
     UsageError,
     printable,
     reason_of,
 )
 from accelsim.files import read_input
 from accelsim.graph.branches import check_branches, fold_branches
-from accelsim.graph.constraints import OPSET_WINDOW, node_findings, opset_finding, value_findings
 from accelsim.graph.contributed import has_contributed, move_contributed
 from accelsim.graph.element_types import INPUT_TYPES, constant_tensors, size_bytes
-from accelsim.graph.external_data import embed_external_data
-from accelsim.graph.float_models import float_model_error
+from accelsim.graph.external_data import ExternalFile, embed_external_data
 from accelsim.graph.functions import inline_functions
 from accelsim.graph.limits import Limits
 from accelsim.graph.operator_checks import Shape, check_operator
-from accelsim.graph.qonnx import in_qonnx_domain, is_qonnx, qonnx_findings
-from accelsim.graph.qonnx_expand import OLDEST_OPSET, ExpandedQuantiser, expand_quantisers
+from accelsim.graph.qonnx import is_qonnx
+from accelsim.graph.qonnx_expand import ExpandedQuantiser, expand_quantisers
 from accelsim.graph.structure_checks import (
     check_dataflow,
     check_live_elements,
@@ -41,6 +37,7 @@ from accelsim.graph.structure_checks import (
     rename_duplicate_nodes,
     with_numbered_nodes,
 )
+from accelsim.graph.support import check_support
 from accelsim.graph.tensor_checks import check_quantisation_parameters, check_tensor, model_constants
 
 Weights = Mapping[str, NDArray[np.generic]]
@@ -61,7 +58,7 @@ class CheckedModel:
     proto: the model, its large constants declared as external; weights: the data of those constants; quantisers: of a
     QONNX model, whose quantisers proto spells in standard operators; file: the bytes of the user's file; bound:
     dimensions that the user fixed, in both; subject: what file is where it is not the user's own, which onnxruntime
-    cannot open.
+    cannot open; external: files beside the model whose data is part of all this.
     """
 
     name: str
@@ -72,6 +69,12 @@ class CheckedModel:
     file: bytes = field(default=b"", repr=False)
     bound: tuple[tuple[str, int], ...] = ()
     subject: str = ""
+    external: tuple[ExternalFile, ...] = ()
+
+    @property
+    def external_files(self) -> tuple[str, ...]:
+        """Names of the files beside the model that weights were read from."""
+        return tuple(file.name for file in self.external)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -85,13 +88,13 @@ class CheckedModel:
         return sum(size_bytes(tensor) for tensor in self.proto.graph.initializer)
 
 
-def load_model(path: str | Path, limits: Limits | None = None, *, external_data: bool = False) -> CheckedModel:
+def load_model(path: str | Path, limits: Limits | None = None, *, external_data: bool | None = None) -> CheckedModel:
     """Read and check a model file.
 
     Args:
         path: the .onnx file.
         limits: budgets; None takes the defaults.
-        external_data: read tensors from other files, which must lie in the model's folder.
+        external_data: False refuses tensors in other files; else they are read, which must lie in the model's folder.
 
     Raises:
         UsageError: there is no such file.
@@ -110,7 +113,7 @@ def load_model(path: str | Path, limits: Limits | None = None, *, external_data:
     except (OSError, ValueError) as error:  # ValueError: a zero character in the path
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot read {shown}: {reason}: give the path of a .onnx file") from None
-    folder = Path(path).parent if external_data else None
+    folder = None if external_data is False else Path(path).parent
     return load_bytes(
         content.pop(), Path(path).name, limits, folder, str(path)
     )  # popped, so that the callee can free it
@@ -151,8 +154,8 @@ def load_bytes(
             if known
             else f"{name} {PARSER_REJECTS}"
         )
-    if external_folder is not None:
-        embed_external_data(proto, external_folder, limits)
+    external = embed_external_data(proto, external_folder, limits, forbidden=bool(source))
+    if external:
         data = proto.SerializeToString()
     file = data
     check_text(proto, limits)
@@ -162,7 +165,7 @@ def load_bytes(
     if flat is not proto:
         _check_sizes(flat, name, limits)
         proto = flat
-    _check_support(proto, name, source)
+    check_support(proto, name, source)
     check_dataflow(proto.graph, name)
     quantisers: tuple[ExpandedQuantiser, ...] = ()
     if is_qonnx(proto):
@@ -174,7 +177,8 @@ def load_bytes(
         file = with_numbered_nodes(file)
     check_quantisation_parameters(proto)
     check_inferred_shapes(proto, limits)
-    return CheckedModel(name, sha256, without_weights(proto), _weights(proto), quantisers, file, subject=subject)
+    apart = without_weights(proto)
+    return CheckedModel(name, sha256, apart, _weights(proto), quantisers, file, subject=subject, external=external)
 
 
 def _drop_constant_inputs(proto: ModelProto) -> None:
@@ -209,34 +213,6 @@ def _check_sizes(proto: ModelProto, name: str, limits: Limits) -> None:
                 f"{name}: input '{printable(value.name)}' has a negative dimension: repair the model"
             )
         limits.check_shape(value.name, [dim.dim_value or 1 for dim in dims])
-
-
-def _check_support(proto: ModelProto, name: str, source: str) -> None:
-    """Refuse whatever cannot run, naming all of it at once."""
-    qonnx = is_qonnx(proto)
-    wrong_opset = list(opset_finding(proto, OLDEST_OPSET if qonnx else OPSET_WINDOW[0]))
-    opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
-    findings = [*value_findings(proto), *_function_findings(proto)]
-    for node in proto.graph.node:
-        if not in_qonnx_domain(node.domain):
-            findings.extend(node_findings(node, OPSET_WINDOW[1] if wrong_opset else opset))
-    if qonnx:
-        findings.extend(qonnx_findings(proto, model_constants(proto)))
-    float_error = float_model_error(proto, name, source)
-    if float_error is not None and not findings:
-        raise float_error
-    findings = [*wrong_opset, *findings]
-    if findings:
-        shown = findings[:40]
-        more = f" (the first {len(shown)} of them)" if len(findings) > len(shown) else ""
-        raise UnsupportedModelError(f"{name} cannot run, {len(findings)} reason(s){more}:", shown)
-
-
-def _function_findings(proto: ModelProto) -> Iterator[Finding]:
-    """Name the local functions that are left, which onnx could not put in the place of their calls."""
-    for function in proto.functions:
-        reason = "it is written in other versions of the operators than the model, so that it cannot be put in place"
-        yield Finding(function.name, "function", reason, "export the model without functions")
 
 
 def _check_with_onnx(proto: ModelProto, name: str) -> None:

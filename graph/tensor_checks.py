@@ -36,8 +36,8 @@ def check_tensor(label: str, tensor: TensorProto, limits: Limits) -> int:
     name = printable(label)
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise InvalidModelError(
-            f"tensor '{name}' keeps its data in another file, which is refused: save the model in one file, or have "
-            f"weights beside the model read with --external-data"
+            f"tensor '{name}' keeps its data in another file, though it claims to hold it, or stands where no weights "
+            f"are looked for: save the model in one file"
         )
     if tensor.data_type not in TensorProto.DataType.values() or tensor.data_type == TensorProto.UNDEFINED:
         raise InvalidModelError(f"tensor '{name}' has no valid element type: export the model again")

@@ -238,13 +238,13 @@ def _on_float_units(
     )
 
 
-def read_for(schemes: Sequence[Scheme], source: str, *, external_data: bool = False) -> FloatModel:
+def read_for(schemes: Sequence[Scheme], source: str, *, external_data: bool | None = None) -> FloatModel:
     """Read a float model once, in the newest operator set that any of some schemes needs.
 
     Args:
         schemes: what it will be quantised with.
         source: path of the model.
-        external_data: read tensors from other files in the model's folder.
+        external_data: False refuses tensors in other files; else they are read from the model's folder.
     """
     opset = max(scheme.opset for scheme in schemes)
     return read_float_model(source, None, opset, external_data=external_data)

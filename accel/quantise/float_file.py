@@ -19,7 +19,7 @@ from accelsim.errors import (
 from accelsim.files import read_input
 from accelsim.graph.constraints import node_label
 from accelsim.graph.element_types import element_name
-from accelsim.graph.external_data import embed_external_data
+from accelsim.graph.external_data import ExternalFile, embed_external_data
 from accelsim.graph.float_models import is_quantised, spells_quantisers
 from accelsim.graph.limits import Limits
 from accelsim.graph.loader import PARSER_REJECTS, check_inferred_shapes
@@ -85,7 +85,9 @@ def _own(source: str | Path) -> tuple[bytes, str, None]:
     return own_model(source), name, None
 
 
-def checked_proto(data: bytes, name: str, folder: Path | None, limits: Limits) -> ModelProto:
+def checked_proto(
+    data: bytes, name: str, folder: Path | None, limits: Limits, *, forbidden: bool = False
+) -> tuple[ModelProto, tuple[ExternalFile, ...]]:
     """Parse a model and check its skeleton before any library works on it.
 
     Args:
@@ -93,6 +95,10 @@ def checked_proto(data: bytes, name: str, folder: Path | None, limits: Limits) -
         name: its printable name.
         folder: where external data may be read from, or None.
         limits: budgets.
+        forbidden: there is a folder, and the user ruled out reading from it.
+
+    Returns:
+        The model, and the files beside it that tensors were read from.
 
     Raises:
         InvalidModelError: it is no ONNX model, or a broken one.
@@ -105,8 +111,7 @@ def checked_proto(data: bytes, name: str, folder: Path | None, limits: Limits) -
         raise InvalidModelError(f"{name} {PARSER_REJECTS}") from None
     if not proto.graph.node:
         raise InvalidModelError(f"{name} has no nodes, or is not an ONNX model: give a .onnx file")
-    if folder is not None:
-        embed_external_data(proto, folder, limits)
+    external = embed_external_data(proto, folder, limits, forbidden=forbidden)
     check_text(proto, limits)
     if len(proto.graph.node) > limits.nodes:
         raise ResourceLimitError(
@@ -131,7 +136,7 @@ def checked_proto(data: bytes, name: str, folder: Path | None, limits: Limits) -
     except Exception as error:  # the checker raises several unrelated types
         raise InvalidModelError(f"{name} is not a valid ONNX model: {reason_of(error)}: export it again") from None
     check_inferred_shapes(proto, limits)
-    return proto
+    return proto, external
 
 
 def _check_precision(proto: ModelProto, name: str) -> None:
@@ -178,18 +183,3 @@ def _with_shapes(proto: ModelProto) -> ModelProto:
     for value in copy.graph.output:
         value.type.tensor_type.shape.SetInParent()
     return copy
-
-
-def standalone(data: bytes, folder: Path | None, limits: Limits) -> bytes:
-    """Return the file with its external data inside.
-
-    Args:
-        data: the file.
-        folder: where external data may be read from, or None.
-        limits: budgets.
-    """
-    proto = ModelProto.FromString(data)
-    if folder is None or not any(t.data_location == TensorProto.EXTERNAL for t in proto.graph.initializer):
-        return data
-    embed_external_data(proto, folder, limits)
-    return bytes(proto.SerializeToString())

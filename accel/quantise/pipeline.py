@@ -108,7 +108,7 @@ def quantize(
     *,
     seed: int = 0,
     limits: Limits | None = None,
-    external_data: bool = False,
+    external_data: bool | None = None,
     progress: Steps | None = None,
 ) -> Quantised:
     """Quantise a float model after training.
@@ -120,7 +120,7 @@ def quantize(
             None for synthetic data, which says nothing about accuracy.
         seed: of synthetic data.
         limits: budgets for reading; None takes the defaults.
-        external_data: read tensors from other files in the model's folder.
+        external_data: False refuses tensors in other files; else they are read from the model's folder.
         progress: called with (what is being done, how far, of how many).
 
     Returns:

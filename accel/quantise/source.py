@@ -22,10 +22,11 @@ from accelsim.errors import (
 )
 from accelsim.graph.constraints import node_label
 from accelsim.graph.element_types import INPUT_TYPES, element_name
+from accelsim.graph.external_data import ExternalFile
 from accelsim.graph.limits import Limits
 from accelsim.graph.structure_checks import rename_duplicate_nodes
 from accelsim.host import open_session
-from accelsim.quantise.float_file import WEIGHT_AXES, checked_proto, is_weighted, read_file, standalone
+from accelsim.quantise.float_file import WEIGHT_AXES, checked_proto, is_weighted, read_file
 from accelsim.quantise.gelu import OLDEST_OPSET as OPSET_WITH_GELU
 from accelsim.quantise.gelu import find_gelus, write_gelus
 from accelsim.quantise.tidy import free_names, rename_made, split_odd_biases
@@ -64,8 +65,8 @@ class FloatLayer:
 class FloatModel:
     """A float model that can be quantised.
 
-    original: the file as it came; proto: the same network, tidied: constants folded, batch normalisation part of the
-    weights, every node named, shapes inferred.
+    original: the file as it came, the data of other files inside; proto: the same network, tidied: constants folded,
+    batch normalisation part of the weights, every node named, shapes inferred; external: those other files.
     """
 
     name: str
@@ -74,6 +75,7 @@ class FloatModel:
     proto: ModelProto = field(repr=False)
     inputs: Mapping[str, TensorType]
     layers: tuple[FloatLayer, ...]
+    external: tuple[ExternalFile, ...] = ()
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -108,7 +110,7 @@ def read_float_model(
     limits: Limits | None = None,
     opset: int = OLDEST_OPSET,
     *,
-    external_data: bool = False,
+    external_data: bool | None = None,
 ) -> FloatModel:
     """Read a float model and prepare it for quantisation.
 
@@ -116,7 +118,7 @@ def read_float_model(
         source: path of an .onnx file, its bytes, or models:NAME-float for one of our own.
         limits: budgets; None takes the defaults.
         opset: operator set that the result must have at least; older files are converted.
-        external_data: read tensors from other files, which must lie in the model's folder; refused otherwise.
+        external_data: False refuses tensors in other files; else they are read, which must lie in the model's folder.
 
     Raises:
         UsageError: there is no such file.
@@ -126,15 +128,14 @@ def read_float_model(
     """
     limits = limits or Limits()
     data, name, folder = read_file(source, limits)
-    folder = folder if external_data else None
-    proto = checked_proto(data, name, folder, limits)
+    forbidden = external_data is False and folder is not None
+    proto, external = checked_proto(data, name, None if forbidden else folder, limits, forbidden=forbidden)
+    original = bytes(proto.SerializeToString()) if external else data
     proto = _prepared(proto, name, opset)
     layers = tuple(_layers(proto.graph))
     if not layers:
         raise UnsupportedModelError(_nothing_to_quantise(proto.graph, name))
-    return FloatModel(
-        name, hashlib.sha256(data).hexdigest(), standalone(data, folder, limits), proto, _inputs(proto), layers
-    )
+    return FloatModel(name, hashlib.sha256(data).hexdigest(), original, proto, _inputs(proto), layers, external)
 
 
 def read_again(model: FloatModel, opset: int, limits: Limits | None = None) -> FloatModel:

@@ -405,12 +405,6 @@ def test_dynamic_batches(tmp_path: Path) -> None:
     assert record["observed"]["outputs"][0]["shape"] == [3, WIDTH]
 
 
-def test_external_data_is_not_copied(digits: Path, tmp_path: Path) -> None:
-    """A copy of one file would be incomplete."""
-    outcome = command("record", digits, "-o", tmp_path / "golden", "--copy-model", "--external-data")
-    assert_refused(outcome, 2, "--copy-model", "--external-data")
-
-
 # ---- again
 
 

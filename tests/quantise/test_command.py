@@ -249,17 +249,19 @@ def test_inputs_without_dimensions_are_refused(tmp_path: Path) -> None:
     assert_refused(quantize_into(tmp_path, write_model(tmp_path, proto.SerializeToString())), 4)
 
 
-def test_external_data_is_read_on_request(tmp_path: Path, calibrated: Path) -> None:
-    """Weights beside the model are refused without --external-data, and give the same result with it."""
+def test_external_data_is_read(tmp_path: Path, calibrated: Path) -> None:
+    """Weights beside the model give the same result, a line on stderr says so, and --no-external-data refuses them."""
     import onnx
 
     proto = ModelProto.FromString(two_convolutions())
     path = tmp_path / "m.onnx"
     onnx.save_model(proto, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
-    assert_refused(
-        quantize_into(tmp_path, path, "--calib", calibrated), 5, "in another file", "read with --external-data"
-    )
-    assert quantize_into(tmp_path, path, "--calib", calibrated, "--external-data", "-q").code == 0
+    refused = quantize_into(tmp_path, path, "--calib", calibrated, "--no-external-data")
+    assert_refused(refused, 5, "in another file", "ruled out by --no-external-data")
+    outcome = quantize_into(tmp_path, path, "--calib", calibrated)
+    assert outcome.code == 0
+    assert "from weights.bin beside the model" in outcome.stderr
+    assert quantize_into(tmp_path, path, "--calib", calibrated, "--external-data", "-q").stderr == ""
     plain = quantize(two_convolutions(), "int8-per-channel", noise())
     run = lambda data: accelsim.run(accelsim.load(data), None, {"x": noise()["x"][:1]}).outputs["y"]  # noqa: E731
     assert np.array_equal(run((tmp_path / "q.onnx").read_bytes()), run(plain.onnx))

@@ -107,8 +107,8 @@ def test_external_data_beyond_the_limit(tmp_path: Path) -> None:
     proto = ModelProto.FromString(two_convolutions())
     onnx.save_model(proto, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     with pytest.raises(ResourceLimitError, match=r"or raise Limits\.file_bytes from Python"):
-        read_float_model(path, Limits(file_bytes=2000), external_data=True)
-    assert len(read_float_model(path, Limits(file_bytes=3000), external_data=True).layers) == 2
+        read_float_model(path, Limits(file_bytes=2000))
+    assert len(read_float_model(path, Limits(file_bytes=3000)).layers) == 2
 
 
 def test_models_of_our_own() -> None:
