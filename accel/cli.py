@@ -224,7 +224,8 @@ def explain(
     machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
     loaded, arrays = load_inputs(model, input_file, external_data, reference, bind)
     shapes = None if arrays is None else {name: values.shape for name, values in arrays.items()}
-    for block in explain_model(loaded, machine, layer, shapes):
+    feeds = None if arrays is None else (lambda: arrays)
+    for block in explain_model(loaded, machine, layer, shapes, feeds):
         typer.echo(block)
 
 

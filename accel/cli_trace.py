@@ -66,14 +66,15 @@ def trace(
     chosen = choose_format(kind, path)
     loaded, arrays = load_inputs(model, input_file, external_data, bind=bind, quiet=quiet)
     shapes = None if arrays is None else {name: values.shape for name, values in arrays.items()}
+    feeds = None if arrays is None else (lambda: arrays)
     view = View(layer, first, last)
     with layer_progress(loaded.name, quiet=quiet) as progress:
-        summary = write_trace(loaded, machine, path, chosen, view=view, shapes=shapes, progress=progress)
+        summary = write_trace(loaded, machine, path, chosen, view=view, shapes=shapes, feeds=feeds, progress=progress)
     if quiet:
         return
     for region in summary.regions:
         typer.echo(f"0x{region.base:08x} {region.size:>12,} B  {printable(region.name, 70)}")
-    for words in chosen_dimensions(loaded.bind(shapes).dimensions):
+    for words in chosen_dimensions(loaded.bind(shapes, feeds).dimensions):
         typer.echo(f"input {words}: {NONE_GIVEN}")
     layers = "1 layer" if summary.layers == 1 else f"{summary.layers:,} layers"
     typer.echo(

@@ -10,6 +10,7 @@ from accelsim.energy.bills import part_of
 from accelsim.errors import UsageError, printable
 from accelsim.explain_operands import operand_lines
 from accelsim.graph.lower import lower
+from accelsim.graph.tensor_types import Feeds
 from accelsim.model import Model, Shapes
 from accelsim.narrow import narrow_lines
 from accelsim.plan import ContractionPlan, StreamPlan, second_stays
@@ -38,7 +39,9 @@ _BINDS = {
 _WAITS = ("wait_w", "wait_x_load", "wait_x_bank")
 
 
-def explain_model(model: Model, arch: Arch, only: str | None = None, shapes: Shapes | None = None) -> Iterator[str]:
+def explain_model(
+    model: Model, arch: Arch, only: str | None = None, shapes: Shapes | None = None, feeds: Feeds | None = None
+) -> Iterator[str]:
     """Yield one block of text per layer; before them which dimensions were chosen for lack of an input.
 
     Args:
@@ -46,11 +49,12 @@ def explain_model(model: Model, arch: Arch, only: str | None = None, shapes: Sha
         arch: the machine.
         only: text that a layer's name must contain.
         shapes: shape of every input; None takes dynamic dimensions as 1.
+        feeds: gives the inputs, for models whose shapes depend on data; None draws them.
 
     Raises:
         UsageError: no layer has that text in its name, a shape does not fit, or a scratchpad is too small.
     """
-    bound = model.bind(shapes)
+    bound = model.bind(shapes, feeds)
     program = lower(bound.graph, arch)
     timings = time_program(program, arch)
     chosen = [pair for pair in zip(program.layers, timings, strict=True) if only is None or only in pair[0].name]

@@ -234,7 +234,8 @@ def _observe(
         outputs.append([describe(name, array) for name, array in step.named_outputs()])
 
     result = run(model, arch, inputs, seed=seed, progress=progress, observe=keep)
-    graph = model.bind(None if inputs is None else {name: array.shape for name, array in inputs.items()}).graph
+    shapes = None if inputs is None else {name: array.shape for name, array in inputs.items()}
+    graph = model.bind(shapes, None if inputs is None else (lambda: inputs)).graph
     fed = draw_inputs({name: graph.types[name] for name in graph.inputs}, seed) if inputs is None else inputs
     return result, observe(result, outputs, fed)
 

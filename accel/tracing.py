@@ -13,6 +13,7 @@ from accelsim.addresses import Region, map_addresses
 from accelsim.arch import Arch
 from accelsim.errors import ResourceLimitError, UsageError, nearest, printable
 from accelsim.graph.lower import lower
+from accelsim.graph.tensor_types import Feeds
 from accelsim.io import written_atomically
 from accelsim.model import Model, Shapes
 from accelsim.program import Program
@@ -108,6 +109,7 @@ def write_trace(
     *,
     view: View | None = None,
     shapes: Shapes | None = None,
+    feeds: Feeds | None = None,
     progress: Progress | None = None,
 ) -> TraceSummary:
     """Run a model's layers on the event model and write what their engines did.
@@ -119,6 +121,7 @@ def write_trace(
         kind: "perfetto", "vcd", "svg", "png" or "dram"; None chooses by the file's name.
         view: layers and cycles to show; None shows all.
         shapes: shape of every input; None takes dynamic dimensions as 1.
+        feeds: gives the inputs, for models whose shapes depend on data; None draws them.
         progress: called with (layer name, number of the layer, count of layers) after each layer.
 
     Raises:
@@ -127,7 +130,7 @@ def write_trace(
     """
     target = Path(path)
     kind = choose_format(kind, target)
-    program = lower(model.bind(shapes).graph, arch)
+    program = lower(model.bind(shapes, feeds).graph, arch)
     scene = set_scene(model.name, program, arch, view or View())
     job = Job(model, arch, program, scene, progress)
     budget = Budget(FORMATS[kind].limit, scene, FORMATS[kind].unit)

@@ -94,10 +94,16 @@ def find_types(
     missing = [label for label in values if literal or label not in known or label in doubted]
     observed: dict[str, TensorType] = {}
     if missing:
-        observed = _observed_types(exposed.session, missing, inputs, limits, feeds)
+        try:
+            observed = _observed_types(exposed.session, missing, inputs, limits, feeds)
+        except UnsupportedModelError:  # inputs that were drawn may contradict each other, as lengths of caches do
+            if any(label not in known for label in missing):
+                raise
+            observed = known
     exposed.close()
     late = missing if reference.optimised else []
     by_data = tuple(label for label in late if observed[label].shape and known.get(label) != observed[label])
+    by_data = tuple(label for label in late if label in doubted) if observed is known else by_data
     types = {label: observed.get(label) or known[label] for label in values}
     return FoundTypes(graph, inputs, types, exposed, by_data)
 

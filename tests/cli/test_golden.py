@@ -63,7 +63,7 @@ def break_values(monkeypatch: pytest.MonkeyPatch) -> None:
         requantise_rows(acc, multiplier, zero, lowest, highest, out)
         out[0] += 1
 
-    monkeypatch.setattr("accelsim.contraction.requantise_rows", broken)
+    monkeypatch.setattr("accelsim.epilogue_values.requantise_rows", broken)
 
 
 def with_versions(monkeypatch: pytest.MonkeyPatch) -> None:

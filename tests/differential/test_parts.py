@@ -202,7 +202,7 @@ def case_of(name: str) -> Case:
 def lowered(case: Case, arch: accelsim.Arch) -> Program:
     """Return the program of a case."""
     shapes = {name: array.shape for name, array in case.inputs.items()}
-    return lower(accelsim.load(case.model).bind(shapes).graph, arch)
+    return lower(accelsim.load(case.model).bind(shapes, lambda: case.inputs).graph, arch)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -213,7 +213,7 @@ def test_values_products_and_bills(name: str) -> None:
     result = accelsim.run(model, None, case.inputs)
     assert result.check.verdict == "exact"
     assert result.check.output_mismatched == 0
-    bound = model.bind({name: array.shape for name, array in case.inputs.items()})
+    bound = model.bind({name: array.shape for name, array in case.inputs.items()}, lambda: case.inputs)
     normalised = bound.normalised
     context = Context.build(normalised.proto, {**normalised.types, **normalised.inputs}, {})
     (node,) = [node for node in normalised.proto.graph.node if (node.domain, node.op_type) in IN_PARTS]

@@ -175,7 +175,7 @@ def test_a_wrong_kernel_is_convicted(monkeypatch: pytest.MonkeyPatch) -> None:
         requantise_rows(acc, multiplier, zero, lowest, highest, out)
         out[-1] += 2
 
-    monkeypatch.setattr("accelsim.contraction.requantise_rows", broken)
+    monkeypatch.setattr("accelsim.epilogue_values.requantise_rows", broken)
     first = first_of(accelsim.run(quantised_model(), inputs={"x": draw()}))
     assert (first.layer, first.index, first.got - first.expected) == ("product", (0, WIDTH - 1), 2)
     assert first.diagnosis.cause == "kernel"
