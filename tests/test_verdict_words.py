@@ -89,7 +89,8 @@ def test_outputs_that_differ_are_near(kind: str, unit: str) -> None:
     apart = int((mine != theirs).sum())
     assert apart
     assert (check.verdict, check.output_mismatched, check.mismatched_elements) == ("near", apart, 0)
-    assert (check.behind, check.behind_operator) == ("MatMul_product", "MatMul")
+    assert check.behind == "MatMul_product"
+    assert check.behind_operator in ("MatMul", "MatMulNBits")  # what this version of onnxruntime makes of it
     assert check.output_distance is not None
     assert check.output_distance.share == apart / mine.size
     largest = np.abs(mine.astype(np.float64) - theirs.astype(np.float64)).max()
