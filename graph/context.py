@@ -12,6 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from accelsim.codes import code_bits
 from accelsim.operators import CodeFormat, Operator
+from accelsim.packed import BITS, bounds, is_narrow
 from accelsim.tensors import TensorType
 
 if TYPE_CHECKING:
@@ -152,6 +153,8 @@ class Context:
     def format_of(self, name: str, zero_point: int) -> CodeFormat:
         """Return the format of a tensor of codes of any width, limits included."""
         dtype, limits = self.types[name].dtype, self.limits.get(name)
+        if is_narrow(dtype):  # numpy knows no limits of types of less than a byte
+            return CodeFormat(dtype, zero_point, limits or bounds(dtype), BITS[dtype.name])
         return CodeFormat(dtype, zero_point, limits, None if limits is None else code_bits(dtype, *limits))
 
     def bits(self, name: str) -> int | None:

@@ -225,7 +225,8 @@ EXPECTED = {
     "test_marker_without_a_model": ["exactly one model"],
     "test_marker_unknown_option": [
         "there is no option 'cycels' (did you mean 'cycles'?)",
-        "valid are exact, max_lsb, max_ulp, cycles, energy_uj, no_overflow, tolerance, array, dataflow, acc_bits, overflow, arch",
+        "valid are exact, max_lsb, max_ulp, cycles, energy_uj, no_overflow, tolerance, array, dataflow, acc_bits, "
+        "overflow, arch",
     ],
 }
 
