@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, helper
 
-from accelsim import contraction
+from accelsim import epilogue_values
 from accelsim.host import open_session
 from accelsim.kernels import elementwise
 from tests.generator.__main__ import main
@@ -124,7 +124,7 @@ def test_an_injected_fault_is_found_shrunk_and_saved(
     """The generator finds it; at most three nodes besides Q/DQ are left; the file fails with it and passes without."""
     kernel, fault, verdict = FAULTS[name]
     with monkeypatch.context() as patch:
-        for module in (elementwise, contraction):
+        for module in (elementwise, epilogue_values):
             patch.setattr(module, kernel, fault, raising=module is elementwise)
         index, found = first_failure()
         assert found.verdict == verdict

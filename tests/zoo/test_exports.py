@@ -35,11 +35,11 @@ def test_graphs_trained_elsewhere_are_exact(name: str, data: str, lsb: float) ->
 
 
 def accuracy(name: str) -> float:
-    """Share of the held-back digits that a network of ours tells right, on the machine, its verdict exact."""
+    """Share of the held-back digits that a network of ours tells right, on the machine, no layer wrong."""
     with np.load(MODELS / "digits_test.npz") as archive:
         images, labels = archive["image"], archive["labels"]
     result = accelsim.run(MODELS / f"{name}.onnx", None, {"image": images})
-    assert result.check.verdict == "exact"
+    assert result.check.passed()
     (logits,) = result.outputs.values()
     return float((logits.argmax(1) == labels).mean())
 
