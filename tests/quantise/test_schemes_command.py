@@ -37,7 +37,7 @@ def test_schemes_side_by_side(tmp_path: Path) -> None:
     assert rows["int16"]["sqnr_db"] > rows["int8-affine"]["sqnr_db"] > rows["w4a8"]["sqnr_db"]
     assert rows["w4a8-g32"]["integer"] < 1
     assert rows["int16"]["safe_acc_bits"] > 32
-    assert all(row["verdict"] in ("exact", None) for row in rows.values())
+    assert all(row["verdict"] in ("exact", "near", None) for row in rows.values())
 
 
 def test_a_scheme_is_the_same_in_any_company() -> None:
