@@ -102,7 +102,7 @@ def test_outputs_that_differ_are_near(kind: str, unit: str) -> None:
     text = told(result)
     assert f"{apart} of {mine.size} outputs differ, by at most" in text
     assert unit in text
-    assert "behind layer 'MatMul_product' (MatMul)" in text
+    assert f"behind layer 'MatMul_product' ({check.behind_operator})" in text
     assert "bit for bit" not in text
 
 
