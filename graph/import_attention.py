@@ -12,18 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
-from accelsim.epilogues import Rescale
 from accelsim.graph.attention_sizes import ATTENTION, AttentionSizes
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
 from accelsim.graph.host_macs import domain_of
-from accelsim.graph.part_list import Pair, PartList, float_name, pair_of
+from accelsim.graph.part_list import UNSCALED, Pair, PartList, float_name, pair_of
 from accelsim.operators import ProductPart, VectorPart
 from accelsim.parts import Step
 
 MICROSOFT = "com.microsoft"
-
-# A scale for sums of integers, whatever its value: parts have none.
-_RESCALED = Rescale(np.ones(1, np.float32))
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,7 @@ def _project(
         columns = sizes.heads * size
         product = ProductPart(
             rows, depth, columns, 1, arithmetic, *bits, dynamic, np.dtype(kind).itemsize,
-            0 if dynamic else 4 * biased + 4 * scaled, 1, _RESCALED, subtracts,
+            0 if dynamic else 4 * biased + 4 * scaled, 1, UNSCALED, subtracts,
         )  # fmt: skip
         names.append(parts.product(name, product, inputs, (rows, columns), kind))
     return _Heads(names[0], names[1], names[2], bool(_present(node, past)), masks)
@@ -255,7 +251,7 @@ def _scores(parts: PartList, sizes: AttentionSizes, heads: _Heads) -> tuple[str,
         parts.inside += pair.inside
     product = ProductPart(
         sizes.heads // sizes.kv_heads * sizes.queries, sizes.depth, sizes.keys, sizes.batch * sizes.kv_heads,
-        arithmetic, *bits, True, np.dtype(kind).itemsize, 0, 1, _RESCALED, by_column=True,
+        arithmetic, *bits, True, np.dtype(kind).itemsize, 0, 1, UNSCALED, by_column=True,
     )  # fmt: skip
     shape = sizes.batch, sizes.heads, sizes.queries, sizes.keys
     return parts.product("scores", product, [query, keys], shape, kind), arithmetic

@@ -14,6 +14,9 @@ def import_view(context: Context, node: NodeProto) -> Imported:
     return Imported(View(context.types[node.output[0]].shape), (node.input[0],))
 
 
+VIEWS = dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"), import_view)
+
+
 def import_transpose(context: Context, node: NodeProto) -> Imported:
     """Transpose; without perm the axes are reversed."""
     rank = len(context.types[node.input[0]].shape)

@@ -18,7 +18,7 @@ from onnx import NodeProto
 from accelsim.errors import InvalidModelError, printable
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError
 from accelsim.graph.import_host import import_host
-from accelsim.graph.import_movement import import_transpose
+from accelsim.graph.import_movement import VIEWS, import_transpose
 from accelsim.graph.import_qonnx_sums import import_convolution, import_gemm, import_product
 from accelsim.graph.import_qonnx_vector import as_sums, import_addition, import_average
 from accelsim.graph.ir import Graph, Node, verify
@@ -46,7 +46,7 @@ SUMMED: dict[str, Callable[[Context, NodeProto, AllCodes, AllGrids], Summed]] = 
 }
 
 # Constant nodes that only rearrange; a quantised constant keeps its integers through them.
-_REARRANGING = frozenset({"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
+_REARRANGING = frozenset(VIEWS) | {"Transpose"}
 
 
 def import_qonnx_graph(model: NormalisedModel, importers: Mapping[str, Importer]) -> Graph:

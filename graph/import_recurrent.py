@@ -12,14 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
-from accelsim.epilogues import Rescale
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
-from accelsim.graph.part_list import PartList, float_name, pair_of
+from accelsim.graph.part_list import UNSCALED, PartList, float_name, pair_of
 from accelsim.operators import ProductPart, VectorPart
 from accelsim.parts import Step
 from accelsim.work_stream import vector_costs
-
-_RESCALED = Rescale(np.ones(1, np.float32))
 
 
 @dataclass(frozen=True)
@@ -115,7 +112,7 @@ def _product_with_input(parts: PartList, sizes: _Sizes, weights: _Weights) -> st
     rows, columns = sizes.steps * sizes.batch, sizes.directions * sizes.gates * sizes.hidden
     part = ProductPart(
         rows, sizes.width, columns, 1, weights.arithmetic[0], *weights.bits[0], weights.dynamic[0], 4,
-        0 if weights.dynamic[0] else weights.parameters[0], 1, _RESCALED, weights.subtracts[0],
+        0 if weights.dynamic[0] else weights.parameters[0], 1, UNSCALED, weights.subtracts[0],
     )  # fmt: skip
     inputs = [weights.source, *([weights.names[0]] if weights.dynamic[0] else [])]
     return parts.product("input", part, inputs, (rows, columns), "float32")
@@ -144,7 +141,7 @@ def _product_with_state(
     columns = gates * sizes.hidden
     product = ProductPart(
         sizes.batch, sizes.hidden, columns, sizes.directions, weights.arithmetic[1], *weights.bits[1],
-        weights.dynamic[1], 4, 0 if weights.dynamic[1] else weights.parameters[1], sizes.steps, _RESCALED,
+        weights.dynamic[1], 4, 0 if weights.dynamic[1] else weights.parameters[1], sizes.steps, UNSCALED,
         weights.subtracts[1],
     )  # fmt: skip
     inputs = [first, *([weights.names[1]] if weights.dynamic[1] else [])]

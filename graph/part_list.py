@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from onnx import NodeProto
 
+from accelsim.epilogues import Rescale
 from accelsim.graph.codes_of import codes_of
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError, Prelude
 from accelsim.graph.import_host import import_host
@@ -15,6 +16,8 @@ from accelsim.operators import ProductPart, VectorPart
 from accelsim.tensors import TensorType
 
 Shape = tuple[int, ...]
+# A scale for sums of integers, whatever its value: parts have none.
+UNSCALED = Rescale(np.ones(1, np.float32))
 FLOATS = {np.dtype(np.float32): "float32", np.dtype(np.float16): "float16"}
 
 

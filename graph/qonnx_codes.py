@@ -5,18 +5,14 @@ from __future__ import annotations
 from onnx import NodeProto
 
 from accelsim.graph.context import Context, NotOnTheMachineError, attributes
-from accelsim.graph.import_movement import import_gather, import_slice, import_split, import_transpose, import_view
+from accelsim.graph.import_movement import VIEWS, import_gather, import_slice, import_split, import_transpose
 from accelsim.graph.qonnx_grid import Codes
 from accelsim.graph.windows import window_geometry
 from accelsim.operators import MaxPool, Operator
 from accelsim.uniform import Decoding, Quantiser
 
 _MOVEMENTS = {
-    "Reshape": import_view,
-    "Flatten": import_view,
-    "Squeeze": import_view,
-    "Unsqueeze": import_view,
-    "Identity": import_view,
+    **VIEWS,
     "Transpose": import_transpose,
     "Slice": import_slice,
     "Split": import_split,

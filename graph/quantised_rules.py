@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
 from accelsim.graph.import_host import import_host
-from accelsim.graph.import_movement import import_slice, import_split, import_transpose, import_view
+from accelsim.graph.import_movement import VIEWS, import_slice, import_split, import_transpose
 from accelsim.graph.import_rearrange import (
     import_any_gather,
     import_depth_to_space,
@@ -88,11 +88,7 @@ def _max_pool(context: Context, node: NodeProto) -> Imported:
 
 
 _MOVEMENTS = {
-    "Reshape": import_view,
-    "Flatten": import_view,
-    "Squeeze": import_view,
-    "Unsqueeze": import_view,
-    "Identity": import_view,
+    **VIEWS,
     "Transpose": import_transpose,
     "Slice": import_slice,
     "Split": import_split,
@@ -105,7 +101,6 @@ _MOVEMENTS = {
     "Resize": import_resize,
     "MaxPool": _max_pool,
 }
-_VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
 
 
 def _move(found: Quantisation, node: NodeProto) -> None:
@@ -183,7 +178,7 @@ def _move_constant(found: Quantisation, node: NodeProto, source: QuantisedTensor
     axis = source.axis
     if source.block or source.scales.size > 1 or source.zero_points.size > 1:
         axis = _moved_axis(context, node, source, codes.shape, shape)
-    if node.op_type in _VIEWS:
+    if node.op_type in VIEWS:
         array = codes.reshape(shape)
     elif node.op_type == "Transpose":
         array = np.ascontiguousarray(codes.transpose(_permutation(node, codes.ndim)))
@@ -209,7 +204,7 @@ def _moved_axis(
     axis = source.axis % max(len(old), 1)
     if node.op_type == "Transpose":
         return _permutation(node, len(old)).index(axis)
-    if node.op_type in _VIEWS and not source.block:
+    if node.op_type in VIEWS and not source.block:
         before = int(np.prod(old[:axis], dtype=np.int64))
         for place, size in enumerate(new):
             if size == old[axis] and int(np.prod(new[:place], dtype=np.int64)) == before:
