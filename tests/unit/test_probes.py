@@ -135,19 +135,20 @@ def wide_product(activation: str) -> tuple[bytes, Array, Array]:
 
 
 @pytest.mark.parametrize("activation", ["uint16", "int16"])
-def test_wide_activations_stay_wide(activation: str) -> None:
-    """Where the probe says that onnxruntime narrows 16-bit activations the reference keeps it from doing so."""
+def test_wide_activations_stay_wide_on_the_machine(activation: str) -> None:
+    """Where onnxruntime narrows 16-bit activations the machine does not, and the verdict is about the file as it is."""
     data, codes, sums = wide_product(activation)
     limits = np.iinfo(codes.dtype)
     ideal = np.clip(np.rint(sums * (0.001 * 0.01 / 0.05)), limits.min, limits.max)
-
-    def distance(entries: tuple[tuple[str, str], ...]) -> float:
-        found = open_session(data, optimise="all", entries=entries).run(None, {"x": codes})[0]
-        return float(np.abs(found - ideal).max())
+    found = open_session(data, optimise="all", entries=(("session.qdqisint8allowed", "1"),)).run(None, {"x": codes})[0]
+    narrowed = probes.narrows_wide_activations()
 
     result = accelsim.run(data, accelsim.Arch(acc_bits=48), {"x": codes})
-    assert result.check.verdict == "exact"
-    assert (LEVEL in result.check.reference) == probes.narrows_wide_activations()
-    assert max(part.max_lsb for part in result.check.float_reference) <= 1
-    assert (distance((("session.qdqisint8allowed", "1"),)) > 1) == probes.narrows_wide_activations()
     assert np.abs(result.outputs["y"] - ideal).max() <= 1
+    assert (np.abs(found - ideal).max() > 1) == narrowed
+    assert result.check.output_mismatched == int((result.outputs["y"] != found).sum())
+    assert result.check.verdict == ("exact" if result.check.output_mismatched == 0 else "near")
+    assert result.check.verdict == ("near" if narrowed else "exact")
+    assert max(part.max_lsb for part in result.check.float_reference) <= 1
+    assert any(LEVEL in note for note in result.check.notes) == narrowed
+    assert LEVEL not in result.check.reference
