@@ -13,10 +13,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.graph.clips import clip_bounds
 from accelsim.graph.context import Context
 from accelsim.graph.import_contractions import with_runtime
 from accelsim.graph.ir import Node
-from accelsim.graph.qdq_groups import clip_bounds
 from accelsim.operators import (
     Contraction,
     Convolution,
@@ -173,7 +173,7 @@ class _Fuser:
             changed = replace(epilogue, quantise=step)
         elif isinstance(step, HostOperator) and step.kind in ("Relu", "Clip") and epilogue.bounds is None:
             writer = self._context.producer(follower.outputs[0])
-            bounds = None if writer is None else clip_bounds(self._context, writer)
+            bounds = None if writer is None else clip_bounds(writer, self._context.constants.get)
             changed = None if bounds is None else replace(epilogue, bounds=bounds)
         elif isinstance(step, HostOperator) and step.kind == "Cast":
             half = self._context.types[follower.outputs[0]].dtype == np.float16

@@ -230,7 +230,7 @@ def _attend(parts: PartList, sizes: AttentionSizes, heads: _Heads) -> Imported:
     if values not in parts.types:
         second = pair_of(context, values, values).second
         values, bits = second.name, second.bits
-        parts.inside += [second.dequantise] if second.dequantise is not None else []
+        parts.inside += second.dequantise
     product = ProductPart(
         sizes.heads // sizes.kv_heads * sizes.queries, sizes.keys, sizes.value_depth, sizes.batch * sizes.kv_heads,
         kind, width, bits, True, np.dtype(kind).itemsize,

@@ -23,11 +23,11 @@ FLOATS = {np.dtype(np.float32): "float32", np.dtype(np.float16): "float16"}
 
 @dataclass(frozen=True, eq=False)
 class Operand:
-    """What a product reads: a tensor, the width of its elements, and the node that would make floats of its codes."""
+    """What a product reads: a tensor, the width of its elements, and the nodes that would make floats of its codes."""
 
     name: str
     bits: int
-    dequantise: NodeProto | None = None
+    dequantise: tuple[NodeProto, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Pair:
     @property
     def inside(self) -> list[NodeProto]:
         """Nodes that need not be executed, since the product reads codes."""
-        return [operand.dequantise for operand in (self.first, self.second) if operand.dequantise is not None]
+        return [*self.first.dequantise, *self.second.dequantise]
 
 
 def float_name(context: Context, name: str) -> str:
@@ -72,9 +72,9 @@ def pair_of(context: Context, first: str, second: str) -> Pair:
     width = 8 * context.types[first].dtype.itemsize
     if right is None:
         return Pair(arithmetic, Operand(first, width), Operand(second, 8 * context.types[second].dtype.itemsize))
-    other = Operand(right.name, right.bits, right.node)
+    other = Operand(right.name, right.bits, right.nodes)
     if left is not None and left.scales == 1 and not left.constant and (right.constant or right.scales == 1):
-        return Pair("integer", Operand(left.name, left.bits, left.node), other)
+        return Pair("integer", Operand(left.name, left.bits, left.nodes), other)
     return Pair(arithmetic, Operand(first, width), other)
 
 

@@ -110,8 +110,7 @@ def epilogue_of(group: Group, operands: Operands, scales: Floats, alpha: np.floa
     fused = _fused_bounds(group.core)
     if group.ending is None:
         bias = None if operands.bias is None else np.asarray(operands.bias, np.float32)
-        late = operands.first.late_scale is not None
-        return Rescale(np.asarray(scales * alpha if late else first * scales, np.float32), bias, fused)
+        return Rescale(np.asarray(first * scales, np.float32), bias, fused)
     code = group.ending.code
     lowest, highest = code.lowest, code.highest
     for bounds in (fused, group.bounds):
@@ -204,8 +203,7 @@ def _alone(context: Context, core: NodeProto, activation: str, before: str, afte
         attribute[f"activation_{name}"] for name in ("alpha", "beta", "gamma") if f"activation_{name}" in attribute
     ]
     if activation == "Clip":
-        node = helper.make_node("Max", [before, before], [after])
-        raise NotOnTheMachineError(f"a fused Clip behind {node.op_type}")
+        raise NotOnTheMachineError("a fused Clip behind a sum")
     if activation not in _ACTIVATIONS:
         raise NotOnTheMachineError(f"a fused {activation}")
     parameters = dict(zip(_ACTIVATIONS[activation], given, strict=False))

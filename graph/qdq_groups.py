@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
+from accelsim.graph.clips import clip_bounds
 from accelsim.graph.context import Context, NotOnTheMachineError, Prelude
 from accelsim.graph.operator_checks import BLOCKED_DOMAIN
 from accelsim.graph.quantised import CODES, Quantisation, QuantisedTensor
@@ -161,7 +162,7 @@ def _group(context: Context, found: Quantisation, index: _Index, core: NodeProto
     bounds, inside = None, [outputs[0]]
     follower = index.only_consumer(outputs[0])
     if follower is not None and follower.op_type in ("Relu", "Clip"):
-        bounds = clip_bounds(context, follower)
+        bounds = clip_bounds(follower, context.constants.get)
         if bounds is not None:
             inside.append(follower.output[0])
             follower = index.only_consumer(follower.output[0])
@@ -214,17 +215,3 @@ def quantised_operand(context: Context, group: Group, position: int) -> tuple[Qu
         raise NotOnTheMachineError(f"input {position} is not quantised")
     source.scale  # noqa: B018 - raises for several scales
     return source, context.format_of(source.name, source.zero)
-
-
-def clip_bounds(context: Context, node: NodeProto) -> tuple[float, float] | None:
-    """Return the bounds of a Relu or Clip with constant limits, None when they are computed."""
-    if node.op_type == "Relu":
-        return 0.0, float("inf")
-    bounds = [float("-inf"), float("inf")]
-    for position in (1, 2):
-        if position < len(node.input) and node.input[position]:
-            value = context.constants.get(node.input[position])
-            if value is None:
-                return None
-            bounds[position - 1] = float(value.reshape(-1)[0])
-    return bounds[0], bounds[1]

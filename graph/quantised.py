@@ -136,6 +136,7 @@ class Quantisation:
         inputs: tuple[str, ...],
         node: NodeProto,
         shape: tuple[int, ...] | None = None,
+        fill: int | None = None,
     ) -> str:
         """Register a layer that makes the codes of a float tensor; returns the name of the codes.
 
@@ -145,6 +146,7 @@ class Quantisation:
             inputs: what it reads.
             node: the node of the graph that makes the float tensor.
             shape: of the codes, where it is not that of the float tensor.
+            fill: a code that the operator adds to those it reads.
         """
         codes = self.context.types[inputs[0]]
         output = getattr(operator, "output", None)
@@ -153,8 +155,11 @@ class Quantisation:
         self.context.add_type(
             name, TensorType.of(dtype, self.context.types[float_name].shape if shape is None else shape)
         )
-        if inputs[0] in self.context.limits:
-            self.context.limits[name] = self.context.limits[inputs[0]]
+        limits = [self.context.limits.get(source) for source in inputs]
+        known = [limit for limit in limits if limit is not None]
+        if len(known) == len(limits):
+            ends = [end for limit in known for end in limit] + ([] if fill is None else [fill])
+            self.context.limits[name] = min(ends), max(ends)
         label = node.name or node.output[0]
         self.derived.setdefault(float_name, []).append(Node(label, node.op_type, operator, inputs, (name,)))
         return name

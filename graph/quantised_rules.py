@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
+from accelsim.graph.clips import clip_bounds
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
 from accelsim.graph.import_host import import_host
 from accelsim.graph.import_movement import VIEWS, import_slice, import_split, import_transpose
@@ -105,9 +106,8 @@ _MOVEMENTS = {
 
 def _move(found: Quantisation, node: NodeProto) -> None:
     """A movement of elements moves codes as well; constants are moved at once."""
-    source, limits = found.get(node.input[0]), found.context.limits
-    if node.input[0] in limits:  # codes as they are, not dequantised
-        limits.update((name, limits[node.input[0]]) for name in node.output if name)
+    source = found.get(node.input[0])
+    _keep_limits(found, node)
     if source is None or any(name in found.tensors for name in node.input[1:]):
         return
     if found.is_constant(source) and all(found.folder.is_constant(name) for name in node.input[1:] if name):
@@ -115,8 +115,8 @@ def _move(found: Quantisation, node: NodeProto) -> None:
         return
     if not (source.is_whole or source.late_scale or source.late_zero_point):
         raise NotOnTheMachineError("scales that differ along an axis, behind a movement")
-    if node.op_type == "MaxPool" and not (source.scales > 0).all():
-        raise NotOnTheMachineError("a scale that is not positive")
+    if node.op_type == "MaxPool" and not (_is_positive(found, source.late_scale) and (source.scales > 0).all()):
+        raise NotOnTheMachineError("a scale that is not known to be positive")
     moved = NodeProto()
     moved.CopyFrom(node)
     moved.input[0] = source.name
@@ -126,8 +126,29 @@ def _move(found: Quantisation, node: NodeProto) -> None:
         _split(found, node, source, imported)
         return
     output = node.output[0]
-    codes = found.derive(output, operator, imported.inputs, node)
+    codes = found.derive(output, operator, imported.inputs, node, fill=_fill(operator))
     _settle(found, output, replace(source, name=codes))
+
+
+def _keep_limits(found: Quantisation, node: NodeProto) -> None:
+    """Codes that are moved as they are, not dequantised, stay within their limits where nothing is filled up."""
+    limits = found.context.limits.get(node.input[0])
+    if limits is not None and node.op_type not in ("Pad", "Resize"):
+        found.context.limits.update((name, limits) for name in node.output if name)
+
+
+def _is_positive(found: Quantisation, late_scale: str | None) -> bool:
+    """Tell whether a scale that is known at run time only is positive for certain: that of a dynamic quantiser is."""
+    maker = None if late_scale is None else found.context.producer(late_scale)
+    return late_scale is None or (maker is not None and maker.op_type == "DynamicQuantizeLinear")
+
+
+def _fill(operator: Operator) -> int | None:
+    """Return the code with which a movement fills gaps, None where it leaves none."""
+    if isinstance(operator, Pad):
+        return int(operator.value)
+    gaps = isinstance(operator, Rearrange) and any((part < 0).any() for part in operator.positions)
+    return int(operator.fill) if isinstance(operator, Rearrange) and gaps else None
 
 
 def _settle(found: Quantisation, output: str, tensor: QuantisedTensor) -> None:
@@ -255,13 +276,16 @@ def _clamp(found: Quantisation, node: NodeProto) -> None:
     if source is None or not source.is_whole:
         return
     code = found.code(source)
-    low, high = (0.0, float("inf")) if node.op_type == "Relu" else _bounds(found, node)
+    bounds = clip_bounds(node, found.folder.value)
+    if bounds is None:
+        raise NotOnTheMachineError("bounds that are computed")
+    low, high = bounds
     ends = [
         (code.lowest - code.zero_point) * float(source.scale),
         (code.highest - code.zero_point) * float(source.scale),
     ]
-    lowest = code.lowest if low <= ends[0] else _on_grid(found, min(low, ends[1]), source)
-    highest = code.highest if high >= ends[1] else _on_grid(found, max(high, ends[0]), source)
+    lowest = code.lowest if low <= ends[0] else _on_grid(found, low, source)
+    highest = code.highest if high >= ends[1] else _on_grid(found, high, source)
     output = node.output[0]
     if (lowest, highest) == (code.lowest, code.highest):
         found.tensors[output] = source
@@ -278,22 +302,12 @@ def _limit(found: Quantisation, node: NodeProto) -> None:
     """Clip of codes: their limits."""
     span = np.iinfo(found.context.types[node.input[0]].dtype.name)
     known = found.context.limits.get(node.input[0], (int(span.min), int(span.max)))
-    low, high = _bounds(found, node)
-    lowest, highest = max(low, known[0]), min(high, known[1])
+    bounds = clip_bounds(node, found.folder.value)
+    if bounds is None:
+        return
+    lowest, highest = max(bounds[0], known[0]), min(bounds[1], known[1])
     if lowest <= highest:
         found.context.limits[node.output[0]] = (int(lowest), int(highest))
-
-
-def _bounds(found: Quantisation, node: NodeProto) -> tuple[float, float]:
-    """Return the constant bounds of a Clip."""
-    bounds = [float("-inf"), float("inf")]
-    for position in (1, 2):
-        if position < len(node.input) and node.input[position]:
-            value = found.folder.value(node.input[position])
-            if value is None:
-                raise NotOnTheMachineError("bounds that are computed")
-            bounds[position - 1] = float(value.reshape(-1)[0])
-    return bounds[0], bounds[1]
 
 
 def _factor(found: Quantisation, node: NodeProto) -> None:
@@ -305,6 +319,8 @@ def _factor(found: Quantisation, node: NodeProto) -> None:
     value = found.folder.value(other) if found.folder.is_constant(other) else None
     if value is None or value.dtype.kind != "f":
         return
+    if found.context.types[source.name].shape != found.context.types[node.output[0]].shape:
+        raise NotOnTheMachineError("a factor that changes the shape")
     factor = value.astype(np.float32)
     with np.errstate(all="ignore"):
         factor = factor if node.op_type == "Mul" else np.float32(1) / factor

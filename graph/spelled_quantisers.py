@@ -33,7 +33,8 @@ def take_shift(found: Quantisation, node: NodeProto) -> None:
     if node.op_type == "Sub" and source != node.input[0]:
         return
     shift = _whole_scalar(found, other)
-    if shift is None:
+    types = found.context.types
+    if shift is None or types[source].shape != types[node.output[0]].shape:
         return
     shift = shift if node.op_type == "Add" else -shift
     known, tensor = found.rounded.get(source), found.get(source)
@@ -92,8 +93,10 @@ def _make_codes(found: Quantisation, node: NodeProto, rounded: Rounded, lowest: 
 
 def _divided(found: Quantisation, name: str) -> tuple[str, np.float32]:
     """Return what is divided by a constant, and by what; the tensor itself and 1 where nothing is."""
-    node = found.context.producer(name)
+    node, types = found.context.producer(name), found.context.types
     if node is not None and node.op_type == "Div" and found.folder.is_constant(node.input[1]):
+        if types[node.input[0]].shape != types[name].shape:
+            return name, np.float32(1)
         scale = found.folder.value(node.input[1])
         if scale is not None and scale.size == 1 and scale.dtype == np.float32 and float(scale.reshape(-1)[0]) > 0:
             return node.input[0], np.float32(scale.reshape(-1)[0])

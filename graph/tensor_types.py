@@ -178,9 +178,14 @@ def _behind_caches(proto: ModelProto) -> set[str]:
 
 
 def _rounds_up(proto: ModelProto) -> bool:
-    """Tell whether a pool has ceil_mode, whose output onnx's shape inference may give one window too many."""
+    """Tell whether the output of a pool may be inferred otherwise than onnxruntime computes it.
+
+    With ceil_mode onnx's shape inference may give one window too many, with auto_pad it takes no notice of dilations.
+    """
     return any(
-        attribute.name == "ceil_mode" and attribute.i for node in proto.graph.node for attribute in node.attribute
+        (attribute.name == "ceil_mode" and attribute.i) or (attribute.name == "auto_pad" and "Pool" in node.op_type)
+        for node in proto.graph.node
+        for attribute in node.attribute
     )
 
 

@@ -111,7 +111,8 @@ def _read(attribute: dict[str, Any], kernel: Sizes, spatial: Sizes, *, pooling: 
         raise NotOnTheMachineError(f"{rank} spatial dimensions")
     strides = tuple(attribute.get("strides") or [1] * rank)
     dilations = tuple(attribute.get("dilations") or [1] * rank)
-    pads = _pads(attribute, kernel, spatial, strides, dilations)
+    # onnxruntime's pools take no notice of dilations when they pad by themselves
+    pads = _pads(attribute, kernel, spatial, strides, (1,) * rank if pooling else dilations)
     if not pooling and "auto_pad" in attribute:
         pads = tuple(max(pad, 0) for pad in pads)
     if min(pads) < 0:
