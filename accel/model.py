@@ -84,7 +84,8 @@ class Model:
         drawn = feeds or (lambda: draw_inputs(input_types(self.checked, shapes=shapes)))
         normalised = normalise(self.checked, shapes, self.limits, self.reference, drawn)
         self._last.clear()
-        made = normalised.without_weights(), import_graph(normalised)
+        graph = import_graph(normalised)
+        made = normalised.with_float_products(graph.recast).without_weights(), graph
         self._last[_with_data(key, feeds) if normalised.by_data else key] = made
         return made
 

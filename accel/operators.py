@@ -61,13 +61,14 @@ class Weights:
 class RuntimeParameters:
     """Quantisation that is known at run time only: positions of the inputs that hold it, None where it is constant.
 
-    zero_point, second_zero_point: of the two operands; scale: float32 scalar that multiplies the scales of a Rescale,
-    as dynamic quantisation computes it.
+    zero_point, second_zero_point: of the two operands; scale, second_scale: float32 scalars that multiply the scales of
+    a Rescale, as dynamic quantisation computes them.
     """
 
     zero_point: int | None = None
     second_zero_point: int | None = None
     scale: int | None = None
+    second_scale: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

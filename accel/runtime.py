@@ -46,8 +46,9 @@ def complete(op: Contraction, inputs: Sequence[Array]) -> Contraction:
         op = replace(op, input=CodeFormat(op.input.dtype, _scalar(inputs[runtime.zero_point])))
     if runtime.second_zero_point is not None and not isinstance(op, Convolution) and op.second is not None:
         op = replace(op, second=CodeFormat(op.second.dtype, _scalar(inputs[runtime.second_zero_point])))
-    if runtime.scale is not None and isinstance(op.epilogue, Rescale):
-        scale = np.float32(inputs[runtime.scale].reshape(-1)[0])
+    late = [np.float32(inputs[at].reshape(-1)[0]) for at in (runtime.scale, runtime.second_scale) if at is not None]
+    if late and isinstance(op.epilogue, Rescale):
+        scale = late[0] * late[1] if len(late) > 1 else late[0]
         op = replace(op, epilogue=replace(op.epilogue, scale=scale * op.epilogue.scale))
     return op
 

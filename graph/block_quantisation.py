@@ -9,18 +9,33 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from accelsim.graph.context import attributes
 from accelsim.host import open_session
 
 INT8_LEVEL = 4
+_FLOAT_LEVEL = 1
 _DEPTH, _COLUMNS = 512, 16
 
 
 def asks_for_int8(node: NodeProto) -> bool:
     """Tell whether a MatMulNBits node asks for int8 activations."""
     return int(attributes(node).get("accuracy_level", 0)) == INT8_LEVEL
+
+
+def multiply_in_float(proto: ModelProto, outputs: frozenset[str]) -> None:
+    """Let some MatMulNBits of a graph compute in float32, whatever level they ask for.
+
+    Args:
+        proto: the graph, which is changed.
+        outputs: of the nodes.
+    """
+    for node in proto.graph.node:
+        if node.output[0] in outputs:
+            kept = [attribute for attribute in node.attribute if attribute.name != "accuracy_level"]
+            del node.attribute[:]
+            node.attribute.extend([*kept, helper.make_attribute("accuracy_level", _FLOAT_LEVEL)])
 
 
 def runs_in_int8(node: NodeProto, kind: str) -> bool:
@@ -40,7 +55,7 @@ def runs_in_int8(node: NodeProto, kind: str) -> bool:
 @cache
 def _differs(bits: int, block: int, zero_points: bool, kind: str) -> bool:
     """Run one product at the level of int8 and at that of float32: they give the same bits where both are float32."""
-    first, second = (_product(bits, block, zero_points, kind, level) for level in (1, INT8_LEVEL))
+    first, second = (_product(bits, block, zero_points, kind, level) for level in (_FLOAT_LEVEL, INT8_LEVEL))
     return not np.array_equal(first, second)
 
 

@@ -29,7 +29,9 @@ _SMALL_ELEMENTS = 4096
 _SCALED = frozenset({"MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QGemm"})
 
 # onnxruntime multiplies by a computed operand in another order than by a constant, so that it stays computed.
-_ORDERED = frozenset({"MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Conv", "FusedConv", "ConvTranspose"})
+_ORDERED = frozenset(
+    {"MatMul", "FusedMatMul", "TransposeMatMul", "Gemm", "FusedGemm", "Conv", "FusedConv", "ConvTranspose"}
+)
 
 
 @dataclass(eq=False)

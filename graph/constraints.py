@@ -78,7 +78,8 @@ OPERATORS: tuple[Support, ...] = (
         "DynamicQuantizeMatMul",
         "dynamic quantisation of MatMul (DynamicQuantizeLinear, MatMulInteger, Cast, Mul [, Add])",
         "vector, array",
-        "two layers: extremes and codes on the vector unit, then the product; constant weights",
+        "two layers: extremes and codes on the vector unit, then the product; constant or computed second operand, also one that "
+        "is quantised at run time",
     ),
     Support(
         "DynamicQuantizeLinear",
@@ -128,7 +129,7 @@ OPERATORS: tuple[Support, ...] = (
     Support("QLinearLeakyRelu", "Q/DQ around LeakyRelu", "vector", "table of 256 codes", (1, 3)),
     Support("QLinearConcat", "Q/DQ around Concat", "vector", "tables where scales differ, else moved by DMA"),
     Support(
-        "Conv, FusedConv, MatMul, Gemm, FusedMatMul, FusedGemm",
+        "Conv, FusedConv, MatMul, Gemm, FusedMatMul, FusedGemm, TransposeMatMul",
         "products of codes that onnxruntime leaves in float: quantisers at the inputs only, several readers, float16, "
         "16-bit activations, 4-bit weights, a loose Relu/Clip",
         "array",

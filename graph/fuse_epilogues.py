@@ -118,7 +118,8 @@ class _Fuser:
             columns = self._columns(operator, follower)
             return replace(operator, epilogue=replace(epilogue, bias=np.broadcast_to(bias, (columns,)))), node.inputs
         neutral = epilogue.bias is None and (epilogue.scale == 1).all()
-        late = operator.runtime is not None and operator.runtime.scale is not None
+        runtime = operator.runtime
+        late = runtime is not None and (runtime.scale is not None or runtime.second_scale is not None)
         if function != "Mul" or not neutral or late:
             return None
         scale = self._per_column(operator, other, follower)

@@ -45,11 +45,10 @@ def notes_of(model: NormalisedModel) -> tuple[str, ...]:
     source = Source.of(model)
     notes += _quantised_activations(model)
     if model.narrowed:
-        entries = ", ".join(f"{name}={value}" for name, value in model.reference.for_layers)
         notes.append(
             f"onnxruntime quantises the activations of {model.narrowed:,} product{'' if model.narrowed == 1 else 's'} "
-            f"of this file to int8 per block, which the file does not say; the machine multiplies what the file says: "
-            f"its layers are compared with onnxruntime under {entries}, its outputs with onnxruntime on the file"
+            f"once more, to int8 per block, which the file does not say; the machine multiplies the codes of the file: "
+            f"these layers are compared with onnxruntime at accuracy level 1, the outputs with onnxruntime on the file"
         )
     merged = [name for name, _ in _collapsed_pairs(source, model)]
     if merged:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
+from accelsim.graph.context import Context, Imported, NotOnTheMachineError, Prelude, attributes
 from accelsim.graph.windows import convolution_window
 from accelsim.operators import (
     CodeFormat,
@@ -20,8 +20,10 @@ from accelsim.operators import (
     Requantise,
     Rescale,
     RuntimeParameters,
+    Transpose,
     Weights,
 )
+from accelsim.tensors import TensorType
 
 IntArray = NDArray[np.generic]
 FloatVector = NDArray[np.float32]
@@ -106,7 +108,7 @@ def import_matmul(context: Context, node: NodeProto) -> Imported:
 
 
 def import_product(
-    context: Context, node: NodeProto, second: int, zero_points: tuple[int, int], epilogue: Epilogue
+    context: Context, node: NodeProto, second: int, zero_points: tuple[int | None, int], epilogue: Epilogue
 ) -> Imported:
     """Build a matrix product whose second operand and zero points are constant or computed.
 
@@ -114,7 +116,8 @@ def import_product(
         context: the normalised graph.
         node: the product.
         second: input position of the second operand.
-        zero_points: input positions of the zero points of the operands.
+        zero_points: input positions of the zero points of the operands; None for a first operand that is quantised
+            to uint8 before it is multiplied.
         epilogue: what follows the accumulators.
 
     Raises:
@@ -123,9 +126,11 @@ def import_product(
     left, right = node.input[0], node.input[second]
     names = [left]
     weights, code = None, None
-    late_first = context.computed_scalar(node, zero_points[0])
+    late_first = None if zero_points[0] is None else context.computed_scalar(node, zero_points[0])
     late_second = context.computed_scalar(node, zero_points[1])
-    first = context.code(left, 0 if late_first else context.zero_point(node, zero_points[0]))
+    first = CodeFormat(np.dtype(np.uint8), 0)
+    if zero_points[0] is not None:
+        first = context.code(left, 0 if late_first else context.zero_point(node, zero_points[0]))
     if right in context.constants and len(context.types[right].shape) == 2 and late_second is None:
         codes = context.constants[right].T
         weights = make_weights(codes, context.optional(node, zero_points[1]), None, context.bits(right))
@@ -169,6 +174,8 @@ def import_gemm(context: Context, node: NodeProto) -> Imported:
     """QGemm: a, s_a, z_a, b, s_b, z_b [, c [, s_y, z_y]]; y = (A + c) * fl32(fl32(alpha * s_a) * s_b) by definition."""
     attribute = attributes(node)
     input_scale = np.float32(attribute.get("alpha", 1.0)) * context.scale(node, 1)
+    if node.input[3] not in context.constants:
+        return _gemm_of_activations(context, node, input_scale)
     codes = context.constant(node, 3)
     bias = context.optional(node, 6)
     rows = codes if attribute.get("transB") else codes.T
@@ -176,11 +183,32 @@ def import_gemm(context: Context, node: NodeProto) -> Imported:
         bias = _row_bias(bias, rows.shape[0])
     weights = make_weights(rows, context.optional(node, 5), bias, context.bits(node.input[3]))
     first: CodeFormat = context.code(node.input[0], context.zero_point(node, 2))
-    epilogue: Epilogue
-    if len(node.input) > 7 and node.input[7]:
-        multiplier = output_scale(input_scale, context.scales(node, 4), context.scale(node, 7))
-        epilogue = Requantise(multiplier, context.code(node.output[0], context.zero_point(node, 8)))
-    else:
-        epilogue = Rescale(input_scale * context.scales(node, 4))
+    epilogue = _gemm_epilogue(context, node, input_scale)
     operator = MatrixMultiply(first, weights, None, epilogue, bool(attribute.get("transA")))
     return Imported(operator, (node.input[0],))
+
+
+def _gemm_epilogue(context: Context, node: NodeProto, input_scale: np.float32) -> Epilogue:
+    """Return what follows the accumulators of a QGemm: codes, or floats."""
+    if len(node.input) > 7 and node.input[7]:
+        multiplier = output_scale(input_scale, context.scales(node, 4), context.scale(node, 7))
+        return Requantise(multiplier, context.code(node.output[0], context.zero_point(node, 8)))
+    return Rescale(input_scale * context.scales(node, 4))
+
+
+def _gemm_of_activations(context: Context, node: NodeProto, input_scale: np.float32) -> Imported:
+    """QGemm whose second operand is computed: transposed first, where the node asks for it."""
+    if len(node.input) > 6 and node.input[6]:
+        raise NotOnTheMachineError("a bias of a product of two activations")
+    attribute, second = attributes(node), node.input[3]
+    first: CodeFormat = context.code(node.input[0], context.zero_point(node, 2))
+    code: CodeFormat = context.code(second, context.zero_point(node, 5))
+    preludes: tuple[Prelude, ...] = ()
+    if attribute.get("transB"):
+        kind, name = context.types[second], context.fresh(f"{node.output[0]}/transposed")
+        turned = TensorType.of(kind.dtype, kind.shape[::-1])
+        preludes = (Prelude("transpose", Transpose((1, 0)), (second,), (name,), (turned,)),)
+        second = name
+    epilogue = _gemm_epilogue(context, node, input_scale)
+    operator = MatrixMultiply(first, None, code, epilogue, bool(attribute.get("transA")))
+    return Imported(operator, (node.input[0], second), preludes)

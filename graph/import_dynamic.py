@@ -9,7 +9,7 @@ from onnx import NodeProto
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError, Prelude, attributes
 from accelsim.graph.import_contractions import import_product, make_weights, with_runtime
 from accelsim.graph.windows import convolution_window
-from accelsim.operators import CodeFormat, Convolution, DynamicQuantise, MatrixMultiply, Raw, Rescale
+from accelsim.operators import Convolution, DynamicQuantise, MatrixMultiply, Raw, Rescale
 from accelsim.tensors import TensorType
 
 
@@ -39,31 +39,35 @@ def import_convolution_integer(context: Context, node: NodeProto) -> Imported:
 
 def import_matmul_to_float(context: Context, node: NodeProto) -> Imported:
     """MatMulIntegerToFloat: a, b, s_a, s_b, z_a, z_b [, bias]; y = fl32(fl32(A) * fl32(s_a * s_b)) [+ bias]."""
-    late = context.computed_scalar(node, 2)
-    scales = context.scales(node, 3)
+    late, late_second = context.computed_scalar(node, 2), context.computed_scalar(node, 3)
+    scales = np.ones(1, np.float32) if late_second else context.scales(node, 3)
     scale = scales if late else context.scale(node, 2) * scales
     epilogue = Rescale(scale, _float_bias(context, node, 6))
     imported = import_product(context, node, second=1, zero_points=(4, 5), epilogue=epilogue)
     if not isinstance(imported.operator, MatrixMultiply):
         raise NotOnTheMachineError("not a product")
-    return with_runtime(imported.operator, imported.inputs, scale=late)
+    return with_runtime(imported.operator, imported.inputs, scale=late, second_scale=late_second)
 
 
 def import_dynamic_matmul(context: Context, node: NodeProto) -> Imported:
     """DynamicQuantizeMatMul: a, b, s_b [, z_b [, bias]]: a is quantised first, then multiplied as integers."""
     source = node.input[0]
-    codes = context.constant(node, 1)
-    if codes.ndim != 2 or not context.types[source].shape:
-        raise NotOnTheMachineError("operands that are not matrices")
-    weights = make_weights(codes.T, context.optional(node, 3), None)
-    epilogue = Rescale(context.scales(node, 2), _float_bias(context, node, 4))
-    product = MatrixMultiply(CodeFormat(np.dtype(np.uint8), 0), weights, None, epilogue)
+    if not context.types[source].shape:
+        raise NotOnTheMachineError("an operand that is one number")
+    late_scale = context.computed_scalar(node, 2)
+    scales = np.ones(1, np.float32) if late_scale else context.scales(node, 2)
+    epilogue = Rescale(scales, _float_bias(context, node, 4))
+    imported = import_product(context, node, second=1, zero_points=(None, 3), epilogue=epilogue)
+    product = imported.operator
+    if not isinstance(product, MatrixMultiply):
+        raise NotOnTheMachineError("not a product")
     label = node.output[0]
     names = tuple(context.fresh(f"{label}/{part}") for part in ("codes", "scale", "zero_point"))
     shapes = context.types[source].shape, (), ()
     types = tuple(TensorType.of(kind, shape) for kind, shape in zip(("u1", "f4", "u1"), shapes, strict=True))
     prelude = Prelude("DynamicQuantizeLinear", DynamicQuantise(), (source,), names, types)
-    imported = with_runtime(product, [names[0]], zero_point=names[2], scale=names[1])
+    read = [names[0], *imported.inputs[1:]]
+    imported = with_runtime(product, read, zero_point=names[2], scale=names[1], second_scale=late_scale)
     return Imported(imported.operator, imported.inputs, (prelude,))
 
 

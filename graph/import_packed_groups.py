@@ -1,7 +1,8 @@
-"""16-bit activations times packed weights: what some versions of onnxruntime make of Q/DQ around a product.
+"""Activations in codes times packed weights: what some versions of onnxruntime make of Q/DQ around a product.
 
 They turn DQ -> MatMul <- DQ(weights of 2, 4 or 8 bits) into DQ -> MatMulNBits: weights in blocks of one column, all
-with the scale and the zero point of the column. Taken apart again it is the product of integers that the file states.
+with the scale and the zero point of the column. Taken apart again it is the product of integers that the file states,
+whatever onnxruntime does with the activations before it multiplies: see `NormalisedModel.with_float_products`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,11 @@ from numpy.typing import NDArray
 from accelsim.graph.context import Context, NotOnTheMachineError, attributes
 from accelsim.graph.qdq_groups import Group
 
-_IN_EIGHT_BITS = 4  # the accuracy level at which onnxruntime quantises the activations once more
 _BLOCK, _BITS = 32, 4  # defaults of the operator
 
 
 def unpacked_weights(context: Context, group: Group) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int64]]:
-    """Return codes [N, K], scales [N] and zero points [N] of a MatMulNBits between 16-bit codes.
+    """Return codes [N, K], scales [N] and zero points [N] of a MatMulNBits of codes.
 
     Codes and zero points are signed: the operator stores them half their range higher.
 
@@ -28,15 +28,13 @@ def unpacked_weights(context: Context, group: Group) -> tuple[NDArray[np.int8], 
         group: the group around the MatMulNBits.
 
     Raises:
-        NotOnTheMachineError: the activations are narrower or onnxruntime makes them so, the scales differ within a
-            column, or the weights have an order of their own.
+        NotOnTheMachineError: the activations are no codes, the scales differ within a column, or the weights have an
+            order of their own.
     """
     core, attribute = group.core, attributes(group.core)
     source = group.sources.get(0)
-    if source is None or context.types[source.name].dtype.itemsize != 2:
-        raise NotOnTheMachineError("activations that do not have 16 bits")
-    if attribute.get("accuracy_level", 0) == _IN_EIGHT_BITS:
-        raise NotOnTheMachineError("activations that onnxruntime quantises to 8 bits")
+    if source is None:
+        raise NotOnTheMachineError("activations that are no codes")
     if (len(core.input) > 4 and core.input[4]) or attribute.get("weight_prepacked", 0):
         raise NotOnTheMachineError("weights in an order of their own")
     bits, columns, depth = int(attribute.get("bits", _BITS)), int(attribute["N"]), int(attribute["K"])

@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from accelsim.graph.context import Context, NotOnTheMachineError, attributes
 from accelsim.graph.import_contractions import signed_zero_points
 from accelsim.graph.import_packed_groups import unpacked_weights
-from accelsim.graph.product_endings import Operands, constant_bias, epilogue_of, finish, gemm_bias, integer_bias
+from accelsim.graph.product_endings import (
+    Added,
+    Operands,
+    channel_bias,
+    constant_bias,
+    epilogue_of,
+    finish,
+    gemm_bias,
+    integer_bias,
+)
 from accelsim.graph.qdq_groups import Group, GroupImport, quantised_operand
 from accelsim.graph.quantised import Quantisation, QuantisedTensor
 from accelsim.graph.windows import convolution_window, transposed_window
@@ -82,7 +91,8 @@ def _convolution(context: Context, found: Quantisation, group: Group) -> GroupIm
     codes, weight = _constant_weights(context, group, 1, 0)
     columns = codes.shape[0]
     unit = np.asarray(source.scales[0] * weight.scales, np.float32)
-    operands = Operands(source, code, unit, columns, constant_bias(found, core, 2, columns))
+    constant, added = channel_bias(found, core, 2, columns)
+    operands = Operands(source, code, unit, columns, constant)
     bias = np.zeros(columns, np.int32) if group.ending is None else integer_bias(operands)
     attribute = attributes(core)
     geometry, depth = convolution_window(attribute, codes.shape[2:], context.types[source.name].shape[2:])
@@ -95,7 +105,10 @@ def _convolution(context: Context, found: Quantisation, group: Group) -> GroupIm
         epilogue_of(group, operands, weight.scales, np.float32(1)),
         depth,
     )
-    added = core.input[3] if len(core.input) > 3 else ""
+    if len(core.input) > 3 and core.input[3]:
+        if added.name:
+            raise NotOnTheMachineError("a bias that is computed, and something else that is added")
+        added = Added(core.input[3])
     return finish(context, group, operator, [source.name], source, _described(code, weight, codes), added)
 
 
@@ -123,12 +136,13 @@ def _transposed_convolution(context: Context, found: Quantisation, group: Group)
     unit = np.asarray(source.scales[0] * scales, np.float32)
     turned = np.flip(codes, tuple(range(2, codes.ndim)))
     grouped = turned.reshape(groups, codes.shape[0] // groups, per_group, -1).swapaxes(1, 2)
-    operands = Operands(source, code, unit, columns, constant_bias(found, group.core, 2, columns))
+    constant, added = channel_bias(found, group.core, 2, columns)
+    operands = Operands(source, code, unit, columns, constant)
     bias = np.zeros(columns, np.int32) if group.ending is None else integer_bias(operands)
     weights = _weights(grouped.reshape(columns, -1), weight, shift, bias, context.format_of(weight.name, 0))
     epilogue = epilogue_of(group, operands, scales, np.float32(1))
     operator = Convolution(geometry, groups, weights, code, epilogue)
-    return finish(context, group, operator, [source.name], source, _described(code, weight, codes))
+    return finish(context, group, operator, [source.name], source, _described(code, weight, codes), added)
 
 
 def _per_column(values: NDArray[Entry], per_group: int, groups: int) -> NDArray[Entry]:
@@ -170,7 +184,7 @@ def _weighted_product(context: Context, found: Quantisation, group: Group, alpha
 
 
 def _packed_product(context: Context, found: Quantisation, group: Group) -> GroupImport:
-    """MatMulNBits of 16-bit activations: a, packed weights, scales, zero points, group indices, bias."""
+    """MatMulNBits of codes: a, packed weights, scales, zero points, group indices, bias."""
     source, code = quantised_operand(context, group, 0)
     codes, scales, zero_points = unpacked_weights(context, group)
     columns = codes.shape[0]
@@ -186,10 +200,10 @@ def _packed_product(context: Context, found: Quantisation, group: Group) -> Grou
 
 
 def _product_of_activations(context: Context, found: Quantisation, group: Group, alpha: np.float32) -> GroupImport:
-    """A product of two tensors with one scale each, computed or constant."""
+    """A product of two tensors with one scale each, computed or constant; a constant may have one per column."""
     core, attribute = group.core, attributes(group.core)
     source, code = _first_operand(context, group)
-    second, second_code = quantised_operand(context, group, 1)
+    second, second_code = _second_operand(context, group, transposed=bool(attribute.get("transB")))
     name = second.name
     if attribute.get("transB") and len(context.types[name].shape) > 1:
         shape = context.types[name].shape
@@ -198,15 +212,32 @@ def _product_of_activations(context: Context, found: Quantisation, group: Group,
         name = found.derive(core.input[1], Transpose(order), (name,), core, turned)
     columns = context.types[core.output[0]].shape[-1:] or (1,)
     bias, added = gemm_bias(found, core, columns[0])
-    unit = np.asarray([np.float32(alpha * source.scales[0]) * second.scale], np.float32)
+    unit = np.asarray(np.float32(alpha * source.scales[0]) * second.scales, np.float32)
     operands = Operands(source, code, unit, columns[0], bias)
     if group.ending is not None and bias is not None:
         raise NotOnTheMachineError("a bias of a product of two activations, in front of a quantiser")
-    epilogue = epilogue_of(group, operands, np.asarray([second.scale], np.float32), alpha)
+    epilogue = epilogue_of(group, operands, second.scales, alpha)
     first_transposed = bool(attribute.get("transA")) and len(context.types[source.name].shape) > 1
     operator = MatrixMultiply(code, None, second_code, epilogue, first_transposed)
-    remark = f"{_named(code, code.dtype)} codes x {_named(second_code, second_code.dtype)} codes with one scale"
-    return finish(context, group, operator, [source.name, name], source, remark, added)
+    remark = f"{_named(code, code.dtype)} codes x {_named(second_code, second_code.dtype)} codes with "
+    remark += "one scale" if second.scales.size == 1 else f"{second.scales.size} scales"
+    return finish(context, group, operator, [source.name, name], source, remark, added, second)
+
+
+def _second_operand(context: Context, group: Group, *, transposed: bool) -> tuple[QuantisedTensor, CodeFormat]:
+    """Return the second operand of a product that takes it as it comes, and the format of its codes."""
+    second = group.sources[1]
+    late = second.late_scale or second.late_zero_point
+    rank = len(context.types[second.name].shape)
+    columns = rank - 2 if transposed else rank - 1
+    along = second.scales.size == 1 or (second.name in context.constants and second.axis % max(rank, 1) == columns)
+    if late and group.ending is not None:
+        raise NotOnTheMachineError("scales known at run time only, in front of a quantiser")
+    if second.block or not along:
+        raise NotOnTheMachineError("a second operand with several scales that are not those of its columns")
+    if (second.zero_points != second.zero_points[0]).any():
+        raise NotOnTheMachineError("a second operand with several zero points")
+    return second, context.format_of(second.name, second.zero)
 
 
 def _with_fallback(
@@ -231,7 +262,7 @@ PRODUCTS: dict[str, Callable[[Context, Quantisation, Group], GroupImport]] = {
         "Conv": _convolution,
         "FusedConv": _convolution,
         "ConvTranspose": _transposed_convolution,
-        **dict.fromkeys(("MatMul", "FusedMatMul", "Gemm", "FusedGemm"), _matrix_product),
+        **dict.fromkeys(("MatMul", "FusedMatMul", "TransposeMatMul", "Gemm", "FusedGemm"), _matrix_product),
         "MatMulNBits": _packed_product,
     }.items()
 }

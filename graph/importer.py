@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import NodeProto
 
 from accelsim.errors import UnsupportedModelError, printable
@@ -34,6 +35,7 @@ from accelsim.graph.qdq_groups import CONTRACTIONS, Group, GroupImport, find_gro
 from accelsim.graph.quantised import Quantisation, analyse
 from accelsim.graph.quantised_rules import RULES, file_limits
 from accelsim.graph.share_quantisers import share_quantisers
+from accelsim.graph.spelled_constants import take_spelled_constants
 from accelsim.operators import (
     Convolution,
     GlobalAveragePool,
@@ -46,6 +48,11 @@ from accelsim.operators import (
 )
 from accelsim.uniform import Decoding, Permuted
 
+# What constants alone decide and has more elements than this is computed in every run, rather than stored as floats.
+_LARGEST_CONSTANT = 1 << 18
+
+Array = NDArray[np.generic]
+
 IMPORTERS: dict[str, Callable[[Context, NodeProto], Imported]] = {
     "QLinearConv": import_contractions.import_convolution,
     "QLinearMatMul": import_contractions.import_matmul,
@@ -56,7 +63,9 @@ IMPORTERS: dict[str, Callable[[Context, NodeProto], Imported]] = {
     "DynamicQuantizeLinear": import_dynamic.import_dynamic_quantise,
     "DynamicQuantizeMatMul": import_dynamic.import_dynamic_matmul,
     "MatMulNBits": import_weight_only.import_matmul_n_bits,
-    **dict.fromkeys(("MatMul", "Gemm", "FusedMatMul", "FusedGemm"), import_weight_only.import_float_product),
+    **dict.fromkeys(
+        ("MatMul", "Gemm", "FusedMatMul", "FusedGemm", "TransposeMatMul"), import_weight_only.import_float_product
+    ),
     **dict.fromkeys(("Conv", "FusedConv"), import_weight_only.import_float_convolution),
     "QLinearAdd": import_elementwise.import_add,
     "QLinearMul": import_elementwise.import_multiply,
@@ -94,15 +103,16 @@ def import_graph(model: NormalisedModel) -> Graph:
     rewritten = with_channels_first(model.proto, {**model.types, **model.inputs})
     context = Context.build(rewritten.proto, rewritten.types, model.exposed.weights)
     context.limits.update(_limits(model, rewritten))
-    found = analyse(context, RULES)
+    found = analyse(context, RULES, lambda known: take_spelled_constants(known, model.source))
     context.quantised.update(found.tensors)
-    groups = _import_groups(context, found)
+    groups, recast = _import_groups(context, found, _own_blocks(model))
     nodes = [
         part
         for node in context.proto.graph.node
         for part in (*_explained(found, node, _import_node(context, node, groups)), *_derived(found, node))
     ]
     outputs = tuple(value.name for value in model.proto.graph.output)
+    nodes = _without_constant(nodes, outputs, found)
     kept = share_quantisers(_without_unread(nodes, outputs), outputs)
     kept = fuse_epilogues(fold_clamps(kept, outputs), outputs, context)
     kept = _without_unread(kept, outputs)
@@ -112,7 +122,7 @@ def import_graph(model: NormalisedModel) -> Graph:
     decodings: dict[str, Decoding | Permuted] = {**found.decodings, **rewritten.views}
     decodings = {name: known for name, known in decodings.items() if name in written}
     types = with_widths(kept, context.types)
-    graph = Graph(tuple(model.inputs), outputs, types, constants, kept, decodings)
+    graph = Graph(tuple(model.inputs), outputs, types, constants, kept, decodings, recast)
     verify(graph)
     return graph
 
@@ -148,19 +158,38 @@ def _derived(found: Quantisation, node: NodeProto) -> list[Node]:
     return [part for name in node.output if name for part in found.derived.get(name, ())]
 
 
-def _import_groups(context: Context, found: Quantisation) -> dict[str, list[Node]]:
-    """Import the float groups; returns, by the output that a node of the graph writes, what stands in its place."""
+def _own_blocks(model: NormalisedModel) -> frozenset[str]:
+    """Return the weights that the file itself packs for MatMulNBits: what it asks of their activations is its own."""
+    nodes = (node for node in model.source.graph.node if node.op_type == "MatMulNBits")
+    return frozenset(node.input[1] for node in nodes)
+
+
+def _import_groups(
+    context: Context, found: Quantisation, own: frozenset[str]
+) -> tuple[dict[str, list[Node]], frozenset[str]]:
+    """Import the float groups.
+
+    Returns:
+        By the output that a node of the graph writes, what stands in its place; and outputs of MatMulNBits that are
+        products of codes here.
+    """
     replaced: dict[str, list[Node]] = {}
+    recast = set()
     for group in find_groups(context, found, GROUPED).values():
         core = group.core
+        blocks = core.op_type == "MatMulNBits"
         try:
+            if blocks and core.input[1] in own:
+                raise NotOnTheMachineError("the file asks for MatMulNBits")
             imported = import_group(context, found, group)
             _refuse_empty(context, core, imported.operator)
         except NotOnTheMachineError as reason:
             found.reasons[core.output[0]] = str(reason)
             continue
         replaced.update(_replacement(context, group.as_float() if imported.floating else group, imported))
-    return replaced
+        if blocks:
+            recast.add(core.output[0])
+    return replaced, frozenset(recast)
 
 
 def _replacement(context: Context, group: Group, imported: GroupImport) -> dict[str, list[Node]]:
@@ -185,6 +214,22 @@ def _replacement(context: Context, group: Group, imported: GroupImport) -> dict[
         view = View(context.types[alias].shape)
         replaced[alias] = [Node(f"{label}/{alias}", "Identity", view, (target,), (alias,))]
     return replaced
+
+
+def _without_constant(nodes: Sequence[Node], outputs: tuple[str, ...], found: Quantisation) -> list[Node]:
+    """Drop what constants alone decide, as far as the results are not large; the machine is given them."""
+    context, kept, values = found.context, [], dict[str, Array]()
+    for node in nodes:
+        fixed = bool(node.inputs) and all(name in context.constants or name in values for name in node.inputs)
+        small = all(context.types[name].elements <= _LARGEST_CONSTANT for name in node.outputs)
+        if fixed and small and not set(node.outputs) & set(outputs):
+            known = {name: value for name in node.outputs if (value := found.folder.value(name)) is not None}
+            if len(known) == len(node.outputs):
+                values.update(known)
+                continue
+        kept.append(node)
+    context.constants.update(values)
+    return kept
 
 
 def _without_unread(nodes: Sequence[Node], outputs: tuple[str, ...]) -> tuple[Node, ...]:

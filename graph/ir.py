@@ -39,7 +39,8 @@ class Graph:
     """Nodes in topological order; types of all tensors; constants that nodes read as inputs.
 
     decodings: by tensor of codes, the float tensor of the reference that it stands for (QONNX), or that it is a
-    transposed view of.
+    transposed view of; recast: outputs of MatMulNBits that are products of codes here, although onnxruntime may
+    quantise their activations once more.
     """
 
     inputs: tuple[str, ...]
@@ -48,6 +49,7 @@ class Graph:
     constants: Mapping[str, NDArray[np.generic]]
     nodes: tuple[Node, ...]
     decodings: Mapping[str, Decoding | Permuted] = field(default_factory=dict)
+    recast: frozenset[str] = frozenset()
 
 
 class GraphError(AccelSimError):

@@ -14,7 +14,7 @@ from onnx import ModelProto, TensorProto
 
 from accelsim.errors import AccelSimError, InvalidModelError, ResourceLimitError, printable
 from accelsim.graph.binding import Shapes, check_shapes, input_types
-from accelsim.graph.block_quantisation import asks_for_int8
+from accelsim.graph.block_quantisation import multiply_in_float, runs_in_int8
 from accelsim.graph.element_types import INPUT_TYPES
 from accelsim.graph.limits import Limits
 from accelsim.graph.loader import CheckedModel, Weights, array_of, copy_model, without_weights
@@ -56,6 +56,22 @@ class NormalisedModel:
     by_data: tuple[str, ...] = ()
     narrowed: int = 0
 
+    def with_float_products(self, outputs: frozenset[str]) -> NormalisedModel:
+        """Return the same with MatMulNBits that multiply in float32, where they quantise their activations otherwise.
+
+        Args:
+            outputs: of the nodes.
+        """
+        if not outputs:
+            return self
+        types = {**self.inputs, **self.types}
+        nodes = [node for node in self.proto.graph.node if node.output[0] in outputs]
+        narrowed = sum(runs_in_int8(node, types[node.input[0]].dtype.name) for node in nodes)
+        copy = ModelProto()
+        copy.CopyFrom(self.proto)
+        multiply_in_float(copy, outputs)
+        return replace(self, proto=copy, exposed=self.exposed.with_float_products(outputs), narrowed=narrowed)
+
     def without_weights(self) -> NormalisedModel:
         """Return the same without the data of large constants in proto, which only the import needs."""
         return replace(self, proto=without_weights(self.proto))
@@ -89,9 +105,6 @@ def normalise(
     check_shapes(model, shapes)
     reference = literal_reference() if model.quantisers else choose_reference(model.proto, mode)
     reference, bare, weights = _optimised(model, reference)
-    narrowed = _added_int8_products(bare, model.proto) if reference.for_layers else 0
-    if narrowed:
-        bare, weights = _optimise(model.proto, model, reference.of_layers)
     if model.subject:
         reference = reference.on(model.subject)
     if model.bound:
@@ -113,17 +126,7 @@ def normalise(
         found.exposed,
         model.quantisers,
         found.by_data,
-        narrowed,
     )
-
-
-def _added_int8_products(optimised: ModelProto, source: ModelProto) -> int:
-    """Count the products for which only the optimiser asks to quantise their activations to int8."""
-    made, given = (
-        sum(node.op_type == "MatMulNBits" and asks_for_int8(node) for node in proto.graph.node)
-        for proto in (optimised, source)
-    )
-    return max(made - given, 0)
 
 
 def _optimised(model: CheckedModel, reference: Reference) -> tuple[Reference, ModelProto, Weights]:

@@ -44,30 +44,6 @@ def _softmax(length: int, scale: np.float32) -> int:
     return int(_run([node], constants, np.zeros((1, length), np.int8), TensorProto.INT8, "none").flat[0])
 
 
-@cache
-def narrows_wide_activations() -> bool:
-    """Tell whether onnxruntime quantises 16-bit activations to 8 bits before it multiplies them with constant weights.
-
-    It does where it turns such a MatMul into MatMulNBits, whose accuracy level is 4 unless a session entry says
-    otherwise. A small code beside a large one is 0 then. The scales differ, because equal ones become one constant,
-    with which onnxruntime leaves the MatMul alone.
-    """
-    constants: dict[str, Array] = {
-        "one": np.array(1, np.float32), "x_zero": np.array(0, np.uint16),
-        "half": np.array(0.5, np.float32), "w_zero": np.array(0, np.int8),
-        "weights": np.eye(32, 8, dtype=np.int8) * np.int8(2),
-    }  # fmt: skip
-    nodes = [
-        helper.make_node("DequantizeLinear", ["x", "one", "x_zero"], ["x_real"]),
-        helper.make_node("DequantizeLinear", ["weights", "half", "w_zero"], ["w_real"]),
-        helper.make_node("MatMul", ["x_real", "w_real"], ["y_real"]),
-        helper.make_node("QuantizeLinear", ["y_real", "one", "x_zero"], ["y"]),
-    ]
-    codes = np.zeros((2, 32), np.uint16)
-    codes[:, :2] = 60_000, 100
-    return bool(_run(nodes, constants, codes, TensorProto.UINT16, "extended")[0, 1] != 100)
-
-
 def _run(
     nodes: Sequence[NodeProto], constants: Mapping[str, Array], codes: Array, element_type: int, optimise: str
 ) -> Array:

@@ -15,7 +15,7 @@ from accelsim.graph.import_host import import_host
 from accelsim.graph.qdq_groups import Group, GroupImport
 from accelsim.graph.quantised import Quantisation, QuantisedTensor
 from accelsim.graph.quantiser import quantise_values
-from accelsim.operators import CodeFormat, Contraction, Epilogue, Requantise, Rescale
+from accelsim.operators import CodeFormat, Contraction, Epilogue, Requantise, Rescale, View
 from accelsim.tensors import TensorType
 from accelsim.vector_operators import FloatArithmetic
 
@@ -82,19 +82,54 @@ def integer_bias(operands: Operands) -> NDArray[np.int32]:
     return counts.astype(np.int32)
 
 
-def gemm_bias(found: Quantisation, core: NodeProto, columns: int) -> tuple[NDArray[np.float64] | None, str]:
+@dataclass(frozen=True, eq=False)
+class Added:
+    """A tensor that is added to a product, and what is done to it before."""
+
+    name: str = ""
+    before: tuple[Prelude, ...] = ()
+
+
+def gemm_bias(found: Quantisation, core: NodeProto, columns: int) -> tuple[NDArray[np.float64] | None, Added]:
     """Return the third operand of a Gemm, times beta, as a constant row, or else the tensor that is to be added."""
     beta = float(attributes(core).get("beta", 1.0))
     name = core.input[2] if len(core.input) > 2 else ""
     if not name or beta == 0:
-        return None, ""
+        return None, Added()
     try:
         bias = constant_bias(found, core, 2, columns)
     except NotOnTheMachineError:
-        if beta != 1:
+        return None, Added(name) if beta == 1 else _times(found, name, beta)
+    return None if bias is None else bias * beta, Added()
+
+
+def _times(found: Quantisation, name: str, beta: float) -> Added:
+    """Return a matrix times beta: a constant at once, else as a step in front of the addition."""
+    context, scaled = found.context, found.context.fresh(f"{name}/scaled")
+    value = found.folder.value(name) if found.folder.is_constant(name) else None
+    if value is not None:
+        context.add_constant(scaled, value.astype(np.float32) * np.float32(beta))
+        return Added(scaled)
+    kind, factor = context.types[name], context.fresh(f"{name}/beta")
+    context.add_constant(factor, np.array(beta, np.float32))
+    context.add_type(scaled, kind)
+    return Added(scaled, (Prelude("Mul", FloatArithmetic("Mul"), (name, factor), (scaled,), (kind,)),))
+
+
+def channel_bias(
+    found: Quantisation, core: NodeProto, position: int, columns: int
+) -> tuple[NDArray[np.float64] | None, Added]:
+    """Return the bias of a convolution as a constant row, or else as a tensor that is to be added, one per channel."""
+    try:
+        return constant_bias(found, core, position, columns), Added()
+    except NotOnTheMachineError:
+        context, name = found.context, core.input[position]
+        if context.types[name].shape != (columns,):
             raise
-        return None, name
-    return None if bias is None else bias * beta, ""
+        shape = (columns, *(1 for _ in context.types[core.output[0]].shape[2:]))
+        view, kind = context.fresh(f"{name}/channels"), TensorType.of(context.types[name].dtype, shape)
+        context.add_type(view, kind)
+        return None, Added(view, (Prelude("Reshape", View(shape), (name,), (view,), (kind,)),))
 
 
 def epilogue_of(group: Group, operands: Operands, scales: Floats, alpha: np.float32) -> Epilogue:
@@ -146,7 +181,8 @@ def finish(
     names: list[str],
     first: QuantisedTensor,
     remark: str,
-    extra: str = "",
+    added: Added | None = None,
+    second: QuantisedTensor | None = None,
 ) -> GroupImport:
     """Attach parameters known at run time, and what follows a float result as layers of its own.
 
@@ -157,16 +193,20 @@ def finish(
         names: what it reads.
         first: its first operand.
         remark: what is multiplied, in words.
-        extra: a tensor that is added to the product, "" for none.
+        added: a tensor that is added to the product.
+        second: its second operand, where that is computed.
     """
-    imported = with_runtime(operator, names, zero_point=first.late_zero_point, scale=first.late_scale)
+    late = {"zero_point": first.late_zero_point, "scale": first.late_scale}
+    if second is not None:
+        late |= {"second_zero_point": second.late_zero_point, "second_scale": second.late_scale}
+    imported, added = with_runtime(operator, names, **late), added or Added()
     product = imported.operator
     if group.ending is not None:
-        if extra or _activation(group.core) not in ("", "Relu", "Clip"):
+        if added.name or _activation(group.core) not in ("", "Relu", "Clip"):
             raise NotOnTheMachineError("something fused between the product and its quantiser")
         return GroupImport(product, imported.inputs, True, remark=f"{remark}, requantised")
-    steps, result = _steps(context, group, extra)
-    return GroupImport(product, imported.inputs, True, result, steps, f"{remark}, float32 result")
+    steps, result = _steps(context, group, added.name)
+    return GroupImport(product, imported.inputs, True, result, (*added.before, *steps), f"{remark}, float32 result")
 
 
 def _steps(context: Context, group: Group, extra: str) -> tuple[tuple[Prelude, ...], str]:

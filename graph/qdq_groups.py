@@ -27,7 +27,17 @@ Floats = NDArray[np.float32]
 
 # Float operators that are integer at heart wherever their operands are codes.
 CONTRACTIONS = frozenset(
-    {"Conv", "FusedConv", "ConvTranspose", "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "MatMulNBits"}
+    {
+        "Conv",
+        "FusedConv",
+        "ConvTranspose",
+        "MatMul",
+        "FusedMatMul",
+        "TransposeMatMul",
+        "Gemm",
+        "FusedGemm",
+        "MatMulNBits",
+    }
 )
 
 

@@ -174,15 +174,20 @@ class Quantisation:
 Rule = Callable[[Quantisation, NodeProto], None]
 
 
-def analyse(context: Context, rules: dict[str, Rule]) -> Quantisation:
+def analyse(
+    context: Context, rules: dict[str, Rule], prepare: Callable[[Quantisation], None] | None = None
+) -> Quantisation:
     """Walk over a normalised graph and decide for every float tensor whether it is quantised.
 
     Args:
         context: the normalised graph; constants and types of derived codes are added to it.
         rules: by operator, what its results are when its operands are quantised.
+        prepare: registers what is known before the walk.
     """
     found = Quantisation(context, ConstantFolder(context))
     found.folder.fold_small()
+    if prepare is not None:
+        prepare(found)
     for node in context.proto.graph.node:
         rule = rules.get(node.op_type)
         if rule is None:

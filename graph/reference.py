@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from accelsim.graph.probes import narrows_wide_activations
 from accelsim.host import open_session
 
 # CPU flags that decide how onnxruntime's integer kernels round and saturate.
@@ -20,17 +19,13 @@ _FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
 # What a user may compare with: onnxruntime with int8 activations kept int8, or with nothing set at all.
 MODES = ("ort", "ort-default")
 
-# The session entry that tells onnxruntime how exactly the products must be computed that it makes MatMulNBits of.
-ACCURACY_LEVEL = "session.qdq_matmulnbits_accuracy_level"
-
 
 @dataclass(frozen=True)
 class Reference:
     """A configuration of onnxruntime: session entries, and a sentence that names them.
 
     optimised: the optimiser writes the graph that is executed (ORT_ENABLE_ALL); else the file is executed literally;
-    subject: what it runs; without: names of onnxruntime's optimisers that are left out; for_layers: entries that are
-    set beside the others where the graph is written whose layers are compared, but not where the file itself runs.
+    subject: what it runs; without: names of onnxruntime's optimisers that are left out.
     """
 
     entries: tuple[tuple[str, str], ...]
@@ -38,12 +33,6 @@ class Reference:
     optimised: bool = True
     subject: str = "the file as it is"
     without: tuple[str, ...] = ()
-    for_layers: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def of_layers(self) -> Reference:
-        """The configuration whose graph is lowered, and whose tensors the layers are compared with."""
-        return replace(self, entries=self.entries + self.for_layers)
 
     def excluding(self, optimiser: str) -> Reference:
         """Return the same configuration without one of onnxruntime's optimisers, for files that it breaks."""
@@ -89,9 +78,7 @@ def choose_reference(proto: ModelProto, mode: str = "ort") -> Reference:
     In mode "ort-default" nothing is set: onnxruntime on x86-64 then turns int8 activations into uint8 where it can, and
     computes in float where it cannot. In mode "ort" `session.qdqisint8allowed=1` keeps int8 activations int8. A CPU
     whose fast kernels saturate uint8 x int8 sums needs `session.x64quantprecision=1` to be right; the two exclude each
-    other, so the activations' type decides. Where onnxruntime would quantise 16-bit activations once more, to 8 bits,
-    the layers are those under `session.qdq_matmulnbits_accuracy_level=1`, with which it multiplies in float32 what the
-    file states; the outputs are compared with the file without that entry.
+    other, so the activations' type decides.
 
     Args:
         proto: the model.
@@ -106,12 +93,7 @@ def choose_reference(proto: ModelProto, mode: str = "ort") -> Reference:
             remark = " (saturates uint8 x int8 pair sums)"
         else:
             names = ["session.x64quantprecision"]
-    narrows = _has_wide_activations(proto) and narrows_wide_activations()
-    return Reference(
-        tuple((name, "1") for name in names),
-        _describe(", ".join(f"{name}=1" for name in names), remark),
-        for_layers=((ACCURACY_LEVEL, "1"),) if narrows else (),
-    )
+    return Reference(tuple((name, "1") for name in names), _describe(", ".join(f"{name}=1" for name in names), remark))
 
 
 def literal_reference() -> Reference:
@@ -128,17 +110,9 @@ def _describe(options: str, remark: str, level: str = "ORT_ENABLE_ALL") -> str:
     return f"onnxruntime {onnxruntime.__version__} CPU, {level}, 1 thread, {options}; CPU: {features}{remark}"
 
 
-def _has_wide_activations(proto: ModelProto) -> bool:
-    """Tell whether any QuantizeLinear writes 16 bits, or any DequantizeLinear reads such an input of the graph."""
-    types = (TensorProto.UINT16, TensorProto.INT16)
-    taken = {value.name for value in proto.graph.input if value.type.tensor_type.elem_type in types}
-    reads = any(node.op_type == "DequantizeLinear" and node.input[0] in taken for node in proto.graph.node)
-    return reads or _quantises_to(proto, *types)
-
-
-def _quantises_to(proto: ModelProto, *types: int) -> bool:
-    """Tell whether any QuantizeLinear writes codes of one of some types."""
-    zero_points = {tensor.name for tensor in proto.graph.initializer if tensor.data_type in types}
+def _quantises_to(proto: ModelProto, kind: int) -> bool:
+    """Tell whether any QuantizeLinear writes codes of a type."""
+    zero_points = {tensor.name for tensor in proto.graph.initializer if tensor.data_type == kind}
     return any(
         node.op_type == "QuantizeLinear" and len(node.input) > 2 and node.input[2] in zero_points
         for node in proto.graph.node

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onnx import ModelProto, helper
@@ -16,6 +16,7 @@ from accelsim.errors import (
     printable,
     reason_of,
 )
+from accelsim.graph.block_quantisation import multiply_in_float
 from accelsim.graph.loader import Weights
 from accelsim.graph.reference import Reference
 from accelsim.host import open_session
@@ -37,6 +38,13 @@ class ExposedSession:
         if self._session is None:
             self._session = open_reference(self.data, self.name, self.reference, weights=self.weights)
         return self._session
+
+    def with_float_products(self, outputs: frozenset[str]) -> ExposedSession:
+        """Return a session in which some MatMulNBits multiply in float32, see `multiply_in_float`."""
+        proto = ModelProto.FromString(self.data)
+        multiply_in_float(proto, outputs)
+        self.close()
+        return replace(self, data=proto.SerializeToString(), _session=None)
 
     def close(self) -> None:
         """Free a session that holds its own copy of large weights; others are cheaper to keep than to open again."""
