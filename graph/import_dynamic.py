@@ -8,6 +8,7 @@ from onnx import NodeProto
 
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError, Prelude, attributes
 from accelsim.graph.import_contractions import import_product, make_weights, with_runtime
+from accelsim.graph.import_products import LATE_SECOND
 from accelsim.graph.windows import convolution_window
 from accelsim.operators import CodeFormat, Convolution, DynamicQuantise, MatrixMultiply, Raw, Rescale
 from accelsim.tensors import TensorType
@@ -40,6 +41,7 @@ def import_convolution_integer(context: Context, node: NodeProto) -> Imported:
 def import_matmul_to_float(context: Context, node: NodeProto) -> Imported:
     """MatMulIntegerToFloat: a, b, s_a, s_b, z_a, z_b [, bias]; y = fl32(fl32(A) * fl32(s_a * s_b)) [+ bias]."""
     late = context.computed_scalar(node, 2)
+    _refuse_late_second(context, node, 3, 5)
     scales = context.scales(node, 3)
     scale = scales if late else context.scale(node, 2) * scales
     epilogue = Rescale(scale, _float_bias(context, node, 6))
@@ -52,6 +54,7 @@ def import_matmul_to_float(context: Context, node: NodeProto) -> Imported:
 def import_dynamic_matmul(context: Context, node: NodeProto) -> Imported:
     """DynamicQuantizeMatMul: a, b, s_b [, z_b [, bias]]: a is quantised first, then multiplied as integers."""
     source = node.input[0]
+    _refuse_late_second(context, node, 1, 2)
     codes = context.constant(node, 1)
     if codes.ndim != 2 or not context.types[source].shape:
         raise NotOnTheMachineError("operands that are not matrices")
@@ -65,6 +68,19 @@ def import_dynamic_matmul(context: Context, node: NodeProto) -> Imported:
     prelude = Prelude("DynamicQuantizeLinear", DynamicQuantise(), (source,), names, types)
     imported = with_runtime(product, [names[0]], zero_point=names[2], scale=names[1])
     return Imported(imported.operator, imported.inputs, (prelude,))
+
+
+def _refuse_late_second(context: Context, node: NodeProto, *positions: int) -> None:
+    """Decline a second operand of which inputs are computed: the array scales by one late scale, that of the first.
+
+    Raises:
+        NotOnTheMachineError: one of them is.
+    """
+    if any(
+        name and name not in context.constants
+        for name in (node.input[place] for place in positions if place < len(node.input))
+    ):
+        raise NotOnTheMachineError(LATE_SECOND)
 
 
 def _float_bias(context: Context, node: NodeProto, position: int) -> NDArray[np.float32] | None:

@@ -13,7 +13,9 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import helper
 
+from accelsim.graph.constraints import node_label
 from accelsim.graph.context import Context, NotOnTheMachineError, attributes
 from accelsim.graph.import_contractions import signed_zero_points
 from accelsim.graph.import_packed_groups import unpacked_weights
@@ -30,6 +32,7 @@ from accelsim.operators import (
 )
 
 IntArray = NDArray[np.generic]
+LATE_SECOND = "a second operand whose scale is known at run time only"
 Entry = TypeVar("Entry", bound=np.generic)
 
 
@@ -189,13 +192,16 @@ def _product_of_activations(context: Context, found: Quantisation, group: Group,
     """A product of two tensors with one scale each, computed or constant."""
     core, attribute = group.core, attributes(group.core)
     source, code = _first_operand(context, group)
+    if group.sources[1].late_scale or group.sources[1].late_zero_point:
+        raise NotOnTheMachineError(LATE_SECOND)
     second, second_code = quantised_operand(context, group, 1)
     name = second.name
     if attribute.get("transB") and len(context.types[name].shape) > 1:
         shape = context.types[name].shape
         order = (*range(len(shape) - 2), len(shape) - 1, len(shape) - 2)
         turned = tuple(shape[axis] for axis in order)
-        name = found.derive(core.input[1], Transpose(order), (name,), core, turned)
+        node = helper.make_node("Transpose", [], [], name=f"{node_label(core)}/transpose")
+        name = found.derive(core.input[1], Transpose(order), (name,), node, turned)
     columns = context.types[core.output[0]].shape[-1:] or (1,)
     bias, added = gemm_bias(found, core, columns[0])
     unit = np.asarray([np.float32(alpha * source.scales[0]) * second.scale], np.float32)
