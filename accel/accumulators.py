@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from accelsim.result import LayerResult
 
 UNKNOWN = "unknown, inputs overflowed"
-_ENOUGH_BITS = 32  # what onnxruntime itself has
+WIDEST_BITS = 64  # of an accumulator; no sum of codes needs more
 
 
 def first_overflow(layers: Sequence[LayerResult]) -> LayerResult | None:
@@ -62,7 +62,7 @@ def needed_text(layers: Sequence[LayerResult]) -> str:
     needed = bits_needed(layers)
     if needed is not None:
         return f"{needed} needed by the sums of this input"
-    return f"how many are needed is not known behind an overflow: run with --acc-bits {_ENOUGH_BITS}"
+    return f"how many are needed is not known behind an overflow: run with --acc-bits {WIDEST_BITS}"
 
 
 def overflow_events(layers: Sequence[LayerResult]) -> int:
@@ -86,10 +86,14 @@ def width_lines(layers: Sequence[LayerResult]) -> list[str]:
     wrong = sum(acc.overflows > 0 for acc in used)
     where = f" in {wrong:,} of {len(used):,} layers" if wrong else ""
     given = max(acc.bits for acc in used)
-    lines = [f"{given} bits given, {needed_text(layers)}, {overflow_events(layers):,} overflow events{where}"]
+    events = overflow_events(layers)
+    count = f"{events:,} overflow event{'' if events == 1 else 's'}"
+    lines = [f"{given} bits given, {needed_text(layers)}, {count}{where}"]
     first = first_overflow(layers)
     if first is not None:
         behind = sum(bool(layer.behind_overflow) for layer in layers)
-        read = f"; {behind:,} layer(s) read what overflows have changed" if behind else ""
+        read = (
+            f"; {behind:,} layer{' reads' if behind == 1 else 's read'} what overflows have changed" if behind else ""
+        )
         lines.append(f"the first overflow is in layer '{printable(first.name, 40)}'{read}")
     return lines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,7 +57,12 @@ JsonDifference = Annotated[bool, typer.Option("--json", help="Print the comparis
 JsonManifest = Annotated[bool, typer.Option("--json", help="Print the manifest on stdout.")]
 
 
+# What may stand beside --again: all else comes from the folder.
+_BESIDE_AGAIN = frozenset({"model", "again", "json_output", "quiet", "external_data", "debug"})
+
+
 def record(
+    context: typer.Context,
     model: RecordedModel = None,
     output: Folder = None,
     again: Again = None,
@@ -84,15 +88,7 @@ def record(
     from accelsim.progress import layer_progress
 
     if again is not None:
-        given: dict[str, object] = {
-            "-o": output,
-            "--array": array,
-            "--dataflow": dataflow,
-            "--acc-bits": acc_bits,
-            "--overflow": overflow,
-        }
-        given |= {"--arch": arch, "--set": settings, "--input": input_file, "--seed": seed, "--copy-model": copy_model}
-        _check_again(given | {"--reference": reference != "ort"})
+        _check_again(context)
         check_target(again)
         with layer_progress("record", quiet=quiet) as progress:
             result = golden.record_again(again, model, external_data=external_data, progress=progress)
@@ -115,13 +111,15 @@ def record(
     exit_by_verdict(result)
 
 
-def _check_again(given: Mapping[str, object]) -> None:
-    """Refuse options of which a golden folder has its own."""
-    named = next((name for name, value in given.items() if value), None)
-    if named is not None:
+def _check_again(context: typer.Context) -> None:
+    """Refuse options of which a golden folder has its own, also where they say what is said without them."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is None or source.name == "DEFAULT" or parameter.name in _BESIDE_AGAIN:
+            continue
         raise UsageError(
-            f"--again takes machine, options and inputs from the folder, so {named} has no place beside it: leave it "
-            f"out, or record anew with MODEL -o FOLDER"
+            f"--again takes machine, options and inputs from the folder, so {parameter.opts[0]} has no place beside "
+            f"it: leave it out, or record anew with MODEL -o FOLDER"
         )
 
 

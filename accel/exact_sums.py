@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.accumulators import WIDEST_BITS
 from accelsim.contraction import AccumulatorFormat, AccumulatorUse
 from accelsim.datapath import run_program
 from accelsim.errors import AccelSimError
@@ -15,8 +16,6 @@ from accelsim.program import Program
 
 Array = NDArray[np.generic]
 Uses = Sequence[AccumulatorUse | None]
-
-_WIDEST_BITS = 64
 
 
 def exact_uses(
@@ -38,7 +37,7 @@ def exact_uses(
     """
     if not any(use is not None and use.overflows for use in uses):
         return list(uses)
-    wide = replace(accumulator, bits=_WIDEST_BITS)
+    wide = replace(accumulator, bits=WIDEST_BITS)
     try:
         exact = [step.acc for step in run_program(program, feeds, wide)]
     except AccelSimError:  # of an operator that onnxruntime computes: a figure is missing then, not the run

@@ -60,11 +60,6 @@ class StreamWork:
     off_array_macs: int | None = 0
     repeats: int = 1
 
-    @property
-    def bytes_per_unit(self) -> int:
-        """Scratchpad bytes that one unit needs, inputs and outputs together."""
-        return self.buffered_bytes((), ())
-
     def moved_reads(self, kept: tuple[bool, ...]) -> tuple[Runs, ...]:
         """Return the reads from DRAM, `kept` flagging those that are on chip already."""
         return moved_entries(self.reads, kept)

@@ -125,10 +125,9 @@ def bind_dimensions(model: CheckedModel, sizes: Mapping[str, int]) -> CheckedMod
     names.pop("?", None)
     for name, size in sizes.items():
         if name not in names:
-            known = f"it has {', '.join(map(printable, names))}" if names else "all its dimensions are fixed"
-            hint = f", {nearest(name, list(names))}" if names else ""
+            hint = nearest(name, list(names)) if names else "all its dimensions are fixed"
             raise UsageError(
-                f"{model.name} has no dynamic dimension '{printable(name)}' to bind ({known}{hint}): leave it out"
+                f"{model.name} has no dynamic dimension '{printable(name)}' to bind ({hint}): leave it out"
             )
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise UsageError(f"dimension '{printable(name)}' cannot be bound to {size}: give a whole number from 1")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 
+from accelsim.errors import reason_of
 from accelsim.graph.limits import Limits
 from accelsim.graph.tensor_checks import check_tensor, model_constants
 from accelsim.host import open_session
@@ -53,12 +54,13 @@ def _subgraphs(graph: GraphProto) -> Iterator[GraphProto]:
                 pending.extend(inner)
 
 
-def fold_branches(proto: ModelProto, limits: Limits) -> ModelProto:
+def fold_branches(proto: ModelProto, limits: Limits, refused: dict[str, str] | None = None) -> ModelProto:
     """Return the model with the taken branch in place of each If whose condition constants decide.
 
     Args:
         proto: a model whose texts and constants were checked; it is not changed.
         limits: bounds the nodes of the result.
+        refused: receives, by output of each If whose condition onnxruntime cannot compute, its reason.
     """
     if not any(node.op_type == "If" for node in proto.graph.node):
         return proto
@@ -74,15 +76,17 @@ def fold_branches(proto: ModelProto, limits: Limits) -> ModelProto:
             return folded
         index, node = choices[0]
         taken = _condition(folded, node, model_constants(folded))
-        if taken is None:
+        if isinstance(taken, str) and refused is not None:
+            refused.update(dict.fromkeys(node.output, taken))
+        if not isinstance(taken, bool):
             undecided.update(node.output)
         else:
             _replace(folded.graph, index, taken)
     return proto
 
 
-def _condition(proto: ModelProto, node: NodeProto, constants: Mapping[str, TensorProto]) -> bool | None:
-    """Return the value of an If's condition, None where an input decides it."""
+def _condition(proto: ModelProto, node: NodeProto, constants: Mapping[str, TensorProto]) -> bool | str | None:
+    """Return the value of an If's condition, None where an input decides it, a reason where it cannot be computed."""
     if {a.name for a in node.attribute if a.type == AttributeProto.GRAPH} != {"then_branch", "else_branch"}:
         return None
     writers = {name: other for other in proto.graph.node for name in other.output}
@@ -105,8 +109,8 @@ def _condition(proto: ModelProto, node: NodeProto, constants: Mapping[str, Tenso
     return _evaluate(proto, node.input[0], [other for other in proto.graph.node if wanted & {*other.output}], read)
 
 
-def _evaluate(proto: ModelProto, name: str, nodes: list[NodeProto], read: set[str]) -> bool | None:
-    """Execute the few nodes that decide a condition."""
+def _evaluate(proto: ModelProto, name: str, nodes: list[NodeProto], read: set[str]) -> bool | str:
+    """Execute the few nodes that decide a condition; returns a reason where onnxruntime refuses them."""
     tensors = [tensor for tensor in proto.graph.initializer if tensor.name in read]
     result = "condition" if name in read else name
     nodes = [*nodes, helper.make_node("Identity", [name], [result])] if name in read else nodes
@@ -115,9 +119,9 @@ def _evaluate(proto: ModelProto, name: str, nodes: list[NodeProto], read: set[st
     model = helper.make_model(graph, opset_imports=proto.opset_import, ir_version=min(proto.ir_version, 10))
     try:
         answer = open_session(model.SerializeToString()).run(None, {})[0]
-    except Exception:
-        return None
-    return bool(answer) if answer.size == 1 else None
+    except Exception as error:  # onnxruntime's errors have no common base class
+        return reason_of(error)
+    return bool(answer) if answer.size == 1 else f"it has {answer.size:,} values"
 
 
 def _replace(graph: GraphProto, index: int, taken: bool) -> None:

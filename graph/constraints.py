@@ -254,8 +254,8 @@ _TEXTS = ("String", "Regex", "TfIdfVectorizer")
 
 
 def node_label(node: NodeProto) -> str:
-    """Return what a node is called: its name, or else its first output."""
-    return str(node.name or next(iter(node.output), "(unnamed)"))
+    """Return what a node is called: its name, or else the first of its outputs that is there."""
+    return str(node.name or next(filter(None, node.output), "(unnamed)"))
 
 
 def scale_positions(node: NodeProto) -> Iterator[int]:

@@ -8,6 +8,8 @@ from onnx import ModelProto, defs, helper
 
 # Where onnx looks for no schema, so that it leaves these operators to onnxruntime.
 _CONTRIBUTED = "com.microsoft"
+# The other name of the standard domain, which is "".
+_SPELLED = "ai.onnx"
 
 
 @cache
@@ -18,6 +20,25 @@ def contributed_operators() -> frozenset[tuple[str, str]] | None:
     if not hasattr(runtime, "get_all_operator_schema"):
         return None
     return frozenset((schema.domain, schema.name) for schema in runtime.get_all_operator_schema())
+
+
+def unify_standard_domain(proto: ModelProto) -> None:
+    """Write the standard domain as "" where the main graph spells it "ai.onnx", as onnxruntime reads it there.
+
+    Branches and local functions are left as they are: onnxruntime refuses it in them.
+
+    Args:
+        proto: a model whose texts were checked, changed in place.
+    """
+    if any(function.domain == _SPELLED for function in proto.functions):  # then it names these functions
+        return
+    for node in proto.graph.node:
+        if node.domain == _SPELLED:
+            node.domain = ""
+    if all(entry.domain for entry in proto.opset_import):
+        for entry in proto.opset_import:
+            if entry.domain == _SPELLED:
+                entry.domain = ""
 
 
 def has_contributed(proto: ModelProto) -> bool:

@@ -62,7 +62,7 @@ def constant_tensors(proto: ModelProto) -> Iterator[tuple[str, TensorProto]]:
         yield sparse.values.name or "(unnamed)", sparse.indices
     for node in proto.graph.node:
         for attribute in node.attribute:
-            label = f"{attribute.name} of {node.op_type} {node.name or next(iter(node.output), '')}"
+            label = f"{attribute.name} of {node.op_type} {node.name or next(filter(None, node.output), '')}"
             sparse_tensors = [attribute.sparse_tensor, *attribute.sparse_tensors]
             parts = [part for sparse in sparse_tensors for part in (sparse.values, sparse.indices)]
             for tensor in (attribute.t, *attribute.tensors, *parts):

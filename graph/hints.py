@@ -71,8 +71,8 @@ def _quantised_activations(model: NormalisedModel) -> Iterator[str]:
     count = len(made) - sum(node.op_type == "MatMulNBits" and asks_for_int8(node) for node in model.source.graph.node)
     if count > 0:
         yield (
-            f"onnxruntime quantises the activations of {count:,} products to int8 per block (MatMulNBits, accuracy "
-            f"level {INT8_LEVEL}), which the file does not say"
+            f"onnxruntime quantises the activations of {count:,} product{'' if count == 1 else 's'} to int8 per block "
+            f"(MatMulNBits, accuracy level {INT8_LEVEL}), which the file does not say"
         )
 
 

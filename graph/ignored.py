@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto
 
 from accelsim.errors import printable
+from accelsim.graph.constraints import node_label
 from accelsim.graph.normalise import NormalisedModel
 from accelsim.graph.source import Source, attribute
 
@@ -108,7 +109,7 @@ class _Fused:
 
 def _label(node: NodeProto) -> str:
     """Return an operator of the file with its name."""
-    return f"{node.op_type} '{printable(node.name or node.output[0], 60)}'"
+    return f"{node.op_type} '{printable(node_label(node), 60)}'"
 
 
 def _weight_axes(source: Source, fused: _Fused) -> Iterator[str]:

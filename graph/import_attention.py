@@ -65,7 +65,7 @@ def _refuse_outputs(node: NodeProto, first: int) -> None:
         raise NotOnTheMachineError("it gives its scores, too")
 
 
-def _standard(parts: PartList, sizes: AttentionSizes) -> _Heads:
+def _standard(parts: PartList, _: AttentionSizes) -> _Heads:
     """ai.onnx Attention: Q, K, V, mask, past key, past value."""
     _refuse_outputs(parts.node, 3)
     query, keys, values = parts.node.input[:3]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from accelsim.graph.context import Context, NotOnTheMachineError, attributes
 from accelsim.graph.qdq_groups import Group
 
-_BLOCK, _BITS = 32, 4  # defaults of the operator
+_BITS = 4  # where the operator does not say how many
 
 
 def unpacked_weights(context: Context, group: Group) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int64]]:
@@ -38,7 +38,7 @@ def unpacked_weights(context: Context, group: Group) -> tuple[NDArray[np.int8], 
     if (len(core.input) > 4 and core.input[4]) or attribute.get("weight_prepacked", 0):
         raise NotOnTheMachineError("weights in an order of their own")
     bits, columns, depth = int(attribute.get("bits", _BITS)), int(attribute["N"]), int(attribute["K"])
-    blocks = -(-depth // int(attribute.get("block_size", _BLOCK)))
+    blocks = -(-depth // int(attribute["block_size"]))
     half = 1 << (bits - 1)
     codes = _unpack(context.constant(core, 1).reshape(columns, -1), bits)[:, :depth]
     scales = _same_in_blocks(context.constant(core, 2).reshape(columns, blocks))

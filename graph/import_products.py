@@ -13,7 +13,9 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import helper
 
+from accelsim.graph.constraints import node_label
 from accelsim.graph.context import Context, NotOnTheMachineError, attributes
 from accelsim.graph.import_contractions import signed_zero_points
 from accelsim.graph.import_packed_groups import unpacked_weights
@@ -209,7 +211,8 @@ def _product_of_activations(context: Context, found: Quantisation, group: Group,
         shape = context.types[name].shape
         order = (*range(len(shape) - 2), len(shape) - 1, len(shape) - 2)
         turned = tuple(shape[axis] for axis in order)
-        name = found.derive(core.input[1], Transpose(order), (name,), core, turned)
+        node = helper.make_node("Transpose", [], [], name=f"{node_label(core)}/transpose")
+        name = found.derive(core.input[1], Transpose(order), (name,), node, turned)
     columns = context.types[core.output[0]].shape[-1:] or (1,)
     bias, added = gemm_bias(found, core, columns[0])
     unit = np.asarray(np.float32(alpha * source.scales[0]) * second.scales, np.float32)

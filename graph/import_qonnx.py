@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from accelsim.errors import InvalidModelError, printable
+from accelsim.graph.constraints import node_label
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError
 from accelsim.graph.import_host import import_host
 from accelsim.graph.import_movement import VIEWS, import_transpose
@@ -165,7 +166,7 @@ class _Builder:
 
     def _take_fused(self, node: NodeProto) -> bool:
         """Put a contraction, a sum or a pooling of codes on the machine, with the quantiser that follows it."""
-        label = node.name or node.output[0]
+        label = node_label(node)
         try:
             if node.op_type in SUMMED:
                 source = SUMMED[node.op_type](self.known, node, self._codes, self._grids)
@@ -215,7 +216,7 @@ class _Builder:
             moved = replace(source, name=code_name(output), decoding=decoding)
             self._emit_codes(moved, self.plain.types[output].shape)
             names.append(moved.name)
-        self.nodes.append(Node(node.name or node.output[0], node.op_type, operator, (source.name,), tuple(names)))
+        self.nodes.append(Node(node_label(node), node.op_type, operator, (source.name,), tuple(names)))
         return True
 
     def _take_plain(self, node: NodeProto) -> None:
@@ -227,7 +228,7 @@ class _Builder:
         inputs = tuple(self._float(name) for name in imported.inputs)
         outputs = tuple(filter(None, node.output))
         self._floats.update(outputs)
-        self.nodes.append(Node(node.name or node.output[0], node.op_type, imported.operator, inputs, outputs))
+        self.nodes.append(Node(node_label(node), node.op_type, imported.operator, inputs, outputs))
 
     def _float(self, name: str) -> str:
         """Return a tensor as floats, decoding its codes the first time."""

@@ -86,7 +86,7 @@ def _plain(parts: PartList, biased: bool) -> _Weights:
     )
 
 
-def _quantised(parts: PartList, sizes: _Sizes, biased: bool) -> _Weights:
+def _quantised(parts: PartList, biased: bool) -> _Weights:
     """Weights of DynamicQuantizeLSTM: 8-bit codes; the input is quantised before, with its extremes as they are."""
     context, node = parts.context, parts.node
     source = node.input[0]
@@ -182,7 +182,7 @@ def _lstm(parts: PartList, sizes: _Sizes, *, quantised: bool) -> Imported:
     """Four gates, the cells, and the state: i, o, f, then c = f * c + i * g and h = o * tanh(c)."""
     node = parts.node
     gate, middle, last = _activations(node, ("Sigmoid", "Tanh", "Tanh"))
-    weights = _quantised(parts, sizes, _biased(node)) if quantised else _plain(parts, _biased(node))
+    weights = _quantised(parts, _biased(node)) if quantised else _plain(parts, _biased(node))
     given = _product_with_input(parts, sizes, weights)
     state, cells = _state(parts, sizes, 2)
     product = _product_with_state(parts, sizes, weights, state, 4)

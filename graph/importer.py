@@ -18,6 +18,7 @@ from accelsim.graph import (
     import_weight_only,
 )
 from accelsim.graph.channels_first import ChannelsFirst, with_channels_first
+from accelsim.graph.constraints import node_label
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError
 from accelsim.graph.fold_clamps import fold_clamps
 from accelsim.graph.fuse_epilogues import fuse_epilogues
@@ -195,7 +196,7 @@ def _import_groups(
 def _replacement(context: Context, group: Group, imported: GroupImport) -> dict[str, list[Node]]:
     """Return the nodes of one group by the output of the node that they replace; inside of it, none."""
     core, ending = group.core, group.ending
-    label = core.name or core.output[0]
+    label = node_label(core)
     exactness = "float-reference" if imported.float_reference else "exact"
     target = core.output[0] if ending is None else ending.name
     result = imported.result or target
@@ -253,15 +254,16 @@ def _import_node(context: Context, node: NodeProto, groups: Mapping[str, list[No
         return
     if all(name in context.constants for name in node.output if name):  # known before the run
         return
+    reason = "the machine has no such operator"
     try:
         importer = IN_PARTS.get((domain_of(node), node.op_type)) or IMPORTERS.get(node.op_type, import_host)
         importer = import_host if node.domain == BLOCKED_DOMAIN else importer
         with np.errstate(divide="ignore", invalid="ignore"):  # the average of no element, which is then declined
             imported = importer(context, node)
         _refuse_empty(context, node, imported.operator)
-    except NotOnTheMachineError:
-        imported = import_host(context, node)
-    label = node.name or node.output[0]
+    except NotOnTheMachineError as declined:
+        imported, reason = import_host(context, node), str(declined)
+    label = node_label(node)
     for prelude in imported.preludes:
         context.types.update(zip(prelude.outputs, prelude.types, strict=True))
         part_of = node.op_type if isinstance(prelude.operator, Part) else None
@@ -269,8 +271,16 @@ def _import_node(context: Context, node: NodeProto, groups: Mapping[str, list[No
         yield Node(f"{label}/{prelude.kind}", prelude.kind, *parts, part_of=part_of)
     yield Node(
         label, node.op_type, imported.operator, imported.inputs, tuple(filter(None, node.output)),
+        remark=f"left to onnxruntime: {reason}" if _multiplies(imported.operator, node) else "",
         part_of=node.op_type if _is_in_parts(imported.operator) else None,
     )  # fmt: skip
+
+
+def _multiplies(operator: Operator, node: NodeProto) -> bool:
+    """Tell whether onnxruntime multiplies and accumulates where the array might, products of floats left aside."""
+    if not isinstance(operator, HostOperator) or operator.product is not None or operator.part is not None:
+        return False
+    return operator.macs != 0 and node.op_type not in CONTRACTIONS
 
 
 def _is_in_parts(operator: Operator) -> bool:
@@ -291,7 +301,7 @@ def _refuse_empty(context: Context, node: NodeProto, operator: Operator) -> None
     if not sums or (source and target):
         return
     if target:
-        label = printable(node.name or node.output[0])
+        label = printable(node_label(node))
         raise UnsupportedModelError(
             f"{node.op_type} '{label}' sums over an empty tensor, which onnxruntime leaves undefined: remove it"
         )

@@ -22,7 +22,7 @@ from accelsim.errors import (
 )
 from accelsim.files import read_input
 from accelsim.graph.branches import check_branches, fold_branches
-from accelsim.graph.contributed import has_contributed, move_contributed
+from accelsim.graph.contributed import has_contributed, move_contributed, unify_standard_domain
 from accelsim.graph.element_types import INPUT_TYPES, constant_tensors, size_bytes
 from accelsim.graph.external_data import ExternalFile, embed_external_data
 from accelsim.graph.functions import inline_functions
@@ -159,13 +159,15 @@ def load_bytes(
         data = proto.SerializeToString()
     file = data
     check_text(proto, limits)
+    unify_standard_domain(proto)
     _check_sizes(proto, name, limits)
     check_branches(proto, limits)
-    flat = fold_branches(inline_functions(proto, limits, name), limits)
+    undecided: dict[str, str] = {}
+    flat = fold_branches(inline_functions(proto, limits, name), limits, undecided)
     if flat is not proto:
         _check_sizes(flat, name, limits)
         proto = flat
-    check_support(proto, name, source)
+    check_support(proto, name, source, undecided)
     check_dataflow(proto.graph, name)
     quantisers: tuple[ExpandedQuantiser, ...] = ()
     if is_qonnx(proto):

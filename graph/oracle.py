@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.graph.normalise import NormalisedModel
-from accelsim.host import open_session, run_session
+from accelsim.graph.sessions import open_named
+from accelsim.host import run_session
 
 Array = NDArray[np.generic]
 
@@ -67,6 +68,6 @@ def _outputs(model: NormalisedModel, inputs: Mapping[str, Array], **options: Any
     """Run the user's own file once; no other session with large weights stays open beside it."""
     model.exposed.close()
     file, weights = (model.file, {}) if model.file else (model.source.SerializeToString(), model.weights)
-    session = open_session(file, weights=weights, **options)
+    session = open_named(file, model.name, weights=weights, **options)
     names = [value.name for value in session.get_outputs()]
     return dict(zip(names, run_session(session, names, inputs), strict=True))

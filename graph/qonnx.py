@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from accelsim.errors import Finding, InvalidModelError, printable
+from accelsim.graph.constraints import node_label
 from accelsim.graph.context import attributes
 from accelsim.uniform import ROUNDING_MODES, Quantiser
 
@@ -60,7 +61,7 @@ def qonnx_findings(proto: ModelProto, constants: Mapping[str, TensorProto]) -> I
         if in_qonnx_domain(node.domain):
             problem = _problem(node, constants)
             if problem is not None:
-                yield Finding(str(node.name or next(iter(node.output), "(unnamed)")), node.op_type, *problem)
+                yield Finding(node_label(node), node.op_type, *problem)
 
 
 def _problem(node: NodeProto, constants: Mapping[str, TensorProto]) -> tuple[str, str] | None:
@@ -109,7 +110,7 @@ class _Reader:
         self._node = node
         self._constants = constants
         self._attributes = attributes(node)
-        self._label = str(node.name or next(iter(node.output), "(unnamed)"))
+        self._label = node_label(node)
 
     def read(self) -> QonnxNode:
         """Return the node's quantiser."""

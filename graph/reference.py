@@ -37,11 +37,13 @@ class Reference:
     def excluding(self, optimiser: str) -> Reference:
         """Return the same configuration without one of onnxruntime's optimisers, for files that it breaks."""
         said = f"{self.description}; without {optimiser}, with which onnxruntime refuses the file"
-        return replace(self, without=(*self.without, optimiser), description=said)
+        return replace(self, without=(*self.without, optimiser), description=said).on(self.subject)
 
     def on(self, subject: str) -> Reference:
-        """Return the same configuration on something else than the file as it is."""
-        return replace(self, subject=subject)
+        """Return the same configuration on a file; what it runs says which optimisers the file is run without."""
+        names = " and ".join(self.without)
+        left_out = f", without onnxruntime's {names}, with which it refuses the file" if names else ""
+        return replace(self, subject=f"{subject}{left_out}")
 
 
 @cache

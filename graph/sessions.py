@@ -53,12 +53,16 @@ class ExposedSession:
 
 
 def open_reference(data: bytes, name: str, reference: Reference, **options: Any) -> Any:
+    """Open a session with the entries of a reference; arguments and errors as for `open_named`."""
+    return open_named(data, name, entries=reference.entries, **options)
+
+
+def open_named(data: bytes, name: str, **options: Any) -> Any:
     """Open a session, turning onnxruntime's refusal into one sentence.
 
     Args:
         data: serialised model.
         name: of the model, for messages.
-        reference: whose session entries are set.
         **options: those of `accelsim.host.open_session`.
 
     Raises:
@@ -67,7 +71,7 @@ def open_reference(data: bytes, name: str, reference: Reference, **options: Any)
         ResourceLimitError: it gets no memory.
     """
     try:
-        return open_session(data, entries=reference.entries, **options)
+        return open_session(data, **options)
     except Exception as error:  # onnxruntime's errors have no common base class
         raise _refusal(str(error), f"onnxruntime refuses {name}: {reason_of(error)}: ") from None
 

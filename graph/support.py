@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
 from accelsim.errors import Finding, UnsupportedModelError
 from accelsim.graph.constraints import OPSET_WINDOW, node_findings, opset_finding, value_findings
@@ -14,13 +15,14 @@ from accelsim.graph.qonnx_expand import OLDEST_OPSET
 from accelsim.graph.tensor_checks import model_constants
 
 
-def check_support(proto: ModelProto, name: str, source: str) -> None:
+def check_support(proto: ModelProto, name: str, source: str, undecided: Mapping[str, str] | None = None) -> None:
     """Refuse whatever cannot run, naming all of it at once.
 
     Args:
         proto: the model, functions and decided branches in place.
         name: its name, for messages.
         source: what the user named, for the command that quantises it.
+        undecided: by output of an If, why its condition cannot be computed.
 
     Raises:
         UnsupportedModelError: it cannot run, with every reason.
@@ -31,7 +33,10 @@ def check_support(proto: ModelProto, name: str, source: str) -> None:
     findings = [*value_findings(proto), *_function_findings(proto)]
     for node in proto.graph.node:
         if not in_qonnx_domain(node.domain):
-            findings.extend(node_findings(node, OPSET_WINDOW[1] if wrong_opset else opset))
+            findings.extend(
+                _with_reason(finding, node, undecided or {})
+                for finding in node_findings(node, OPSET_WINDOW[1] if wrong_opset else opset)
+            )
     if qonnx:
         findings.extend(qonnx_findings(proto, model_constants(proto)))
     float_error = float_model_error(proto, name, source)
@@ -42,6 +47,12 @@ def check_support(proto: ModelProto, name: str, source: str) -> None:
         shown = findings[:40]
         more = f" (the first {len(shown)} of them)" if len(findings) > len(shown) else ""
         raise UnsupportedModelError(f"{name} cannot run, {len(findings)} reason(s){more}:", shown)
+
+
+def _with_reason(finding: Finding, node: NodeProto, undecided: Mapping[str, str]) -> Finding:
+    """Add why the condition of an If cannot be computed, if that is known."""
+    reason = next((undecided[output] for output in node.output if output and output in undecided), "")
+    return replace(finding, reason=f"{finding.reason} (its condition: {reason})") if reason else finding
 
 
 def _function_findings(proto: ModelProto) -> Iterator[Finding]:

@@ -137,7 +137,7 @@ def distances_table(view: View) -> Table | None:
         )
         for distance, why in found[:_LARGEST_DISTANCES]
     )
-    return Table("distances", columns("tensor", "why", "#largest [LSB]", "#elements that differ [%]"), rows)
+    return Table("distances", columns("tensor", "why", "#largest", "#elements that differ [%]"), rows)
 
 
 def pairs_table(title: str, pairs: Sequence[Pair]) -> Table:

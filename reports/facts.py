@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from accelsim.check_result import FloatReference
 from accelsim.errors import printable
 from accelsim.reports.classes import CAUSES, component_name, cycle_class
 from accelsim.reports.dimensions import NONE_GIVEN, chosen_dimensions
@@ -141,11 +142,21 @@ def _equal(result: Result) -> str:
     forced = ", on its own inputs" if on_its_inputs else ""
     sentences = [f"{what} equal {reference_words(check)}, bit for bit{forced}"]
     if check.host_elements:
-        sentences.append(f"{check.host_elements:,} are onnxruntime's own")
+        sentences.append(f"{_are(check.host_elements)} onnxruntime's own")
     if floats:
-        worst = max((distance.max_lsb for distance in check.float_reference), default=0)
-        sentences.append(f"{floats:,} are float there, at most {worst:,} LSB away")
+        sentences.append(f"{_are(floats)} float there, at most {_farthest(check.float_reference)} away")
     return "; ".join(sentences)
+
+
+def _are(count: int) -> str:
+    """Return a number of elements with its verb."""
+    return f"{count:,} {'is' if count == 1 else 'are'}"
+
+
+def _farthest(distances: Sequence[FloatReference]) -> str:
+    """Return the largest distance of codes in steps, and that of floats in units in the last place."""
+    worst = {unit: [one.max_lsb for one in distances if one.unit == unit] for unit in ("LSB", "ULP")}
+    return " and ".join(f"{max(found):,} {unit}" for unit, found in worst.items() if found) or "0 LSB"
 
 
 def per_run(result: Result) -> str:

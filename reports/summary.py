@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from textwrap import wrap
 
 from rich.console import Console
@@ -14,7 +15,7 @@ from accelsim.reports.host import host_lines
 from accelsim.reports.requantiser import scaling_lines
 from accelsim.reports.terminal import VERDICT_STYLES, print_verbose, run_table
 from accelsim.reports.verdict import check_lines
-from accelsim.result import BLOCKED, Result
+from accelsim.result import BLOCKED, LayerResult, Result
 
 
 def detail_lines(result: Result) -> list[Text]:
@@ -23,19 +24,27 @@ def detail_lines(result: Result) -> list[Text]:
     style = "bold red" if overflow_events(result.layers) else ""
     parts = [part for line in width_lines(result.layers) for part in wrap(line, 91)]
     lines += [Text(f"{'' if index else 'acc':<9}{part}", style=style) for index, part in enumerate(parts)]
-    blocked = sorted({layer.part_of or layer.op for layer in result.layers if layer.arithmetic == BLOCKED})
+    products = [layer for layer in result.layers if layer.arithmetic is not None]
+    blocked = _named(products, [layer for layer in products if layer.arithmetic == BLOCKED])
     if blocked:
-        names = printable(", ".join(blocked), 40)
-        lines.append(Text(f"{BLOCKED.split()[0]:<9}{names}: activations quantised at run time, {BLOCKED}"))
-    floats = sorted(
-        {layer.part_of or layer.op for layer in result.layers if layer.arithmetic not in (None, "integer", BLOCKED)}
-    )
+        lines.append(Text(f"{BLOCKED.split()[0]:<9}{blocked}: activations quantised at run time, {BLOCKED}"))
+    floats = _named(products, [layer for layer in products if layer.arithmetic not in ("integer", BLOCKED)])
     if floats:
-        names = printable(", ".join(floats), 40)
-        lines.append(Text(f"float    {names}: float activations, priced as float multipliers in the array"))
+        lines.append(Text(f"float    {floats}: float activations, priced as float multipliers in the array"))
     lines += host_lines(result)
     lines += [line for fact in input_facts(result) for line in _fact_lines(fact)]
     return [*lines, *scaling_lines(result), *check_lines(result.check)]
+
+
+def _named(products: Sequence[LayerResult], some: Sequence[LayerResult]) -> str:
+    """Return the operators of some products; of those whose parts are not all among them, which parts are."""
+    parts: dict[str, set[str]] = {}
+    for layer in some:
+        parts.setdefault(layer.part_of or layer.op, set()).add("last part" if layer.op == layer.part_of else layer.op)
+    others = {layer.part_of for layer in products} - {None}
+    others &= {layer.part_of for layer in products if all(layer is not one for one in some)}
+    names = [f"{name} ({', '.join(sorted(found))})" if name in others else name for name, found in parts.items()]
+    return printable(", ".join(sorted(names)), 60)
 
 
 def fact_lines(result: Result) -> list[Text]:

@@ -71,7 +71,7 @@ def _first_lines(check: CheckResult, style: str) -> list[Text]:
 
 def reference_words(check: CheckResult) -> str:
     """Name what a run was compared with: onnxruntime, and what it ran."""
-    return f"onnxruntime on {printable(check.subject, 200)}" if check.subject else "onnxruntime"
+    return f"onnxruntime on {printable(check.subject, 300)}" if check.subject else "onnxruntime"
 
 
 def literal_warning(check: CheckResult) -> str:

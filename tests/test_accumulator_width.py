@@ -99,7 +99,7 @@ def test_results_of_before_do_not_claim_what_they_do_not_know() -> None:
     old = result_from_dict(json.loads(json.dumps(data)), "old")
     assert bits_needed(old.layers) is None
     assert old.to_dict()["totals"]["acc_bits_needed"] is None
-    assert "run with --acc-bits 32" in width_lines(old.layers)[0]
+    assert "run with --acc-bits 64" in width_lines(old.layers)[0]
     assert "unknown, inputs overflowed" in report_html([old])
     clean = run("digits_int8", 32).to_dict()
     for row in clean["layers"]:

@@ -6,6 +6,8 @@ The judge is onnxruntime on the file's own bytes, in a session that none of our 
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ import numpy as np
 import pytest
 
 import accelsim
+from accelsim.check_result import FloatReference
 from accelsim.errors import InvalidFileError, UsageError
 from accelsim.expectations import run_model
+from accelsim.graph.reference import literal_reference
 from accelsim.reports.facts import facts, input_facts
 from accelsim.reports.html import result_html
 from accelsim.reports.page import report_html
@@ -348,3 +352,34 @@ def test_golden_folders_keep_the_words(tmp_path: Path) -> None:
     outcome = command("verify", tmp_path / "golden")
     assert outcome.code == 0, outcome
     assert "the verdict against onnxruntime is near" in outcome.stdout
+
+
+def test_units_of_distances_are_those_of_their_tensors() -> None:
+    """Floats are units in the last place apart, codes steps; where both occur both are said."""
+    result = ran(wide(), draw(4, 16))
+    assert "LSB away" in f"{_exact(result, 'LSB')}"
+    assert re.search(r"at most 3 ULP away", _exact(result, "ULP"))
+    assert re.search(r"at most 3 LSB and 3 ULP away", _exact(result, "LSB", "ULP"))
+
+
+def _exact(result: Result, *units: str) -> str:
+    """Return what would be said if only tensors of some units were apart, and no output."""
+    distances = tuple(FloatReference(unit, 3, 0.5, unit) for unit in units)
+    check = replace(result.check, verdict="exact", float_reference=distances)
+    return facts(replace(result, check=check))[2].remark
+
+
+def test_dimensions_that_could_be_bound_are_listed_once() -> None:
+    """A near name is suggested, else all of them are."""
+    for name, hint in (("batc", "(did you mean 'batch'?)"), ("frames", "(valid: batch, seq)")):
+        with pytest.raises(UsageError) as refused:
+            ran(linear(), None, bind={name: 1})
+        assert hint in str(refused.value)
+
+
+def test_an_optimiser_that_is_left_out_is_part_of_the_subject() -> None:
+    """With sizes bound, too: the sentence says what the reference ran."""
+    reference = literal_reference().on("the file as it is").excluding("Fuser")
+    assert reference.subject == "the file as it is, without onnxruntime's Fuser, with which it refuses the file"
+    bound = reference.on("the file with batch=1 bound").subject
+    assert bound == "the file with batch=1 bound, without onnxruntime's Fuser, with which it refuses the file"

@@ -444,7 +444,13 @@ def test_again_finds_a_model_that_moved(digits: Path, tmp_path: Path) -> None:
     assert command("verify", golden).code == 0
 
 
-@pytest.mark.parametrize("option", [("--array", "8x8"), ("-o", "x"), ("--seed", "3"), ("--copy-model",)])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--array", "8x8"), ("-o", "x"), ("--seed", "3"), ("--seed", "0"), ("--copy-model",), ("--bind", "batch=4"),
+        ("--reference", "ort"),
+    ],
+)  # fmt: skip
 def test_again_takes_no_options_of_its_own(golden: Path, option: tuple[str, ...]) -> None:
     """The folder says them."""
     before = contents(golden)

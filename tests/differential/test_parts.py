@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from onnx import ModelProto
 
 import accelsim
 from accelsim.event.run import time_program_by_events
@@ -16,12 +18,14 @@ from accelsim.graph.host_macs import host_macs
 from accelsim.graph.import_parts import IN_PARTS
 from accelsim.graph.lower import lower
 from accelsim.program import Program
+from accelsim.reports.summary import detail_lines
 from accelsim.result_file import result_from_dict
 from accelsim.timing import time_layer, time_program
 from accelsim.work import ContractionWork
 from tests.strategies import MICROSOFT, Builder, Case, Draw, Quantisation
 
 SEED = 90_300
+CODE = Quantisation(np.dtype(np.int8), np.float32(0.02), 0)
 Arrays = dict[str, Any]
 
 
@@ -346,3 +350,28 @@ def test_no_memory_is_taken_by_results_without_values() -> None:
     assert result.shape == kind.shape
     assert not any(result.strides)
     assert use is None
+
+
+def unnamed_lstm() -> Case:
+    """Only the last state of an LSTM leaves, whose input is codes."""
+    build = Builder(Draw((SEED, 77), ties=False), opset=21)
+    operands = [codes(build, 6, 2, 10), build.dequantise(build.constant(np.ones((1, 48, 10), np.int8)), CODE)]
+    operands.append(build.dequantise(build.constant(np.ones((1, 48, 12), np.int8)), CODE))
+    outputs = build.nodes_of("LSTM", operands, 2, hidden_size=12)
+    case = finished(build, [outputs[1]], [3])
+    model = ModelProto.FromString(case.model)
+    node = next(node for node in model.graph.node if node.op_type == "LSTM")
+    node.name, node.output[0] = "", ""
+    return replace(case, model=model.SerializeToString())
+
+
+def test_a_node_without_name_and_first_output_is_called_after_its_second() -> None:
+    """And of its two products one is of integers: the summary names the one of floats."""
+    case = unnamed_lstm()
+    result = accelsim.run(accelsim.load(case.model), None, case.inputs)
+    names = [layer.name for layer in result.layers if layer.part_of or layer.op == "LSTM"]
+    assert all(name and not name.startswith("/") for name in names)
+    products = {layer.op: layer.arithmetic for layer in result.layers if layer.part_of and layer.arithmetic}
+    assert products == {"input": "integer", "recurrent": "float32"}
+    text = "\n".join(line.plain for line in detail_lines(result))
+    assert "LSTM (recurrent): float activations" in text

@@ -68,7 +68,7 @@ def test_activations_that_onnxruntime_quantises_are_noted() -> None:
     for block, expected in ((32, 1), (24, 0)):
         case = blocked(Draw((SEED, 4), ties=False), 96, 24, block, 4, "MatMul")
         notes = accelsim.run(accelsim.load(case.model), None, case.inputs).check.notes
-        told = [note for note in notes if "activations of 1 products to int8 per block" in note]
+        told = [note for note in notes if "activations of 1 product to int8 per block" in note]
         assert len(told) == expected, notes
 
 

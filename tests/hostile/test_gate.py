@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import accelsim
 from accelsim import Arch
@@ -151,6 +151,30 @@ def test_a_condition_that_an_input_decides_is_refused() -> None:
     assert "subgraphs" in str(refused.value.findings)
 
 
+def test_a_condition_that_cannot_be_computed_is_refused_with_the_reason() -> None:
+    """Two values are no condition, and a Reshape that does not fit gives none."""
+    for nodes, name, reason in (
+        ([], "two", "it has 2 values"),
+        ([helper.make_node("Reshape", ["two", "shape"], ["c"])], "c", "eshape"),
+    ):
+        with pytest.raises(accelsim.UnsupportedModelError) as refused:
+            accelsim.load(chosen(nodes, name, two=np.array([True, True]), shape=np.array([3])))
+        found = str(refused.value.findings[0])
+        assert "(its condition: " in found
+        assert reason in found
+
+
+@pytest.mark.parametrize("imported", ["", "ai.onnx"])
+def test_the_standard_domain_has_two_names(imported: str) -> None:
+    """Nodes of the main graph may spell it "ai.onnx", an If included, whichever of the two the file imports."""
+    condition = [helper.make_node("Equal", ["rate", "wanted"], ["c"])]
+    model = ModelProto.FromString(chosen(condition, "c", rate=np.int64(1), wanted=np.int64(1)))
+    for node in model.graph.node:
+        node.domain = "ai.onnx"
+    model.opset_import[0].domain = imported
+    assert judged(model.SerializeToString(), draw()).macs_on_array_share == 1
+
+
 def test_integer_graphs_are_no_float_models() -> None:
     """Codes that are only moved need no quantiser."""
     values = [helper.make_tensor_value_info("x", TensorProto.INT8, [2, 6])]
@@ -202,4 +226,5 @@ def test_a_type_in_place_of_a_zero_point_runs_without_the_optimiser_that_breaks_
     except onnxruntime.capi.onnxruntime_pybind11_state.Fail:
         result = judged(model, draw(), disabled_optimizers=["QDQSelectorActionTransformer"])
         assert "without QDQSelectorActionTransformer" in result.check.reference
+        assert result.check.subject.startswith("the file as it is, without onnxruntime's QDQSelectorActionTransformer")
     assert result.macs_on_array_share == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -267,6 +268,47 @@ def test_what_is_no_product_of_codes_says_why(make: Callable[[Placed], str], rea
     text = "\n".join(explain_model(model, Arch()))
     assert "a float product" in text
     assert reason in text
+
+
+def late_second(g: Placed) -> str:
+    """Multiply by codes whose scale is known at run time only."""
+    return g.op("MatMul", dequantised(g, "x"), g.op("Transpose", dynamic(g, "x"), perm=[1, 0]))
+
+
+def late_both(g: Placed) -> str:
+    """Multiply codes of two scales that are known at run time only."""
+    return g.op("MatMul", dynamic(g, "x"), g.op("Reshape", dynamic(g, "x"), g.const([DEPTH, ROWS], np.int64)))
+
+
+@pytest.mark.parametrize("make", [late_second, late_both])
+def test_every_product_of_the_host_says_why(make: Callable[[Placed], str]) -> None:
+    """Also where onnxruntime made integer operators of it."""
+    g = fresh()
+    model = accelsim.load(build(g, [make(g)]))
+    for block in explain_model(model, Arch()):
+        if "the host: " in block and "MatMul" in block.partition("\n")[0]:
+            assert re.search("analysis .*a second operand whose scale is known at run time only", block), block
+            return
+    pytest.fail("no product on the host")
+
+
+def test_an_operator_that_nobody_took_up_says_so() -> None:
+    """An Einsum of codes is onnxruntime's."""
+    g = fresh()
+    x = dequantised(g, "x")
+    text = "\n".join(explain_model(accelsim.load(build(g, [g.op("Einsum", x, x, equation="ij,kj->ik")])), Arch()))
+    assert "analysis  left to onnxruntime: the machine has no such operator" in text
+
+
+def test_a_derived_transposition_is_called_one() -> None:
+    """Its name is that of the product with what it does behind it."""
+    g = fresh()
+    x = dequantised(g, "x")
+    bias = g.op("Slice", "x", g.const([0]), g.const([ROWS]), g.const([1]))
+    g.nodes.append(helper.make_node("Gemm", [x, dequantised(g, g.op("Neg", "x")), bias], ["y"], "product", transB=1))
+    result = accelsim.run(accelsim.load(build(g, ["y"])), Arch(), draw())
+    found = [(layer.name, layer.op) for layer in result.layers if layer.name.startswith("product")]
+    assert found[:2] == [("product/transpose", "Transpose"), ("product", "Gemm")]
 
 
 def test_scales_along_the_inputs_are_no_scales_of_the_outputs() -> None:
