@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from accelsim.graph.activation_codes import activation_types
 from accelsim.graph.probes import narrows_wide_activations
 from accelsim.host import open_session
 
@@ -100,13 +101,13 @@ def choose_reference(proto: ModelProto, mode: str = "ort") -> Reference:
     if mode == "ort-default":
         remark = " (saturates uint8 x int8 pair sums)" if saturates_products() else ""
         return Reference((), _describe("default options", remark))
-    names, remark = ["session.qdqisint8allowed"], ""
+    names, remark, kinds = ["session.qdqisint8allowed"], "", activation_types(proto)
     if saturates_products():
-        if _quantises_to(proto, TensorProto.INT8):
+        if TensorProto.INT8 in kinds:
             remark = " (saturates uint8 x int8 pair sums)"
         else:
             names = ["session.x64quantprecision"]
-    narrows = _has_wide_activations(proto) and narrows_wide_activations()
+    narrows = bool(kinds & {TensorProto.UINT16, TensorProto.INT16}) and narrows_wide_activations()
     return Reference(
         tuple((name, "1") for name in names),
         _describe(", ".join(f"{name}=1" for name in names), remark),
@@ -126,20 +127,3 @@ def _describe(options: str, remark: str, level: str = "ORT_ENABLE_ALL") -> str:
 
     features = " ".join(cpu_features()) or platform.machine()
     return f"onnxruntime {onnxruntime.__version__} CPU, {level}, 1 thread, {options}; CPU: {features}{remark}"
-
-
-def _has_wide_activations(proto: ModelProto) -> bool:
-    """Tell whether any QuantizeLinear writes 16 bits, or any DequantizeLinear reads such an input of the graph."""
-    types = (TensorProto.UINT16, TensorProto.INT16)
-    taken = {value.name for value in proto.graph.input if value.type.tensor_type.elem_type in types}
-    reads = any(node.op_type == "DequantizeLinear" and node.input[0] in taken for node in proto.graph.node)
-    return reads or _quantises_to(proto, *types)
-
-
-def _quantises_to(proto: ModelProto, *types: int) -> bool:
-    """Tell whether any QuantizeLinear writes codes of one of some types."""
-    zero_points = {tensor.name for tensor in proto.graph.initializer if tensor.data_type in types}
-    return any(
-        node.op_type == "QuantizeLinear" and len(node.input) > 2 and node.input[2] in zero_points
-        for node in proto.graph.node
-    )

@@ -72,7 +72,7 @@ def test_weight_only_products_are_priced_on_the_array(kind: str, bits: int, bloc
 @pytest.mark.parametrize("kind", ["float16", "float32"])
 @pytest.mark.parametrize(("bits", "block"), [(4, 0), (4, 16), (8, 0)])
 def test_float16_scales_are_constants_of_the_product(bits: int, block: int, kind: str) -> None:
-    """Onnxruntime converts them once; as a node of the graph they would not be there when weights are packed."""
+    """They are converted once; as a node of the graph they would not be there when weights are packed."""
     build = Builder(Draw((SEED, 6, bits, block), ties=False))
     x = build.input(build.draw.rng.normal(size=(3, 64)).astype(kind))
     if kind == "float32":
