@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto
 
-from accelsim.graph.contributed import move_contributed
-from accelsim.graph.loader import copy_model
+from accelsim.graph.inference import element_types
 
 
 def activation_types(proto: ModelProto) -> frozenset[int]:
@@ -15,7 +13,7 @@ def activation_types(proto: ModelProto) -> frozenset[int]:
     Args:
         proto: a model that the loader has checked.
     """
-    known, computed = _element_types(proto), _computed(proto)
+    known, computed = element_types(proto), _computed(proto)
     found = set()
     for node in proto.graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[0] in computed:
@@ -43,18 +41,3 @@ def _computed(proto: ModelProto) -> set[str]:
         if any(name in found for name in node.input):
             found.update(name for name in node.output if name)
     return found
-
-
-def _element_types(proto: ModelProto) -> dict[str, int]:
-    """Return the element types that onnx infers, from a copy without the values of constants."""
-    bare = copy_model(proto, lambda tensor: None)
-    declared = {value.name for value in bare.graph.input}
-    bare.graph.input.extend(
-        helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-        for tensor in proto.graph.initializer
-        if tensor.name not in declared
-    )
-    move_contributed(bare)
-    graph = onnx.shape_inference.infer_shapes(bare).graph
-    values = (*graph.input, *graph.value_info, *graph.output)
-    return {value.name: value.type.tensor_type.elem_type for value in values if value.type.tensor_type.elem_type}

@@ -124,7 +124,7 @@ def _added_int8_products(optimised: ModelProto, source: ModelProto) -> int:
         sum(node.op_type == "MatMulNBits" and asks_for_int8(node) for node in proto.graph.node)
         for proto in (optimised, source)
     )
-    return max(made - given, 0)
+    return max(int(made - given), 0)
 
 
 def _optimised(model: CheckedModel, reference: Reference) -> tuple[Reference, ModelProto, Weights]:
