@@ -89,15 +89,15 @@ def normalise(
     shapes = shapes or {name: kind.shape for name, kind in input_types(model).items()}
     check_shapes(model, shapes)
     reference = literal_reference() if model.quantisers else choose_reference(model.proto, mode)
-    reference, bare, weights = _optimised(model, reference)
-    narrowed = _added_int8_products(bare, model.proto) if reference.for_layers else 0
-    if narrowed:
-        bare, weights = _optimise(model.proto, model, reference.of_layers)
     if model.subject:
         reference = reference.on(model.subject)
     if model.bound:
         bound = ", ".join(f"{printable(name, 40)}={size}" for name, size in model.bound)
         reference = reference.on(f"{model.subject or 'the file'} with {bound} bound")
+    reference, bare, weights = _optimised(model, reference)
+    narrowed = _added_int8_products(bare, model.proto) if reference.for_layers else 0
+    if narrowed:
+        bare, weights = _optimise(model.proto, model, reference.of_layers)
     found = find_types(bare, weights, shapes, model.name, reference, limits or Limits(), feeds)
     proto = _with_weights(found.proto, weights)
     check_quantisation_parameters(proto)  # folding constants may have made scales out of other ones

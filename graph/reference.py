@@ -49,7 +49,8 @@ class Reference:
     def excluding(self, optimiser: str) -> Reference:
         """Return the same configuration without one of onnxruntime's optimisers, for files that it breaks."""
         said = f"{self.description}; without {optimiser}, with which onnxruntime refuses the file"
-        return replace(self, without=(*self.without, optimiser), description=said)
+        subject = f"{self.subject}, without onnxruntime's {optimiser}, with which it refuses the file"
+        return replace(self, without=(*self.without, optimiser), description=said, subject=subject)
 
     def on(self, subject: str) -> Reference:
         """Return the same configuration on something else than the file as it is."""
