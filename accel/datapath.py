@@ -263,8 +263,8 @@ def _host(op: ops.HostOperator, inputs: Arrays, types: Sequence[TensorType]) -> 
     for array, kind in zip(results, types, strict=True):
         if array.shape != kind.shape:
             raise UnsupportedModelError(
-                f"{op.kind} gives {list(array.shape)} here and {list(kind.shape)} in onnxruntime's own run, since the "
-                f"shape depends on values that differ: cut the model in front of it"
+                f"{op.kind} gives a tensor of the shape {list(array.shape)} here and of {list(kind.shape)} in the run "
+                f"of onnxruntime that the machine was planned for: cut the model in front of it"
             )
     return results
 

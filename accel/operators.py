@@ -297,7 +297,8 @@ class HostOperator:
     the initialisers, which have to be read as well; product: set where the machine's array is priced for it; macs:
     multiply-accumulates that it does, None where nobody has counted them; part: set where the node is priced in parts,
     of which this layer is the last one; priced_inputs: how many inputs of the layer, its first ones, that part reads:
-    they exist for the price only, and are followed by those that onnxruntime is given.
+    they exist for the price only, and are followed by those that onnxruntime is given; steps: what one code is worth in
+    the floats that it gives, where it dequantises codes with constant scales, broadcast against them.
     """
 
     kind: str
@@ -309,6 +310,7 @@ class HostOperator:
     macs: int | None = 0
     part: Part | None = None
     priced_inputs: int = 0
+    steps: NDArray[np.float32] | None = field(default=None, repr=False)
 
 
 Contraction = Convolution | MatrixMultiply

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,17 +10,15 @@ from numpy.typing import NDArray
 
 from accelsim.check_result import Diagnosis, FirstMismatch, LayerCheck, LiteralDistance
 from accelsim.compare import differing
-from accelsim.operators import Dequantise, HostOperator, Slice, Split, Transpose, View
+from accelsim.operators import HostOperator
 from accelsim.program import Layer, Program
-from accelsim.vector_operators import FloatReduce, Pick, Rearrange, Shuffle
+from accelsim.steps import known_steps, largest_distance, step_of
+from accelsim.vector_operators import FloatReduce
 
 Array = NDArray[np.generic]
 
 # Operators whose float32 result depends on kernels or on the memory layout, which ORT_ENABLE_ALL may change.
 BY_LAYOUT = (HostOperator, FloatReduce)
-
-# Operators that copy elements, so that dequantised floats keep their step.
-_COPIES = (View, Transpose, Slice, Split, Rearrange, Shuffle, Pick)
 
 
 @dataclass(frozen=True)
@@ -80,16 +77,16 @@ def measure_outputs(program: Program, outputs: Mapping[str, Array], reference: M
         outputs: ours by name.
         reference: those of the reference by name.
     """
-    steps, lsb, ulp = _known_steps(program), [], []
+    steps, lsb, ulp = known_steps(program), [], []
     for name, theirs in reference.items():
         mine = outputs[name]
         if not differing(mine, theirs).any():
             continue
-        step = _step(name, mine, steps)
+        step = step_of(name, mine, steps)
         if step is not None:
-            lsb.append(round(_largest_distance(mine, theirs) / step, 3))
+            lsb.append(round(largest_distance(mine, theirs, step), 3))
         else:
-            ulp.append(round(_largest_distance(mine, theirs) / _last_place(theirs), 3))
+            ulp.append(round(largest_distance(mine, theirs) / _last_place(theirs), 3))
     return Distances(max(lsb, default=None), max(ulp, default=None))
 
 
@@ -101,34 +98,18 @@ def distance(program: Program, outputs: Mapping[str, Array], other: Mapping[str,
         outputs: ours by name.
         other: those of the other evaluation by name.
     """
-    steps = _known_steps(program)
+    steps = known_steps(program)
     largest, largest_lsb, different, total = 0.0, 0.0, 0, 0
     known = True
     for name, theirs in other.items():
         mine = outputs[name]
-        peak = _largest_distance(mine, theirs)
-        step = _step(name, mine, steps)
+        step = step_of(name, mine, steps)
         known = known and step is not None
-        largest, largest_lsb = max(largest, peak), max(largest_lsb, peak / (step or 1.0))
+        largest = max(largest, largest_distance(mine, theirs))
+        largest_lsb = max(largest_lsb, largest_distance(mine, theirs, step))
         different += int(differing(mine, theirs).sum())
         total += mine.size
     return LiteralDistance(round(largest_lsb, 3) if known else None, largest, different / max(total, 1))
-
-
-def _known_steps(program: Program) -> dict[str, float]:
-    """Return the step of each float tensor that holds dequantised codes."""
-    steps: dict[str, float] = {}
-    for layer in program.layers:
-        if isinstance(layer.operator, Dequantise):
-            steps.update(dict.fromkeys(layer.outputs, float(layer.operator.scale)))
-        elif isinstance(layer.operator, _COPIES) and layer.inputs and layer.inputs[0] in steps:
-            steps.update(dict.fromkeys(layer.outputs, steps[layer.inputs[0]]))
-    return {name: step for name, step in steps.items() if step > 0 and math.isfinite(step)}
-
-
-def _step(name: str, array: Array, steps: Mapping[str, float]) -> float | None:
-    """Return what one step of an output is; codes and truth values have steps of 1."""
-    return 1.0 if array.dtype.kind != "f" else steps.get(name)
 
 
 def _last_place(theirs: Array) -> float:
@@ -136,14 +117,3 @@ def _last_place(theirs: Array) -> float:
     finite = np.abs(theirs[np.isfinite(theirs)])
     smallest = float(np.finfo(theirs.dtype.name).smallest_normal)
     return float(np.spacing(np.maximum(finite.max(initial=0), smallest).astype(theirs.dtype)))
-
-
-def _largest_distance(mine: Array, theirs: Array) -> float:
-    """Return the largest absolute difference, block by block, since float64 copies of large tensors are heavy."""
-    first, second, largest = mine.reshape(-1), theirs.reshape(-1), 0.0
-    for start in range(0, first.size, 1 << 18):
-        block = slice(start, start + (1 << 18))
-        with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which nanmax leaves out
-            apart = np.abs(first[block].astype(np.float64) - second[block].astype(np.float64))
-        largest = max(largest, float(np.nanmax(apart, initial=0.0)))
-    return largest

@@ -78,8 +78,8 @@ OPERATORS: tuple[Support, ...] = (
         "DynamicQuantizeMatMul",
         "dynamic quantisation of MatMul (DynamicQuantizeLinear, MatMulInteger, Cast, Mul [, Add])",
         "vector, array",
-        "two layers: extremes and codes on the vector unit, then the product; constant or computed second operand, also one that "
-        "is quantised at run time",
+        "two layers: extremes and codes on the vector unit, then the product; the second operand is constant or "
+        "computed, also one that is quantised at run time",
     ),
     Support(
         "DynamicQuantizeLinear",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, OperatorSetIdProto, TensorProto, helper
 
-from accelsim.graph.context import Context, Imported
+from accelsim.graph.context import Context, Imported, attributes
 from accelsim.graph.host_macs import host_macs
 from accelsim.host import run_host_operator
 from accelsim.operators import FloatProduct, HostOperator, Part
@@ -63,8 +63,24 @@ def import_host(
         0 if part is not None else host_macs(context, node),
         part,
         len(priced),
+        _steps(context, node),
     )
     return Imported(operator, (*priced, *dynamic))
+
+
+def _steps(context: Context, node: NodeProto) -> NDArray[np.float32] | None:
+    """Return the constant scales of DequantizeLinear in a shape that broadcasts against what it gives."""
+    if node.op_type != "DequantizeLinear" or node.input[1] not in context.constants:
+        return None
+    scales = context.constants[node.input[1]].astype(np.float32)
+    shape, attribute = context.types[node.output[0]].shape, attributes(node)
+    if scales.size == 1 or not shape:
+        return scales.reshape(-1)[:1].reshape(())
+    axis = int(attribute.get("axis", 1)) % len(shape)
+    block = int(attribute.get("block_size", 0))
+    if block:
+        return scales.repeat(block, axis)[(slice(None),) * axis + (slice(shape[axis]),)]
+    return scales.reshape([-1 if place == axis else 1 for place in range(len(shape))])
 
 
 def apply_unary(

@@ -15,6 +15,7 @@ from onnx import ModelProto, TensorProto
 from accelsim.errors import AccelSimError, InvalidModelError, ResourceLimitError, printable
 from accelsim.graph.binding import Shapes, check_shapes, input_types
 from accelsim.graph.block_quantisation import multiply_in_float, runs_in_int8
+from accelsim.graph.constant_casts import fold_constant_casts
 from accelsim.graph.element_types import INPUT_TYPES
 from accelsim.graph.limits import Limits
 from accelsim.graph.loader import CheckedModel, Weights, array_of, copy_model, without_weights
@@ -177,7 +178,7 @@ def _optimise(source: ModelProto, model: CheckedModel, reference: Reference) -> 
             raise
         optimised = ModelProto.FromString(path.read_bytes())
         weights = _read_weights(optimised, path.with_name(_WEIGHTS_FILE), model.weights)
-    return optimised, weights
+    return fold_constant_casts(optimised, weights) if reference.optimised else (optimised, weights)
 
 
 @contextmanager

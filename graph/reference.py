@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from accelsim.graph.activation_codes import activation_types
 from accelsim.host import open_session
 
 # CPU flags that decide how onnxruntime's integer kernels round and saturate.
@@ -89,9 +90,9 @@ def choose_reference(proto: ModelProto, mode: str = "ort") -> Reference:
     if mode == "ort-default":
         remark = " (saturates uint8 x int8 pair sums)" if saturates_products() else ""
         return Reference((), _describe("default options", remark))
-    names, remark = ["session.qdqisint8allowed"], ""
+    names, remark, kinds = ["session.qdqisint8allowed"], "", activation_types(proto)
     if saturates_products():
-        if _quantises_to(proto, TensorProto.INT8):
+        if TensorProto.INT8 in kinds:
             remark = " (saturates uint8 x int8 pair sums)"
         else:
             names = ["session.x64quantprecision"]
@@ -110,12 +111,3 @@ def _describe(options: str, remark: str, level: str = "ORT_ENABLE_ALL") -> str:
 
     features = " ".join(cpu_features()) or platform.machine()
     return f"onnxruntime {onnxruntime.__version__} CPU, {level}, 1 thread, {options}; CPU: {features}{remark}"
-
-
-def _quantises_to(proto: ModelProto, kind: int) -> bool:
-    """Tell whether any QuantizeLinear writes codes of a type."""
-    zero_points = {tensor.name for tensor in proto.graph.initializer if tensor.data_type == kind}
-    return any(
-        node.op_type == "QuantizeLinear" and len(node.input) > 2 and node.input[2] in zero_points
-        for node in proto.graph.node
-    )

@@ -2,7 +2,8 @@
 
 onnxruntime optimises the user's file with its dynamic dimensions open, so that the nodes that compute shapes are still
 in the graph. With the sizes of a run they are constants: each is evaluated once, and onnxruntime infers again. What is
-unknown then depends on data (NonZero, NonMaxSuppression): one run of the reference on the run's own inputs shows it.
+unknown then, one run of the reference on the run's own inputs shows. Whether it depends on data (NonZero), the graph
+says, or a run on other data.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from accelsim.errors import UnsupportedModelError, printable
 from accelsim.graph.binding import Shapes, with_input_shapes
+from accelsim.graph.data_shapes import shapes_by_data
+from accelsim.graph.inference import scalars
 from accelsim.graph.limits import Limits
 from accelsim.graph.loader import Weights
 from accelsim.graph.reference import Reference
@@ -44,7 +47,7 @@ class FoundTypes:
     """An optimised graph for the sizes of one run.
 
     proto: without the nodes that only compute shapes; inputs: types of its inputs; types: of what its nodes produce;
-    exposed: onnxruntime on it, every tensor an output; by_data: tensors whose shapes one run on data gave.
+    exposed: onnxruntime on it, every tensor an output; by_data: tensors whose shapes depend on data.
     """
 
     proto: ModelProto
@@ -78,12 +81,12 @@ def find_types(
         UnsupportedModelError: a tensor's element type is not executed.
         ResourceLimitError: a tensor is too large.
     """
-    graph, is_open = with_input_shapes(proto, shapes), _has_open_dimensions(proto)
+    graph = with_input_shapes(proto, shapes)
     while True:
         exposed = ExposedSession(expose(graph), weights, name, reference)
         inputs = {value.name: _type_of(value, limits) for value in exposed.session.get_inputs()}
         values = {value.name: value for value in exposed.session.get_outputs()}
-        known = {label: _type_of(value, limits) for label, value in values.items() if _is_static(value, is_open)}
+        known = {label: _type_of(value, limits) for label, value in _static(values, graph)}
         folded = _fold_shapes(graph, {**inputs, **known})
         if not folded:
             break
@@ -100,22 +103,24 @@ def find_types(
             if any(label not in known for label in missing):
                 raise
             observed = known
+    late = [label for label in missing if observed[label].shape and known.get(label) != observed[label]]
+    by_data: set[str] = set()
+    if reference.optimised:
+        by_data = shapes_by_data(graph, late) | (doubted & set(missing if observed is known else late))
+        others = [label for label in late if label not in by_data]
+        if others:
+            by_data |= _varying(exposed.session, others, observed, _zeros(inputs) if feeds is None else feeds())
     exposed.close()
-    late = missing if reference.optimised else []
-    by_data = tuple(label for label in late if observed[label].shape and known.get(label) != observed[label])
-    by_data = tuple(label for label in late if label in doubted) if observed is known else by_data
     types = {label: observed.get(label) or known[label] for label in values}
-    return FoundTypes(graph, inputs, types, exposed, by_data)
+    return FoundTypes(graph, inputs, types, exposed, tuple(label for label in missing if label in by_data))
 
 
-def _has_open_dimensions(proto: ModelProto) -> bool:
-    """Tell whether onnxruntime optimised a graph without knowing the sizes of its inputs."""
-    return any(not dim.dim_value for value in proto.graph.input for dim in value.type.tensor_type.shape.dim)
-
-
-def _is_static(value: Any, is_open: bool) -> bool:
-    """Tell whether a shape was inferred; a session shows a tensor of unknown rank as a scalar."""
-    return all(isinstance(dimension, int) for dimension in value.shape) and (bool(value.shape) or not is_open)
+def _static(values: Mapping[str, Any], graph: ModelProto) -> Iterator[tuple[str, Any]]:
+    """Yield the tensors whose shapes were inferred; a session shows those of unknown rank as scalars."""
+    certain = set() if all(value.shape for value in values.values()) else scalars(graph)
+    for label, value in values.items():
+        if all(isinstance(dimension, int) for dimension in value.shape) and (value.shape or label in certain):
+            yield label, value
 
 
 def _fold_shapes(proto: ModelProto, types: Mapping[str, TensorType]) -> dict[str, Array]:
@@ -193,11 +198,27 @@ def _observed_types(
     session: Any, names: list[str], declared: Mapping[str, TensorType], limits: Limits, feeds: Feeds | None
 ) -> dict[str, TensorType]:
     """Return the types of some tensors as one run shows them."""
-    zeros = {name: np.zeros(kind.shape, kind.dtype) for name, kind in declared.items()}
-    arrays = run_session(session, names, zeros if feeds is None else feeds())
+    arrays = run_session(session, names, _zeros(declared) if feeds is None else feeds())
     for name, array in zip(names, arrays, strict=True):
         limits.check_shape(name, array.shape)
     return {name: TensorType.of(array.dtype, array.shape) for name, array in zip(names, arrays, strict=True)}
+
+
+def _varying(
+    session: Any, names: list[str], observed: Mapping[str, TensorType], feeds: Mapping[str, Array]
+) -> set[str]:
+    """Return the tensors that one more run, on other data, shows with other shapes; all of them where it fails."""
+    other = {name: np.zeros_like(array) if array.any() else np.ones_like(array) for name, array in feeds.items()}
+    try:
+        arrays = run_session(session, names, other)
+    except UnsupportedModelError:
+        return set(names)
+    return {name for name, array in zip(names, arrays, strict=True) if array.shape != observed[name].shape}
+
+
+def _zeros(declared: Mapping[str, TensorType]) -> dict[str, Array]:
+    """Return inputs of zeros."""
+    return {name: np.zeros(kind.shape, kind.dtype) for name, kind in declared.items()}
 
 
 def _type_of(value: Any, limits: Limits) -> TensorType:

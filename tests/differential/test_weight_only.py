@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import accelsim
 from accelsim.energy import load_table
 from accelsim.explain import explain_model
+from accelsim.graph.constant_casts import fold_constant_casts
+from accelsim.host import open_session
 from tests.strategies import MICROSOFT, Builder, Case, Draw
 
 SEED = 70_201
 
 
+def dequantised(build: Builder, depth: int, columns: int, block: int, bits: int, scale: type) -> str:
+    """Add constant codes of some bits with scales of a float type, per block of rows or per column."""
+    rng, types, limit = build.draw.rng, {4: TensorProto.INT4, 8: TensorProto.INT8}, 1 << (bits - 1)
+    codes = rng.integers(-limit, limit, (depth, columns))
+    build.constants.append(helper.make_tensor("weights", types[bits], codes.shape, codes.reshape(-1).tolist()))
+    shape = (-(-depth // block), columns) if block else (columns,)
+    attributes = {"axis": 0, "block_size": block} if block else {"axis": 1}
+    scales = build.constant(rng.uniform(0.01, 0.1, shape), scale)
+    return build.node("DequantizeLinear", ["weights", scales], **attributes)
+
+
 def blocked(draw: Draw, depth: int, columns: int, block: int, bits: int, kind: str) -> Case:
     """Build x -> MatMul or Gemm <- DequantizeLinear of constant codes of some bits."""
     build = Builder(draw)
-    types = {4: TensorProto.INT4, 8: TensorProto.INT8}
-    limit = 1 << (bits - 1)
-    codes = draw.rng.integers(-limit, limit, (depth, columns))
-    build.constants.append(helper.make_tensor("weights", types[bits], codes.shape, codes.reshape(-1).tolist()))
-    shape = (-(-depth // block), columns) if block else (columns,)
-    scales = build.constant(draw.rng.uniform(0.01, 0.1, shape), np.float32)
-    attributes = {"axis": 0, "block_size": block} if block else {"axis": 1}
-    real = build.node("DequantizeLinear", ["weights", scales], **attributes)
+    real = dequantised(build, depth, columns, block, bits, np.float32)
     inputs = [build.input(draw.rng.normal(size=(5, depth)).astype(np.float32)), real]
     inputs += [build.constant(draw.rng.normal(size=columns), np.float32)] if kind == "Gemm" else []
     build.output(build.node(kind, inputs), np.float32)
@@ -61,6 +67,41 @@ def test_weight_only_products_are_priced_on_the_array(kind: str, bits: int, bloc
     read = result.dram_bytes - 5 * 24 * 4
     assert read >= weights + scales + 5 * 96 * 4
     assert read <= 1.25 * (weights + scales + 4 * 24 + 5 * 96 * 4)
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32"])
+@pytest.mark.parametrize(("bits", "block"), [(4, 0), (4, 16), (8, 0)])
+def test_float16_scales_are_constants_of_the_product(bits: int, block: int, kind: str) -> None:
+    """They are converted once; as a node of the graph they would not be there when weights are packed."""
+    build = Builder(Draw((SEED, 6, bits, block), ties=False))
+    x = build.input(build.draw.rng.normal(size=(3, 64)).astype(kind))
+    if kind == "float32":
+        code = build.draw.activation()
+        x = build.node("Cast", [build.dequantise(build.quantise(x, code), code)], to=TensorProto.FLOAT16)
+    real = dequantised(build, 64, 24, block, bits, np.float16)
+    build.output(build.node("MatMul", [x, real]), np.float16)
+    case = build.case()
+    theirs = open_session(case.model, optimise="all").run(None, case.inputs)[0]
+    result = accelsim.run(accelsim.load(case.model), None, case.inputs)
+    assert result.check.verdict == "exact"
+    assert np.array_equal(next(iter(result.outputs.values())), theirs)
+    assert np.abs(theirs).max() > 0
+
+
+def test_large_constants_that_are_converted_stay_out_of_the_message() -> None:
+    """What the conversion makes is large where it is, and what it reads is given to nobody any more."""
+    values = {"large": np.linspace(0, 1, 1 << 18, dtype=np.float16), "small": np.ones(4, np.float16)}
+    values |= {"twice": np.ones(2, np.float16), "other": np.ones(1 << 18, np.float32)}
+    nodes = [helper.make_node("Cast", [name], [f"{name}_wide"], to=TensorProto.FLOAT) for name in list(values)[:3]]
+    nodes += [helper.make_node("Sum", [f"{name}_wide"], [f"{name}_y"]) for name in ("large", "small", "twice", "twice")]
+    nodes += [helper.make_node("Identity", ["other"], ["other_y"])]
+    tensors = [numpy_helper.from_array(value, name) for name, value in values.items()]
+    graph = helper.make_graph(nodes, "casts", [], [], tensors)
+    folded, apart = fold_constant_casts(helper.make_model(graph), {"other": values["other"]})
+    assert [node.op_type for node in folded.graph.node] == ["Cast", *["Sum"] * 4, "Identity"]
+    assert {tensor.name for tensor in folded.graph.initializer} == {"large_wide", "small_wide", "twice", "other"}
+    assert set(apart) == {"large_wide", "other"}
+    assert np.array_equal(apart["large_wide"], values["large"].astype(np.float32))
 
 
 def test_activations_that_onnxruntime_quantises_are_noted() -> None:

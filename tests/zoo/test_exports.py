@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import accelsim
+from accelsim.reports.verdict import reference_words
 
 EXPORTS = Path(__file__).parent / "exports"
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -88,4 +89,7 @@ def test_scales_of_shape_one_are_compared_with_the_file_itself(shape: tuple[int,
         session = onnxruntime.InferenceSession(addition(shape), options, disabled_optimizers=left_out)
     result = accelsim.run(accelsim.load(addition(shape)), None, inputs)
     assert ("without QDQSelectorActionTransformer" in result.check.reference) == broken
+    said = "without onnxruntime's QDQSelectorActionTransformer, with which it refuses the file"
+    assert result.check.subject == f"the file as it is, {said}" if broken else "the file as it is"
+    assert (said in reference_words(result.check)) == broken
     assert (result.outputs["y"] == session.run(None, inputs)[0]).all()
