@@ -84,9 +84,10 @@ def _made(layer: Layer) -> Steps | None:
     operator = layer.operator
     if isinstance(operator, Dequantise):
         return np.asarray(operator.scale, np.float32)
-    scales = operator.scale if isinstance(operator, DequantiseUniform) else None
-    if isinstance(operator, HostOperator):
-        scales = operator.steps
+    if isinstance(operator, DequantiseUniform):
+        scales: Steps | None = operator.scale
+    else:
+        scales = operator.steps if isinstance(operator, HostOperator) else None
     if scales is None:
         return None
     return scales.reshape(()) if scales.size == 1 else np.broadcast_to(scales, layer.output_types[0].shape)

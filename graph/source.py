@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, numpy_helper
 
 from accelsim.graph.normalise import NormalisedModel
+from accelsim.graph.tensor_checks import model_constants
 from accelsim.operators import CodeFormat, Quantise
 
 
@@ -28,8 +29,7 @@ class Source:
         nodes = tuple(model.source.graph.node)
         makers = {name: node for node in nodes for name in node.output}
         quantised = {node.input[0]: node.output[0] for node in nodes if node.op_type == "QuantizeLinear"}
-        constants = {tensor.name: tensor for tensor in model.source.graph.initializer}
-        return cls(nodes, makers, quantised, constants)
+        return cls(nodes, makers, quantised, model_constants(model.source))
 
     def maker(self, name: str, kind: str) -> NodeProto | None:
         """Return the node of a kind that makes a tensor."""

@@ -83,7 +83,7 @@ def test_scales_of_shape_one_are_compared_with_the_file_itself(shape: tuple[int,
     broken = False
     try:
         session = onnxruntime.InferenceSession(addition(shape), options)
-    except onnxruntime.capi.onnxruntime_pybind11_state.ONNXRuntimeException:
+    except Exception:  # of a class that not every version has
         broken = True
         left_out = ["QDQSelectorActionTransformer"]
         session = onnxruntime.InferenceSession(addition(shape), options, disabled_optimizers=left_out)
