@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 import accelsim
 from accelsim import Arch
@@ -80,6 +80,38 @@ def test_local_functions_are_put_in_place() -> None:
     imports = [helper.make_opsetid("mine", 1)]
     model = close([call("Outer")], constants(**PARAMETERS), imports=imports, functions=functions)
     assert judged(model, draw()).macs_on_array_share == 1
+
+
+def slope_function(name: str, body: Any, parameter: str, handed_on: str, **more: Any) -> Any:
+    """Make a function whose one node gets its attribute from the caller."""
+    node = helper.make_node(body, ["x"], ["y"], domain="" if body == "LeakyRelu" else "mine")
+    node.attribute.append(AttributeProto(name=parameter, type=AttributeProto.FLOAT, ref_attr_name=handed_on))
+    imports = [helper.make_opsetid("", 18), helper.make_opsetid("mine", 1)]
+    return helper.make_function("mine", name, ["x"], ["y"], [node], imports, **more)
+
+
+def test_calls_take_the_default_attributes_of_local_functions() -> None:
+    """In the graph, handed on by a function that was given none, and in a branch; a given one wins."""
+    functions = [
+        slope_function("Inner", "LeakyRelu", "alpha", "slope", attribute_protos=[helper.make_attribute("slope", 0.5)]),
+        slope_function("Outer", "Inner", "slope", "beta", attributes=["beta"]),
+    ]
+    inside = helper.make_node("Inner", ["d"], ["inside"], domain="mine")
+    graph = helper.make_graph([inside], "g", [], [helper.make_tensor_value_info("inside", TensorProto.FLOAT, None)])
+    nodes = [
+        *LINEAR[:2],
+        helper.make_node("Inner", ["d"], ["plain"], domain="mine"),
+        helper.make_node("Outer", ["d"], ["handed"], domain="mine"),
+        helper.make_node("Outer", ["d"], ["given"], domain="mine", beta=0.25),
+        helper.make_node("If", ["yes"], ["taken"], then_branch=graph, else_branch=graph),
+        helper.make_node("Concat", ["plain", "handed", "given", "taken"], ["y"], axis=0),
+    ]
+    tensors = constants(s=np.float32(0.03), z=np.int8(0), yes=np.bool_(True))
+    model = close(nodes, tensors, imports=[helper.make_opsetid("mine", 1)], functions=functions)
+    outputs = judged(model, draw()).outputs["y"].reshape(4, -1)
+    assert (outputs[0] == outputs[1]).all()
+    assert (outputs[0] == outputs[3]).all()
+    assert (outputs[0] != outputs[2]).any()
 
 
 def test_functions_that_call_themselves_are_refused() -> None:
