@@ -56,7 +56,7 @@ def check_shapes(model: CheckedModel, shapes: Shapes) -> None:
         fits = len(declared) == len(shape) and all(
             isinstance(d, str) or d == s for d, s in zip(declared, shape, strict=True)
         )
-        if not fits or 0 in shape:
+        if not fits:
             dims = "x".join(map(str, declared))
             raise UsageError(
                 f"input '{printable(value.name)}' must have the shape {dims}, not {'x'.join(map(str, shape))}: "

@@ -53,8 +53,7 @@ def _put_in_place(proto: ModelProto) -> ModelProto:
             for node in _nested(flat.graph.node):
                 _add_defaults(node, functions.get((node.domain, node.op_type)))
             proto = inliner.inline_selected_functions(flat, keys)
-    flat = inliner.inline_local_functions(proto)
-    return flat
+    return inliner.inline_local_functions(proto)
 
 
 def _callers_first(proto: ModelProto, functions: dict[Key, FunctionProto]) -> list[list[Key]]:

@@ -17,6 +17,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from accelsim.errors import UnsupportedModelError, printable
 from accelsim.graph.binding import Shapes, with_input_shapes
+from accelsim.graph.empty_tensors import refuse_fatal
 from accelsim.graph.limits import Limits
 from accelsim.graph.loader import Weights
 from accelsim.graph.reference import Reference
@@ -75,7 +76,7 @@ def find_types(
         feeds: gives the inputs of the run; None takes zeros.
 
     Raises:
-        UnsupportedModelError: a tensor's element type is not executed.
+        UnsupportedModelError: a tensor's element type is not executed, or a run would end the process.
         ResourceLimitError: a tensor is too large.
     """
     graph, is_open = with_input_shapes(proto, shapes), _has_open_dimensions(proto)
@@ -88,6 +89,7 @@ def find_types(
         if not folded:
             break
         graph = _without(graph, folded)
+    refuse_fatal(graph.graph.node, {**inputs, **known})
     # The optimiser off leaves shapes unknown that constants decide; ceil_mode may be inferred one window too large.
     literal = not reference.optimised or _rounds_up(graph)
     doubted = _behind_caches(graph)
