@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 from onnx import ModelProto, defs, helper
 
 # Where onnx looks for no schema, so that it leaves these operators to onnxruntime.
 _CONTRIBUTED = "com.microsoft"
+
+_NARROW = {f"tensor({sign}int{bits})" for sign in ("", "u") for bits in (2, 4, 8)}
+_CODES = _NARROW | {"tensor(int16)", "tensor(uint16)", "tensor(int32)"}
 
 
 @cache
@@ -18,6 +22,27 @@ def contributed_operators() -> frozenset[tuple[str, str]] | None:
     if not hasattr(runtime, "get_all_operator_schema"):
         return None
     return frozenset((schema.domain, schema.name) for schema in runtime.get_all_operator_schema())
+
+
+@cache
+def operators_on_codes() -> frozenset[str]:
+    """Return the names of onnxruntime's own operators that have an input which takes codes and nothing else."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+    if not hasattr(runtime, "get_all_operator_schema"):
+        return frozenset()
+    return frozenset(
+        schema.name
+        for schema in runtime.get_all_operator_schema()
+        if schema.domain == _CONTRIBUTED and _takes_codes(schema)
+    )
+
+
+def _takes_codes(schema: Any) -> bool:
+    """Tell whether a schema has an input of nothing but codes."""
+    allowed = {part.type_param_str: {*part.allowed_type_strs} for part in schema.type_constraints}
+    kinds = [allowed.get(value.typeStr, {value.typeStr}) for value in schema.inputs]
+    return any(kind <= _CODES and not kind.isdisjoint(_NARROW) for kind in kinds)
 
 
 def has_contributed(proto: ModelProto) -> bool:

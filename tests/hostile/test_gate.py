@@ -13,6 +13,7 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 import accelsim
 from accelsim import Arch
+from accelsim.graph.float_models import is_quantised
 from accelsim.graph.limits import Limits
 
 Array = NDArray[Any]
@@ -235,3 +236,45 @@ def test_a_type_in_place_of_a_zero_point_runs_without_the_optimiser_that_breaks_
         result = judged(model, draw(), disabled_optimizers=["QDQSelectorActionTransformer"])
         assert "without QDQSelectorActionTransformer" in result.check.reference
     assert result.macs_on_array_share == 1
+
+
+def block_quantised() -> Any:
+    """Look up rows of 4-bit codes."""
+    codes = helper.make_tensor("codes", TensorProto.UINT4, [10, 32], np.random.default_rng(0).integers(0, 16, 320))
+    node = helper.make_node(
+        "GatherBlockQuantized", ["codes", "ids", "scales"], ["y"], domain="com.microsoft", block_size=16,
+        quantize_axis=1,
+    )  # fmt: skip
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["n"])
+    return [node], [codes, *constants(scales=np.full((10, 2), 0.1, np.float32))], [ids], {"ids": np.array([1, 3])}
+
+
+def experts() -> Any:
+    """Mix two experts of 4-bit weights."""
+    rng = np.random.default_rng(0)
+    tensors = constants(
+        w1=rng.integers(0, 256, (2, 32, 8)).astype(np.uint8), w2=rng.integers(0, 256, (2, 16, 16)).astype(np.uint8),
+        s1=np.full((2, 32), 0.01, np.float32), s2=np.full((2, 16), 0.01, np.float32),
+        router=rng.normal(0, 1, (4, 2)).astype(np.float32),
+    )  # fmt: skip
+    node = helper.make_node(
+        "QMoE", ["x", "router", "w1", "s1", "", "w2", "s2"], ["y"], domain="com.microsoft", k=1, expert_weight_bits=4
+    )
+    return [node], tensors, [X], draw()
+
+
+@pytest.mark.parametrize(("model", "uncounted"), [(block_quantised, {}), (experts, {"QMoE": 1})])
+def test_operators_on_codes_are_no_float_models(model: Any, uncounted: dict[str, int]) -> None:
+    """They carry their codes themselves; what multiplies in them and has no counter is named."""
+    nodes, tensors, inputs, feeds = model()
+    data = close(nodes, tensors, 21, inputs, imports=[helper.make_opsetid("com.microsoft", 1)])
+    assert dict(judged(data, feeds).uncounted_operators) == uncounted
+
+
+@pytest.mark.parametrize("name", ["QLinearAdd", "QGemm", "NhwcMaxPool", "DequantizeBFP", "QuantizeBFP"])
+def test_operators_on_codes_are_known_by_name_or_schema(name: str) -> None:
+    """Of onnxruntime's own ones; FusedMatMul and Gelu are not among them."""
+    assert is_quantised(helper.make_node(name, [], [], domain="com.microsoft"))
+    assert not any(
+        is_quantised(helper.make_node(other, [], [], domain="com.microsoft")) for other in ("FusedMatMul", "Gelu")
+    )
