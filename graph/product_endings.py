@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,6 +165,8 @@ def finish(
         if extra or _activation(group.core) not in ("", "Relu", "Clip"):
             raise NotOnTheMachineError("something fused between the product and its quantiser")
         return GroupImport(product, imported.inputs, True, remark=f"{remark}, requantised")
+    if extra and isinstance(product.epilogue, Rescale):  # what clips does so behind the sum
+        product = replace(product, epilogue=replace(product.epilogue, bounds=None))
     steps, result = _steps(context, group, extra)
     return GroupImport(product, imported.inputs, True, result, steps, f"{remark}, float32 result")
 
@@ -178,7 +180,7 @@ def _steps(context: Context, group: Group, extra: str) -> tuple[tuple[Prelude, .
     if extra:
         wanted.append(("Add", lambda before, after: Imported(FloatArithmetic("Add"), (before, extra))))
     activation = _activation(core)
-    if activation and _fused_bounds(core) is None:
+    if activation and (extra or _fused_bounds(core) is None):
         wanted.append((activation, lambda before, after: _alone(context, core, activation, before, after)))
     if kind.dtype == np.float16:
         cast = helper.make_node

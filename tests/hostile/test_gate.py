@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 import accelsim
-from accelsim import Arch
+from accelsim import Arch, load
+from accelsim.golden import record, verify
 from accelsim.graph.float_models import is_quantised
 from accelsim.graph.limits import Limits
 
@@ -236,6 +238,31 @@ def test_a_type_in_place_of_a_zero_point_runs_without_the_optimiser_that_breaks_
         result = judged(model, draw(), disabled_optimizers=["QDQSelectorActionTransformer"])
         assert "without QDQSelectorActionTransformer" in result.check.reference
     assert result.macs_on_array_share == 1
+
+
+BIASED = [
+    *LINEAR[:3],
+    helper.make_node("MatMul", ["d", "wd"], ["product"]),
+    helper.make_node("Add", ["product", "bias"], ["sum"]),
+    helper.make_node("Relu", ["sum"], ["y"]),
+]
+BIAS = helper.make_tensor_value_info("bias", TensorProto.FLOAT, [8])
+
+
+def test_constants_that_are_inputs_take_what_is_given(tmp_path: Path) -> None:
+    """A constant that the file lists as an input is what it is, until an array is given for it."""
+    model = close(BIASED, constants(**PARAMETERS, bias=np.linspace(-2, 2, 8, dtype=np.float32)), inputs=[X, BIAS])
+    kept = judged(model, draw()).outputs["y"]
+    given = draw() | {"bias": np.linspace(2, -2, 8, dtype=np.float32)}
+    assert (judged(model, given).outputs["y"] != kept).any()
+    record(load(model), tmp_path / "golden", inputs=given)
+    assert verify(tmp_path / "golden", load(model)).equal
+
+
+def test_a_bias_that_is_an_input_is_added_before_what_clips() -> None:
+    """The product itself must not clip, though onnxruntime fuses all three into one node."""
+    given = draw() | {"bias": np.linspace(-2, 2, 8, dtype=np.float32)}
+    assert (judged(close(BIASED, constants(**PARAMETERS), inputs=[X, BIAS]), given).outputs["y"] >= 0).all()
 
 
 def block_quantised() -> Any:
