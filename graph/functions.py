@@ -50,7 +50,7 @@ def _put_in_place(proto: ModelProto) -> ModelProto:
         for keys in _callers_first(proto, functions):
             flat = ModelProto()
             flat.CopyFrom(proto)
-            for node in _nested(flat.graph.node):
+            for node in nested_nodes(flat.graph.node):
                 _add_defaults(node, functions.get((node.domain, node.op_type)))
             proto = inliner.inline_selected_functions(flat, keys)
     return inliner.inline_local_functions(proto)
@@ -70,11 +70,15 @@ def _callers_first(proto: ModelProto, functions: dict[Key, FunctionProto]) -> li
 
 
 def _called(nodes: Iterable[NodeProto], functions: dict[Key, FunctionProto]) -> set[Key]:
-    return {(node.domain, node.op_type) for node in _nested(nodes)} & functions.keys()
+    return {(node.domain, node.op_type) for node in nested_nodes(nodes)} & functions.keys()
 
 
-def _nested(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
-    """Yield nodes with all nodes of the subgraphs inside of them."""
+def nested_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """Yield nodes with all nodes of the subgraphs inside of them.
+
+    Args:
+        nodes: those of a graph or function.
+    """
     pending = [*nodes]
     while pending:
         node = pending.pop()
@@ -97,7 +101,7 @@ def _check_expansion(proto: ModelProto, limits: Limits, name: str) -> None:
     functions = {(function.domain, function.name): function for function in proto.functions}
     sizes: dict[Key, tuple[int, int]] = {}
     nodes, size = 0, 0
-    for node in _nested(proto.graph.node):
+    for node in nested_nodes(proto.graph.node):
         key = (node.domain, node.op_type)
         more = _expanded(key, functions, sizes, (), name) if key in functions else (1, 0)
         nodes, size = nodes + more[0], size + more[1]
@@ -123,7 +127,7 @@ def _expanded(
         )
     if key not in sizes:
         nodes, size = 0, functions[key].ByteSize()
-        for node in _nested(functions[key].node):
+        for node in nested_nodes(functions[key].node):
             inner = (node.domain, node.op_type)
             more = _expanded(inner, functions, sizes, (*callers, key), name) if inner in functions else (1, 0)
             nodes, size = nodes + more[0], size + more[1]

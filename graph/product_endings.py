@@ -159,14 +159,14 @@ def finish(
         remark: what is multiplied, in words.
         extra: a tensor that is added to the product, "" for none.
     """
+    if extra and isinstance(operator.epilogue, Rescale):  # what clips does so behind the sum
+        operator = replace(operator, epilogue=replace(operator.epilogue, bounds=None))
     imported = with_runtime(operator, names, zero_point=first.late_zero_point, scale=first.late_scale)
     product = imported.operator
     if group.ending is not None:
         if extra or _activation(group.core) not in ("", "Relu", "Clip"):
             raise NotOnTheMachineError("something fused between the product and its quantiser")
         return GroupImport(product, imported.inputs, True, remark=f"{remark}, requantised")
-    if extra and isinstance(product.epilogue, Rescale):  # what clips does so behind the sum
-        product = replace(product, epilogue=replace(product.epilogue, bounds=None))
     steps, result = _steps(context, group, extra)
     return GroupImport(product, imported.inputs, True, result, steps, f"{remark}, float32 result")
 

@@ -205,8 +205,10 @@ def _observed_types(
 def _type_of(value: Any, limits: Limits) -> TensorType:
     """Read the type that onnxruntime inferred for a tensor."""
     if value.type not in ORT_DTYPES:
+        kind = value.type.removeprefix("tensor(").removesuffix(")")
+        remedy = "export it as float32 or float16" if value.type.startswith("tensor(") else "use dense tensors"
         raise UnsupportedModelError(
-            f"tensor '{printable(value.name)}' has the type {value.type}, which is not executed: use dense tensors"
+            f"tensor '{printable(value.name)}' has the type {kind}, which is not executed: {remedy}"
         )
     limits.check_shape(value.name, value.shape)
     return TensorType.of(np.dtype(ORT_DTYPES[value.type]), value.shape)

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from onnx import AttributeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 
 import accelsim
 from accelsim import Arch, load
@@ -178,6 +178,33 @@ def test_two_ifs_may_use_the_same_inner_names() -> None:
     judged(close(nodes, constants(**PARAMETERS, c=np.array(False))), draw())
 
 
+def measured(shape: list[Any], place: int, wanted: int) -> bytes:
+    """Make an If on a size of the product of an input of some shape."""
+    model = ModelProto.FromString(chosen([
+        helper.make_node("Shape", ["p"], ["sizes"]),
+        helper.make_node("Gather", ["sizes", "place"], ["size"]),
+        helper.make_node("Equal", ["size", "wanted"], ["c"]),
+    ], "c", place=np.int64(place), wanted=np.int64(wanted)))  # fmt: skip
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, shape))
+    data: bytes = model.SerializeToString()
+    return data
+
+
+@pytest.mark.parametrize("wanted", [8, 1])
+@pytest.mark.parametrize("shape", [[4, 16], ["n", 16]])
+def test_a_size_that_the_file_states_chooses_its_branch(shape: list[Any], wanted: int) -> None:
+    """As in what PyTorch exports for a squeeze; other axes may be open."""
+    assert judged(measured(shape, -1, wanted), draw()).macs_on_array_share == 1
+
+
+@pytest.mark.parametrize(("shape", "place"), [(["n", 16], 0), ([4, 16], 2), ([4, 16], -3)])
+def test_a_size_that_the_file_leaves_open_decides_nothing(shape: list[Any], place: int) -> None:
+    """Nor one of an axis that does not exist."""
+    with pytest.raises(accelsim.UnsupportedModelError) as refused:
+        accelsim.load(measured(shape, place, 4))
+    assert "subgraphs" in str(refused.value.findings)
+
+
 def test_a_condition_that_an_input_decides_is_refused() -> None:
     """Which branch runs is not known before the run."""
     nodes = [helper.make_node("ReduceMax", ["x"], ["m"], keepdims=0), helper.make_node("Greater", ["m", "s"], ["c"])]
@@ -305,3 +332,37 @@ def test_operators_on_codes_are_known_by_name_or_schema(name: str) -> None:
     assert not any(
         is_quantised(helper.make_node(other, [], [], domain="com.microsoft")) for other in ("FusedMatMul", "Gelu")
     )
+
+
+@pytest.mark.parametrize("behind", [[], [helper.make_node("Abs", ["noise"], ["more"])]])
+def test_random_values_that_reach_no_output_do_not_matter(behind: list[Any]) -> None:
+    """With what only they feed."""
+    noise = helper.make_node("RandomNormal", [], ["noise"], shape=[2, 3])
+    assert judged(close([*LINEAR, noise, *behind], constants(**PARAMETERS)), draw()).check.verdict == "exact"
+
+
+def test_functions_of_other_versions_are_refused_for_one_reason() -> None:
+    """The domain of the function is not unknown."""
+    old = helper.make_function("mine", "Old", ["x"], ["y"], [helper.make_node("Abs", ["x"], ["y"])],
+                               [helper.make_opsetid("", 13)])  # fmt: skip
+    nodes = [*LINEAR[:2], helper.make_node("Old", ["d"], ["y"], domain="mine")]
+    model = close(nodes, constants(**PARAMETERS), imports=[helper.make_opsetid("mine", 1)], functions=[old])
+    with pytest.raises(accelsim.UnsupportedModelError) as refused:
+        accelsim.load(model)
+    assert [finding.operator for finding in refused.value.findings] == ["function"]
+
+
+def test_a_graph_needs_no_name() -> None:
+    """The reference asks for none."""
+    model = ModelProto.FromString(close(LINEAR, constants(**PARAMETERS)))
+    model.graph.name = ""
+    judged(model.SerializeToString(), draw())
+
+
+def test_a_foreign_element_type_is_named_with_a_remedy_for_it() -> None:
+    """To use dense tensors would be none."""
+    cast = helper.make_node("Cast", ["product"], ["y"], to=TensorProto.BFLOAT16)
+    ends = [helper.make_tensor_value_info("y", TensorProto.BFLOAT16, None)]
+    nodes = [*LINEAR[:3], helper.make_node("MatMul", ["d", "wd"], ["product"]), cast]
+    with pytest.raises(accelsim.UnsupportedModelError, match="bfloat16, which is not executed: export it as float32"):
+        accelsim.run(accelsim.load(close(nodes, constants(**PARAMETERS), outputs=ends)))
