@@ -366,3 +366,33 @@ def test_a_foreign_element_type_is_named_with_a_remedy_for_it() -> None:
     nodes = [*LINEAR[:3], helper.make_node("MatMul", ["d", "wd"], ["product"]), cast]
     with pytest.raises(accelsim.UnsupportedModelError, match="bfloat16, which is not executed: export it as float32"):
         accelsim.run(accelsim.load(close(nodes, constants(**PARAMETERS), outputs=ends)))
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("requantised", [False, True])
+@pytest.mark.parametrize("scales", [np.array([0, 0.01, 0.02, 0.01], np.float32), np.zeros(4, np.float32)])
+def test_weights_may_be_scaled_by_nothing(scales: Array, requantised: bool, biased: bool) -> None:
+    """A channel that pruning emptied gives zeros, with the scale of its bias at 0 as well."""
+    rng = np.random.default_rng(0)
+    tensors = constants(
+        s=np.float32(0.03), z=np.int8(0), w=rng.integers(-9, 9, (16, 4)).astype(np.int8), ws=scales,
+        wz=np.zeros(4, np.int8), b=np.arange(-20, 20, 10, dtype=np.int32), bs=scales * np.float32(0.03),
+        bz=np.zeros(4, np.int32),
+    )  # fmt: skip
+    last = "sums" if requantised else "y"
+    nodes = [
+        *LINEAR[:2],
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"], axis=1),
+        helper.make_node("DequantizeLinear", ["b", "bs", "bz"], ["bd"], axis=0),
+        helper.make_node("Gemm", ["d", "wd", "bd"] if biased else ["d", "wd"], [last]),
+    ]
+    if requantised:
+        nodes += [helper.make_node("QuantizeLinear", ["sums", "s", "z"], ["codes"]),
+                  helper.make_node("DequantizeLinear", ["codes", "s", "z"], ["y"])]  # fmt: skip
+    assert judged(close(nodes, tensors), draw()).check.verdict in ("exact", "near")
+
+
+def test_activations_are_not_scaled_by_nothing() -> None:
+    """A division by the scale is nowhere defined."""
+    with pytest.raises(accelsim.InvalidModelError, match="its scale 's' holds 0"):
+        accelsim.load(close(LINEAR, constants(**(PARAMETERS | {"s": np.float32(0)}))))
