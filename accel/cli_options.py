@@ -124,6 +124,7 @@ def load_inputs(
     loaded = load(model, external_data=external_data, reference=reference, bind=sizes)
     say_external(loaded.checked.external, quiet=quiet)
     if arrays is not None:
+        loaded = loaded.taking(arrays)
         arrays = check_inputs(arrays, loaded.inputs(), printable(str(input_file)))
     return loaded, arrays
 

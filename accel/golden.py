@@ -76,7 +76,7 @@ def record(
     """
     target = check_target(folder)
     source = path if isinstance(model, Model) else Path(model)
-    loaded = model if isinstance(model, Model) else load(model)
+    loaded = (model if isinstance(model, Model) else load(model)).taking(inputs)
     if copy_model and source is None:
         raise UsageError("the model was not loaded from a file, so it cannot be copied: give its path")
     if copy_model and loaded.checked.external_files:
@@ -157,7 +157,8 @@ def _recorded_inputs(golden: GoldenFolder, model: Model) -> dict[str, Array] | N
     """Return the inputs in the folder, None where a seed draws them."""
     if golden.manifest.seed is not None:
         return None
-    return check_inputs(_unpack(golden, "inputs.npz"), model.inputs(), "the recorded inputs")
+    arrays = _unpack(golden, "inputs.npz")
+    return check_inputs(arrays, model.taking(arrays).inputs(), "the recorded inputs")
 
 
 def verify(

@@ -134,8 +134,6 @@ def _checked(array: Array, name: str, kind: TensorType, source: str) -> Array:
             f"{label} is {array.dtype.name}, the model wants {kind.dtype.name}: "
             f"convert it with .astype(numpy.{wanted.name})"
         )
-    if array.size == 0:
-        raise UsageError(f"{label} of shape {'x'.join(map(str, array.shape))} is empty: give at least one element")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UsageError(f"{label} contains NaN or infinity: replace those values")
     return np.ascontiguousarray(array, kind.dtype).reshape(array.shape)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from accelsim.errors import UsageError, nearest
-from accelsim.graph.binding import batch_size, bind_dimensions, input_types, open_dimensions
+from accelsim.graph.binding import batch_size, bind_dimensions, input_types, open_constants, open_dimensions
 from accelsim.graph.importer import import_graph
 from accelsim.graph.ir import Graph
 from accelsim.graph.limits import Limits
@@ -59,6 +59,15 @@ class Model:
     def inputs(self, batch: int = 1) -> dict[str, TensorType]:
         """Return the types of the inputs, dynamic dimensions replaced by a batch size."""
         return input_types(self.checked, batch)
+
+    def taking(self, arrays: Mapping[str, object] | None) -> Model:
+        """Return the model for these arrays: what is given for a constant that the file lists as an input replaces it.
+
+        Args:
+            arrays: what a run is given, by name; None where nothing is.
+        """
+        checked = open_constants(self.checked, arrays) if isinstance(arrays, Mapping) else self.checked
+        return self if checked is self.checked else Model(checked, self.limits, self.reference)
 
     def bind(self, shapes: Shapes | None = None, feeds: Feeds | None = None) -> Bound:
         """Fix the input shapes (dynamic dimensions become 1 without shapes) and import the graph.

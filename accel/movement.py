@@ -63,7 +63,7 @@ def _gather_nd(data: Array, indices: NDArray[np.int64], batch: int, shape: tuple
     """Read one slice per tuple of indices, batch by batch."""
     depth = indices.shape[-1]
     batches = int(np.prod(data.shape[:batch]))
-    rows = indices.reshape(batches, -1, depth)
+    rows = indices.reshape(batches, int(np.prod(indices.shape[batch:-1])), depth)
     flat = data.reshape(batches, *data.shape[batch:])
     columns = [_counted(rows[..., part], data.shape[batch + part]) for part in range(depth)]
     return np.ascontiguousarray(flat[(np.arange(batches)[:, None], *columns)]).reshape(shape)

@@ -37,7 +37,7 @@ class DimensionPart(Part):
     """A dimension that the model's file leaves open."""
 
     name: Name
-    size: Annotated[int, Field(ge=1, lt=1 << 62)]
+    size: Count
     origin: Literal["input", "bind", "default"]
 
 
@@ -50,7 +50,7 @@ class ModelPart(Part):
     parameters_bytes: Count
     inputs: Annotated[list[InputPart], Field(max_length=10_000)] | None = None
     dimensions: Annotated[list[DimensionPart], Field(max_length=10_000)] | None = None
-    batch: Annotated[int, Field(ge=1, lt=1 << 62)] | None = None
+    batch: Count | None = None
 
 
 class AccumulatorPart(Part):

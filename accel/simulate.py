@@ -55,7 +55,8 @@ def run(
     Args:
         model: a loaded model or the path of one.
         arch: the machine, or the name of a preset or TOML file; None takes the default 16x16 array.
-        inputs: one array per model input; None draws them from the seed with dynamic dimensions set to 1.
+        inputs: one array per model input, and for any constant that the file lists as an input too; None draws them
+            from the seed with dynamic dimensions set to 1.
         seed: seed of the inputs when none are given.
         check: compare every tensor with onnxruntime.
         values: compute the outputs; without them only time and energy are computed, and nothing is checked.
@@ -70,7 +71,7 @@ def run(
     Raises:
         AccelSimError: anything the user can do something about; see accelsim.errors.
     """
-    model = model if isinstance(model, Model) else load(model)
+    model = (model if isinstance(model, Model) else load(model)).taking(inputs)
     arch, engine = resolve_arch(arch), check_engine(engine)
     if seed < 0:
         raise UsageError(f"the seed must not be negative, got {seed}")

@@ -302,7 +302,7 @@ def _host(op: ops.HostOperator, inputs: Types, outputs: Types) -> StreamWork:
         return StreamWork("host", reads, writes, 0, (), produced, op.macs)
     operands = (*inputs, *op.constants)
     first = (operands or outputs)[0]
-    count = max(_counted(cost, op, operands if cost.per == "operand" else (first,), outputs), 1)
+    count = _counted(cost, op, operands if cost.per == "operand" else (first,), outputs)
     events, lane_operations = _scaled(cost.events, count, first), cost.lane_operations * count
     if cost.finish:
         rows = first.elements // max(first.shape[-1], 1) if first.shape else 1

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from onnx import ModelProto, TensorShapeProto, ValueInfoProto, helper
 
 from accelsim.errors import UsageError, nearest, printable
-from accelsim.graph.loader import CheckedModel
+from accelsim.graph.loader import CheckedModel, copy_model
 from accelsim.model_info import Dimension
 from accelsim.tensors import TensorType
 
@@ -56,7 +56,7 @@ def check_shapes(model: CheckedModel, shapes: Shapes) -> None:
         fits = len(declared) == len(shape) and all(
             isinstance(d, str) or d == s for d, s in zip(declared, shape, strict=True)
         )
-        if not fits or 0 in shape:
+        if not fits:
             dims = "x".join(map(str, declared))
             raise UsageError(
                 f"input '{printable(value.name)}' must have the shape {dims}, not {'x'.join(map(str, shape))}: "
@@ -136,6 +136,24 @@ def bind_dimensions(model: CheckedModel, sizes: Mapping[str, int]) -> CheckedMod
     for part in (file, proto):
         _fix(part, sizes)
     return replace(model, file=file.SerializeToString(), proto=proto, bound=tuple(sorted(sizes.items())))
+
+
+def open_constants(model: CheckedModel, names: Iterable[str]) -> CheckedModel:
+    """Return the model with those constants as inputs that a run is given and that the file lists as inputs as well.
+
+    onnxruntime takes what it is given in their place; the file stays as it is.
+
+    Args:
+        model: the checked model.
+        names: of the arrays that a run is given.
+    """
+    listed = {value.name for value in model.proto.graph.input}
+    given = {tensor.name for tensor in model.proto.graph.initializer} & listed & {*names}
+    if not given:
+        return model
+    proto = copy_model(model.proto, lambda tensor: None if tensor.name in given else tensor)
+    weights = {name: array for name, array in model.weights.items() if name not in given}
+    return replace(model, proto=proto, weights=weights)
 
 
 def _fix(proto: ModelProto, sizes: Mapping[str, int]) -> None:

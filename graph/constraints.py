@@ -248,7 +248,7 @@ QONNX_OPERATORS: tuple[Support, ...] = (
 )
 
 _SCALES: dict[str, tuple[int, ...]] = {row.kernel: row.scales for row in OPERATORS if row.scales}
-_RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
+RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
 _SEQUENCES = ("Sequence", "Optional", "SplitToSequence", "ConcatFromSequence")
 _TEXTS = ("String", "Regex", "TfIdfVectorizer")
 
@@ -312,7 +312,7 @@ def _content_problem(node: NodeProto) -> tuple[str, str] | None:
         return "strings are not executed", "preprocess them outside of the model"
     if any(a.HasField("sparse_tensor") or a.sparse_tensors for a in attributes):
         return "sparse tensors are not executed", "store a dense tensor"
-    if node.op_type in _RANDOM:
+    if node.op_type in RANDOM:
         return "its output is random, so nothing can be compared", "make it an input of the model"
     if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
         return "it may run in training mode, where its output is random", "export the model for inference"

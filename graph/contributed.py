@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 from onnx import ModelProto, defs, helper
 
@@ -10,6 +11,9 @@ from onnx import ModelProto, defs, helper
 _CONTRIBUTED = "com.microsoft"
 # The other name of the standard domain, which is "".
 _SPELLED = "ai.onnx"
+
+_NARROW = {f"tensor({sign}int{bits})" for sign in ("", "u") for bits in (2, 4, 8)}
+_CODES = _NARROW | {"tensor(int16)", "tensor(uint16)", "tensor(int32)"}
 
 
 @cache
@@ -39,6 +43,27 @@ def unify_standard_domain(proto: ModelProto) -> None:
         for entry in proto.opset_import:
             if entry.domain == _SPELLED:
                 entry.domain = ""
+
+
+@cache
+def operators_on_codes() -> frozenset[str]:
+    """Return the names of onnxruntime's own operators that have an input which takes codes and nothing else."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+    if not hasattr(runtime, "get_all_operator_schema"):
+        return frozenset()
+    return frozenset(
+        schema.name
+        for schema in runtime.get_all_operator_schema()
+        if schema.domain == _CONTRIBUTED and _takes_codes(schema)
+    )
+
+
+def _takes_codes(schema: Any) -> bool:
+    """Tell whether a schema has an input of nothing but codes."""
+    allowed = {part.type_param_str: {*part.allowed_type_strs} for part in schema.type_constraints}
+    kinds = [allowed.get(value.typeStr, {value.typeStr}) for value in schema.inputs]
+    return any(kind <= _CODES and not kind.isdisjoint(_NARROW) for kind in kinds)
 
 
 def has_contributed(proto: ModelProto) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 
@@ -9,13 +10,10 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from accelsim.errors import UnsupportedModelError, printable
 from accelsim.graph.constraints import node_label
+from accelsim.graph.contributed import operators_on_codes
 
-_QUANTISED = {
-    "QuantizeLinear", "DequantizeLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "Quant", "IntQuant",
-    "BipolarQuant", "Trunc",
-}  # fmt: skip
-_QUANTISED_NAMES = ("QLinear", "QGemm", "QAttention", "QOrdered", "DynamicQuantize", "MatMulNBits", "MatMulBnb4",
-                    "MatMulIntegerToFloat")  # fmt: skip
+# How operators on codes are called: QLinearAdd, QMoE, ConvInteger, DynamicQuantizeLSTM, MatMulNBits, IntQuant, ...
+_QUANTISED = re.compile(r"^Q[A-Z]|[Qq]uant|Integer|NBits|Bnb4|FpQ4|^Trunc$")
 _LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "Attention"}
 _INTEGERS = {
     TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, TensorProto.UINT4,
@@ -25,7 +23,8 @@ _INTEGERS = {
 
 def is_quantised(node: NodeProto) -> bool:
     """Tell whether a node belongs to a quantised model."""
-    return node.op_type in _QUANTISED or node.op_type.startswith(_QUANTISED_NAMES)
+    named = _QUANTISED.search(node.op_type) is not None
+    return named or (node.domain == "com.microsoft" and node.op_type in operators_on_codes())
 
 
 def spells_quantisers(proto: ModelProto) -> bool:

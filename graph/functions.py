@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from onnx import FunctionProto, ModelProto, inliner
+from collections.abc import Iterable, Iterator
+
+from onnx import FunctionProto, ModelProto, NodeProto, inliner
 
 from accelsim.errors import InvalidModelError, ResourceLimitError, printable, reason_of
 from accelsim.graph.limits import Limits
@@ -29,7 +31,7 @@ def inline_functions(proto: ModelProto, limits: Limits, name: str) -> ModelProto
         return proto
     _check_expansion(proto, limits, name)
     try:
-        flat: ModelProto = inliner.inline_local_functions(proto)
+        flat = _put_in_place(proto)
     except Exception as error:  # the inliner raises several unrelated types
         raise InvalidModelError(
             f"the local functions of {name} cannot be put in place ({reason_of(error)}): export it without functions"
@@ -37,12 +39,69 @@ def inline_functions(proto: ModelProto, limits: Limits, name: str) -> ModelProto
     return flat
 
 
+def _put_in_place(proto: ModelProto) -> ModelProto:
+    """Replace all calls; where functions have default attributes, from the outside in.
+
+    onnx's inliner forgets a default, so it is written into every call that lacks it. What a call inside of a function
+    lacks is known once that function is in place, since it may hand on an attribute that it was not given itself.
+    """
+    functions = {(function.domain, function.name): function for function in proto.functions}
+    if any(function.attribute_proto for function in proto.functions):
+        for keys in _callers_first(proto, functions):
+            flat = ModelProto()
+            flat.CopyFrom(proto)
+            for node in nested_nodes(flat.graph.node):
+                _add_defaults(node, functions.get((node.domain, node.op_type)))
+            proto = inliner.inline_selected_functions(flat, keys)
+    return inliner.inline_local_functions(proto)
+
+
+def _callers_first(proto: ModelProto, functions: dict[Key, FunctionProto]) -> list[list[Key]]:
+    """Return the functions in groups, each called by the graph and by groups before it only."""
+    depths: dict[Key, int] = {}
+    called = _called(proto.graph.node, functions)
+    for depth in range(len(functions)):
+        depths |= dict.fromkeys(called, depth)
+        called = {key for caller in called for key in _called(functions[caller].node, functions)}
+    groups: list[list[Key]] = [[] for _ in range(max(depths.values(), default=-1) + 1)]
+    for key, depth in depths.items():
+        groups[depth].append(key)
+    return groups
+
+
+def _called(nodes: Iterable[NodeProto], functions: dict[Key, FunctionProto]) -> set[Key]:
+    return {(node.domain, node.op_type) for node in nested_nodes(nodes)} & functions.keys()
+
+
+def nested_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """Yield nodes with all nodes of the subgraphs inside of them.
+
+    Args:
+        nodes: those of a graph or function.
+    """
+    pending = [*nodes]
+    while pending:
+        node = pending.pop()
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                pending.extend(graph.node)
+
+
+def _add_defaults(node: NodeProto, function: FunctionProto | None) -> None:
+    """Write the default attributes of the function that a node calls into it, unless it has them."""
+    given = {attribute.name for attribute in node.attribute}
+    for default in () if function is None else function.attribute_proto:
+        if default.name not in given:
+            node.attribute.add().CopyFrom(default)
+
+
 def _check_expansion(proto: ModelProto, limits: Limits, name: str) -> None:
     """Count what the model holds once every call is replaced, without replacing any."""
     functions = {(function.domain, function.name): function for function in proto.functions}
     sizes: dict[Key, tuple[int, int]] = {}
     nodes, size = 0, 0
-    for node in proto.graph.node:
+    for node in nested_nodes(proto.graph.node):
         key = (node.domain, node.op_type)
         more = _expanded(key, functions, sizes, (), name) if key in functions else (1, 0)
         nodes, size = nodes + more[0], size + more[1]
@@ -68,7 +127,7 @@ def _expanded(
         )
     if key not in sizes:
         nodes, size = 0, functions[key].ByteSize()
-        for node in functions[key].node:
+        for node in nested_nodes(functions[key].node):
             inner = (node.domain, node.op_type)
             more = _expanded(inner, functions, sizes, (*callers, key), name) if inner in functions else (1, 0)
             nodes, size = nodes + more[0], size + more[1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from accelsim.errors import printable
 from accelsim.graph.block_quantisation import INT8_LEVEL, asks_for_int8, runs_in_int8
 from accelsim.graph.ignored import bias_scales
@@ -22,7 +24,10 @@ def hints_of(model: NormalisedModel) -> Hints:
     """
     source = Source.of(model)
     ratios = {
-        name: float(bias.ratio.item()) for bias in bias_scales(source) if bias.ratio.size == 1 for name in bias.tensors
+        name: float(bias.ratio.item())
+        for bias in bias_scales(source)
+        if bias.ratio.size == 1 and np.isfinite(bias.ratio).all()
+        for name in bias.tensors
     }
     return Hints(saturates_products(), dict(_collapsed_pairs(source, model)), ratios)
 

@@ -59,7 +59,9 @@ def bias_scales(source: Source) -> Iterator[BiasScale]:
         first, second, bias = (np.asarray(scale, np.float64).reshape(-1) for scale in scales)
         if first.size != 1 or (bias.size != second.size and 1 not in (bias.size, second.size)):
             continue
-        ratio = bias / (first * second)
+        product = np.broadcast_to(first * second, np.broadcast_shapes(bias.shape, second.shape))
+        ratio = np.where(bias == product, 1.0, np.inf)  # where both are 0, or the product alone
+        np.divide(bias, product, out=ratio, where=product != 0)
         if np.abs(ratio - 1).max() <= _ROUNDING:
             continue
         tensors = (node.output[0], source.quantised.get(node.output[0], ""))
@@ -150,9 +152,10 @@ def _scales_of_biases(source: Source, fused: _Fused) -> Iterator[str]:
     for bias in bias_scales(source):
         if _adding_kernel(bias.node, fused):
             worst = float(np.abs(bias.ratio - 1).max())
+            far = f"is {worst:.2%} off the" if np.isfinite(worst) else "is not 0 as is the"
             yield (
-                f"onnxruntime ignores the scale of the bias of {_label(bias.node)}, which is {worst:.2%} off the "
-                f"product of the operands' scales that its kernel takes"
+                f"onnxruntime ignores the scale of the bias of {_label(bias.node)}, which {far} product of the "
+                f"operands' scales that its kernel takes"
             )
 
 

@@ -79,7 +79,7 @@ def _steps(context: Context, node: NodeProto) -> NDArray[np.float32] | None:
     axis = int(attribute.get("axis", 1)) % len(shape)
     block = int(attribute.get("block_size", 0))
     if block:
-        return scales.repeat(block, axis)[(slice(None),) * axis + (slice(shape[axis]),)]
+        return scales.repeat(min(block, shape[axis]), axis)[(slice(None),) * axis + (slice(shape[axis]),)]
     return scales.reshape([-1 if place == axis else 1 for place in range(len(shape))])
 
 

@@ -17,6 +17,7 @@ from accelsim.graph import (
     import_movement,
     import_weight_only,
 )
+from accelsim.graph.block_quantisation import asks_for_int8
 from accelsim.graph.channels_first import ChannelsFirst, with_channels_first
 from accelsim.graph.constraints import node_label
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError
@@ -180,8 +181,8 @@ def _import_groups(
         core = group.core
         blocks = core.op_type == "MatMulNBits"
         try:
-            if blocks and core.input[1] in own:
-                raise NotOnTheMachineError("the file asks for MatMulNBits")
+            if blocks and core.input[1] in own and asks_for_int8(core):
+                raise NotOnTheMachineError("the file asks for int8 activations in blocks")
             imported = import_group(context, found, group)
             _refuse_empty(context, core, imported.operator)
         except NotOnTheMachineError as reason:

@@ -39,6 +39,7 @@ from accelsim.graph.structure_checks import (
 )
 from accelsim.graph.support import check_support
 from accelsim.graph.tensor_checks import check_quantisation_parameters, check_tensor, model_constants
+from accelsim.graph.unused import without_unused_random
 
 Weights = Mapping[str, NDArray[np.generic]]
 
@@ -163,7 +164,8 @@ def load_bytes(
     _check_sizes(proto, name, limits)
     check_branches(proto, limits)
     undecided: dict[str, str] = {}
-    flat = fold_branches(inline_functions(proto, limits, name), limits, undecided)
+    folded = fold_branches(inline_functions(proto, limits, name), limits, _known_shapes, undecided)
+    flat = without_unused_random(folded)
     if flat is not proto:
         _check_sizes(flat, name, limits)
         proto = flat
@@ -228,13 +230,14 @@ def _check_with_onnx(proto: ModelProto, name: str) -> None:
 def _for_checker(proto: ModelProto) -> ModelProto:
     """Return the model without its large constants, whose data is checked, and with a shape for every output.
 
-    The checker wants a shape there, though it can be inferred.
+    The checker wants a shape there, though it can be inferred, and a name of the graph, which onnxruntime does not.
     """
-    bare = any(not value.type.tensor_type.HasField("shape") for value in proto.graph.output)
+    bare = not proto.graph.name or any(not value.type.tensor_type.HasField("shape") for value in proto.graph.output)
     if not bare and not any(map(_is_large, proto.graph.initializer)) and not has_contributed(proto):
         return proto
     copy = copy_model(proto, lambda tensor: _emptied(tensor) if _is_large(tensor) else tensor)
     move_contributed(copy)
+    copy.graph.name = proto.graph.name or "graph"
     for value in copy.graph.output:
         value.type.tensor_type.shape.SetInParent()
     return copy
@@ -268,6 +271,16 @@ def check_inferred_shapes(proto: ModelProto, limits: Limits) -> None:
             raise InvalidModelError(f"'{printable(value)}' has a negative dimension: export the model again")
         elements[value] = limits.check_shape(value, [1 if size is None else size for size in shape])
     check_live_elements(proto.graph, elements, limits)
+
+
+def _known_shapes(proto: ModelProto) -> Mapping[str, Shape]:
+    """Return the shapes of tensors as far as they are known before a run; none of a model that onnx refuses."""
+    try:
+        onnx.checker.check_model(_for_checker(proto))
+        inferred = onnx.shape_inference.infer_shapes(_skeleton(proto), data_prop=True)
+    except Exception:  # both raise several unrelated types; whatever is wrong is said later
+        return {}
+    return {value.name: _shape_of(value) for value in _values(inferred.graph)}
 
 
 def _values(graph: GraphProto) -> Iterator[ValueInfoProto]:

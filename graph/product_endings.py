@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -196,10 +196,13 @@ def finish(
         added: a tensor that is added to the product.
         second: its second operand, where that is computed.
     """
+    added = added or Added()
+    if added.name and isinstance(operator.epilogue, Rescale):  # what clips does so behind the sum
+        operator = replace(operator, epilogue=replace(operator.epilogue, bounds=None))
     late = {"zero_point": first.late_zero_point, "scale": first.late_scale}
     if second is not None:
         late |= {"second_zero_point": second.late_zero_point, "second_scale": second.late_scale}
-    imported, added = with_runtime(operator, names, **late), added or Added()
+    imported = with_runtime(operator, names, **late)
     product = imported.operator
     if group.ending is not None:
         if added.name or _activation(group.core) not in ("", "Relu", "Clip"):
@@ -218,7 +221,7 @@ def _steps(context: Context, group: Group, extra: str) -> tuple[tuple[Prelude, .
     if extra:
         wanted.append(("Add", lambda before, after: Imported(FloatArithmetic("Add"), (before, extra))))
     activation = _activation(core)
-    if activation and _fused_bounds(core) is None:
+    if activation and (extra or _fused_bounds(core) is None):
         wanted.append((activation, lambda before, after: _alone(context, core, activation, before, after)))
     if kind.dtype == np.float16:
         cast = helper.make_node

@@ -31,8 +31,9 @@ def check_support(proto: ModelProto, name: str, source: str, undecided: Mapping[
     wrong_opset = list(opset_finding(proto, OLDEST_OPSET if qonnx else OPSET_WINDOW[0]))
     opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     findings = [*value_findings(proto), *_function_findings(proto)]
+    left = {(function.domain, function.name) for function in proto.functions}
     for node in proto.graph.node:
-        if not in_qonnx_domain(node.domain):
+        if (node.domain, node.op_type) not in left and not in_qonnx_domain(node.domain):
             findings.extend(
                 _with_reason(finding, node, undecided or {})
                 for finding in node_findings(node, OPSET_WINDOW[1] if wrong_opset else opset)

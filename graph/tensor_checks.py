@@ -17,6 +17,13 @@ from accelsim.graph.element_types import (
 )
 from accelsim.graph.limits import Limits
 
+# Where an operator reads codes that may be weights, and their scale. A channel that pruning left without any weight may
+# be scaled by 0: nothing is divided by that.
+_WEIGHTS = {
+    "DequantizeLinear": (0, 1), "QLinearConv": (3, 4), "QLinearMatMul": (3, 4), "QGemm": (3, 4),
+    "MatMulIntegerToFloat": (1, 3),
+}  # fmt: skip
+
 
 def check_tensor(label: str, tensor: TensorProto, limits: Limits) -> int:
     """Check one constant's location, dimensions and amount of data; foreign element types are left to others.
@@ -78,7 +85,7 @@ def _check_range(tensor: TensorProto, name: str) -> None:
 
 
 def check_quantisation_parameters(proto: ModelProto) -> None:
-    """Demand finite, positive, normal scales wherever a constant is used as one.
+    """Demand finite, positive, normal scales wherever a constant is used as one; constant codes may be scaled by 0.
 
     Args:
         proto: the model.
@@ -87,13 +94,15 @@ def check_quantisation_parameters(proto: ModelProto) -> None:
         InvalidModelError: a scale is zero, negative, not finite or subnormal; names node and tensor.
     """
     constants = model_constants(proto)
-    checked: set[str] = set()
+    checked: set[tuple[str, bool]] = set()
     for node in proto.graph.node:
+        codes, scale = _WEIGHTS.get(node.op_type, (0, -1))
         for position in scale_positions(node):
             name = node.input[position] if position < len(node.input) else ""
-            if name in constants and name not in checked:
-                checked.add(name)
-                _check_scale(node, name, constants[name])
+            weights = position == scale and node.input[codes] in constants
+            if name in constants and (name, weights) not in checked:
+                checked.add((name, weights))
+                _check_scale(node, name, constants[name], zero=weights)
 
 
 def model_constants(proto: ModelProto) -> dict[str, TensorProto]:
@@ -114,11 +123,12 @@ def model_constants(proto: ModelProto) -> dict[str, TensorProto]:
     return constants
 
 
-def _check_scale(node: NodeProto, name: str, tensor: TensorProto) -> None:
-    """Check every element of one scale; those of blocked weights (two or more axes) may be negative."""
+def _check_scale(node: NodeProto, name: str, tensor: TensorProto, *, zero: bool) -> None:
+    """Check every element of one scale, which may be 0 or not; those of blocked weights may be negative."""
     values = np.asarray(numpy_helper.to_array(tensor), np.float64)
     values = np.abs(values) if len(tensor.dims) > 1 else values
-    wrong = values[~(np.isfinite(values) & (values >= np.finfo(np.float32).tiny))] if values.size else values
+    usable = np.isfinite(values) & ((values >= np.finfo(np.float32).tiny) | (zero & (values == 0)))
+    wrong = values[~usable]
     if wrong.size or not values.size:
         shown = "nothing" if not values.size else f"{wrong.flat[0]:g}"
         raise InvalidModelError(

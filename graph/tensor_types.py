@@ -19,6 +19,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from accelsim.errors import UnsupportedModelError, printable
 from accelsim.graph.binding import Shapes, with_input_shapes
 from accelsim.graph.data_shapes import shapes_by_data
+from accelsim.graph.empty_tensors import refuse_fatal
 from accelsim.graph.inference import scalars
 from accelsim.graph.limits import Limits
 from accelsim.graph.loader import Weights
@@ -78,7 +79,7 @@ def find_types(
         feeds: gives the inputs of the run; None takes zeros.
 
     Raises:
-        UnsupportedModelError: a tensor's element type is not executed.
+        UnsupportedModelError: a tensor's element type is not executed, or a run would end the process.
         ResourceLimitError: a tensor is too large.
     """
     graph = with_input_shapes(proto, shapes)
@@ -91,6 +92,7 @@ def find_types(
         if not folded:
             break
         graph = _without(graph, folded)
+    refuse_fatal(graph.graph.node, {**inputs, **known})
     # The optimiser off leaves shapes unknown that constants decide; ceil_mode may be inferred one window too large.
     literal = not reference.optimised or _rounds_up(graph)
     doubted = _behind_caches(graph)
@@ -224,8 +226,10 @@ def _zeros(declared: Mapping[str, TensorType]) -> dict[str, Array]:
 def _type_of(value: Any, limits: Limits) -> TensorType:
     """Read the type that onnxruntime inferred for a tensor."""
     if value.type not in ORT_DTYPES:
+        kind = value.type.removeprefix("tensor(").removesuffix(")")
+        remedy = "export it as float32 or float16" if value.type.startswith("tensor(") else "use dense tensors"
         raise UnsupportedModelError(
-            f"tensor '{printable(value.name)}' has the type {value.type}, which is not executed: use dense tensors"
+            f"tensor '{printable(value.name)}' has the type {kind}, which is not executed: {remedy}"
         )
     limits.check_shape(value.name, value.shape)
     return TensorType.of(np.dtype(ORT_DTYPES[value.type]), value.shape)

@@ -166,6 +166,8 @@ def per_run(result: Result) -> str:
         return "per run"
     if batch == 1:
         return "per inference"
+    if batch == 0:
+        return "per run of no samples"
     return f"per run of {batch:,} samples, {energy_text(result.energy_pj / batch)} per sample"
 
 
@@ -183,8 +185,8 @@ def facts(result: Result) -> tuple[Fact, ...]:
         f"{result.cycles:,} cycles on {machine_name(result)}, {quantity(result.model.macs, 'MAC')}, "
         f"utilisation {result.utilisation:.1%}{unknown}"
     )
-    batch = result.model.batch or 1
-    several = f" for batch {batch:,}" if batch > 1 else ""
+    batch = result.model.batch
+    several = "" if batch in (None, 1) else f" for batch {batch:,}"
     energy = f"{per_run(result)}, {share:.0%} of it {component}" if share else ""
     return (
         Fact("latency", quantity(result.time_s, "s"), f"at {result.clock_ghz:g} GHz{several}: {latency}"),

@@ -151,6 +151,8 @@ def _place(program: Program, arch: Arch, timings: Sequence[LayerTiming]) -> list
 
 def _window(view: View, total: int) -> tuple[int, int]:
     """Return the cycles first..last-1 of a view."""
+    if not total:
+        raise UsageError("the run takes no cycles, so that there is nothing to trace: give inputs with elements")
     first = 0 if view.first is None else view.first
     last = total if view.last is None else min(view.last, total)
     for option, cycle in (("--from", view.first), ("--until", view.last)):

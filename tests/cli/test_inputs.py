@@ -41,7 +41,6 @@ ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "structured": ({"image": np.zeros((1, 1, 16, 16), [("a", "f4")])}, "the model wants float32"),
     "NaN": ({"image": _with(np.nan)}, "'image' contains NaN or infinity"),
     "infinity": ({"image": _with(-np.inf)}, "'image' contains NaN or infinity"),
-    "no batch": ({"image": IMAGE[:0]}, "'image' of shape 0x1x16x16 is empty"),
     "objects": ({"image": np.array([{}], object)}, "Object arrays cannot be loaded"),
 }
 
