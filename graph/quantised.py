@@ -136,7 +136,7 @@ class Quantisation:
         inputs: tuple[str, ...],
         node: NodeProto,
         shape: tuple[int, ...] | None = None,
-        fill: int | None = None,
+        fill: tuple[int, ...] = (),
     ) -> str:
         """Register a layer that makes the codes of a float tensor; returns the name of the codes.
 
@@ -146,7 +146,7 @@ class Quantisation:
             inputs: what it reads.
             node: the node of the graph that makes the float tensor.
             shape: of the codes, where it is not that of the float tensor.
-            fill: a code that the operator adds to those it reads.
+            fill: codes that the operator adds to those it reads.
         """
         codes = self.context.types[inputs[0]]
         output = getattr(operator, "output", None)
@@ -158,7 +158,7 @@ class Quantisation:
         limits = [self.context.limits.get(source) for source in inputs]
         known = [limit for limit in limits if limit is not None]
         if len(known) == len(limits):
-            ends = [end for limit in known for end in limit] + ([] if fill is None else [fill])
+            ends = [*fill, *(end for limit in known for end in limit)]
             self.context.limits[name] = min(ends), max(ends)
         label = node.name or node.output[0]
         self.derived.setdefault(float_name, []).append(Node(label, node.op_type, operator, inputs, (name,)))

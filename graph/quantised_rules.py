@@ -27,7 +27,8 @@ from accelsim.graph.quantiser import all_codes
 from accelsim.graph.spelled_quantisers import take_clip, take_round, take_shift
 from accelsim.graph.windows import window_geometry
 from accelsim.host import run_host_operator
-from accelsim.operators import CLAMP, Concatenate, HostOperator, MaxPool, Operator, Pad, TableLookup
+from accelsim.operators import CLAMP, CodeFormat, Concatenate, HostOperator, MaxPool, Operator, Pad, TableLookup
+from accelsim.packed import is_narrow
 from accelsim.tensors import TensorType
 from accelsim.vector_operators import Rearrange
 
@@ -143,12 +144,12 @@ def _is_positive(found: Quantisation, late_scale: str | None) -> bool:
     return late_scale is None or (maker is not None and maker.op_type == "DynamicQuantizeLinear")
 
 
-def _fill(operator: Operator) -> int | None:
-    """Return the code with which a movement fills gaps, None where it leaves none."""
+def _fill(operator: Operator) -> tuple[int, ...]:
+    """Return the code with which a movement fills gaps, nothing where it leaves none."""
     if isinstance(operator, Pad):
-        return int(operator.value)
+        return (int(operator.value),)
     gaps = isinstance(operator, Rearrange) and any((part < 0).any() for part in operator.positions)
-    return int(operator.fill) if isinstance(operator, Rearrange) and gaps else None
+    return (int(operator.fill),) if isinstance(operator, Rearrange) and gaps else ()
 
 
 def _settle(found: Quantisation, output: str, tensor: QuantisedTensor) -> None:
@@ -175,7 +176,10 @@ def _on_grid(found: Quantisation, value: float, source: QuantisedTensor) -> int:
     code = found.code(source)
     nearest = round(value / float(source.scale)) + code.zero_point if value else code.zero_point
     exact = np.float32(np.float32(nearest - code.zero_point) * source.scale) == np.float32(value)
-    if not exact or not code.lowest <= nearest <= code.highest:
+    span = (
+        code if is_narrow(code.dtype) else CodeFormat(code.dtype, 0)
+    )  # a fill may lie beyond the limits of the others
+    if not exact or not span.lowest <= nearest <= span.highest:
         raise NotOnTheMachineError(f"{value:g} is no multiple of the scale")
     return nearest
 
@@ -294,7 +298,7 @@ def _clamp(found: Quantisation, node: NodeProto) -> None:
         found.tensors[output] = replace(source, name=found.add_constant(output, clamped, source.name))
     else:
         table = np.clip(all_codes(code.dtype), lowest, highest).astype(code.dtype)
-        codes = found.derive(output, TableLookup(CLAMP, table), (source.name,), node)
+        codes = found.derive(output, TableLookup(CLAMP, table), (source.name,), node, fill=(lowest, highest))
         _settle(found, output, replace(source, name=codes))
 
 

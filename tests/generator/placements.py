@@ -8,7 +8,7 @@ By construction both operands of every product are codes, so that all multiply-a
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -239,6 +239,16 @@ def own_outputs(case: PlacedCase) -> list[Array]:
     return list(session.run(None, case.inputs))
 
 
+def _too_far(mine: Iterable[Array], theirs: Iterable[Array]) -> Iterator[str]:
+    """Say which outputs are another result and not a rounding: more than a tenth of their own magnitude away."""
+    for ours, given in zip(mine, theirs, strict=True):
+        apart, size = (
+            float(np.sqrt(np.square(part).mean())) for part in (ours.astype(float) - given, given.astype(float))
+        )
+        if apart > 0.1 * size:
+            yield f"an output of magnitude {size:g} is {apart:g} away"
+
+
 def judge_placed(case: PlacedCase) -> list[str]:
     """Return every false statement of a run, and products that are not integer ones."""
     import accelsim
@@ -249,7 +259,7 @@ def judge_placed(case: PlacedCase) -> list[str]:
     for mine, theirs in zip(result.outputs.values(), truth, strict=True):
         bits = f"u{mine.dtype.itemsize}"  # a zero with another sign is another output
         wrong += int((mine.view(bits) != theirs.view(bits)).sum())
-    check, problems = result.check, []
+    check, problems = result.check, [*_too_far(result.outputs.values(), truth)]
     if check.output_mismatched != wrong:
         problems.append(f"says {check.output_mismatched} outputs differ, {wrong} do")
     if check.verdict == "exact" and wrong:
