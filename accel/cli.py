@@ -216,16 +216,23 @@ def explain(
     timing: cli_gemm.ModelTiming = "native",
     reference: ReferenceMode = "ort",
     bind: Bind = None,
+    energy_table: cli_energy.TableFile = None,
+    node: cli_energy.Node = None,
+    vdd: cli_energy.Supply = None,
+    static: cli_energy.Static = None,
+    ert: cli_energy.ErtFile = None,
+    ert_map: cli_energy.ErtMap = None,
     debug: Debug = False,
 ) -> None:
     """Show how each layer is lowered, tiled and timed, with the formula of its cycles filled in."""
     from accelsim.explain import explain_model
 
     machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
+    energy = cli_energy.energy_options(energy_table, node, vdd, static, ert, ert_map)
     loaded, arrays = load_inputs(model, input_file, external_data, reference, bind)
     shapes = None if arrays is None else {name: values.shape for name, values in arrays.items()}
     feeds = None if arrays is None else (lambda: arrays)
-    for block in explain_model(loaded, machine, layer, shapes, feeds):
+    for block in explain_model(loaded, machine, layer, shapes, feeds, energy):
         typer.echo(block)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from accelsim import cli_energy
 from accelsim.cli_options import (
     ArchFile,
     ArrayShape,
@@ -50,6 +51,12 @@ def trace(
     quiet: Silent = False,
     external_data: ExternalData = True,
     bind: Bind = None,
+    energy_table: cli_energy.TableFile = None,
+    node: cli_energy.Node = None,
+    vdd: cli_energy.Supply = None,
+    static: cli_energy.Static = None,
+    ert: cli_energy.ErtFile = None,
+    ert_map: cli_energy.ErtMap = None,
     debug: Debug = False,
 ) -> None:
     """Write what the engines did when: a Perfetto or VCD trace, a picture, or the DRAM accesses."""
@@ -68,8 +75,11 @@ def trace(
     shapes = None if arrays is None else {name: values.shape for name, values in arrays.items()}
     feeds = None if arrays is None else (lambda: arrays)
     view = View(layer, first, last)
+    energy = cli_energy.energy_options(energy_table, node, vdd, static, ert, ert_map)
     with layer_progress(loaded.name, quiet=quiet) as progress:
-        summary = write_trace(loaded, machine, path, chosen, view=view, shapes=shapes, feeds=feeds, progress=progress)
+        summary = write_trace(
+            loaded, machine, path, chosen, view=view, shapes=shapes, feeds=feeds, progress=progress, energy=energy
+        )
     if quiet:
         return
     for region in summary.regions:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from accelsim.arch import Arch
 from accelsim.compulsory import operand_bytes
+from accelsim.energy import EnergyTable
 from accelsim.energy.bills import part_of
+from accelsim.energy.options import EnergyOptions
 from accelsim.errors import UsageError, printable
 from accelsim.explain_operands import operand_lines
-from accelsim.graph.lower import lower
 from accelsim.graph.tensor_types import Feeds
 from accelsim.model import Model, Shapes
 from accelsim.narrow import narrow_lines
@@ -40,7 +41,12 @@ _WAITS = ("wait_w", "wait_x_load", "wait_x_bank")
 
 
 def explain_model(
-    model: Model, arch: Arch, only: str | None = None, shapes: Shapes | None = None, feeds: Feeds | None = None
+    model: Model,
+    arch: Arch,
+    only: str | None = None,
+    shapes: Shapes | None = None,
+    feeds: Feeds | None = None,
+    energy: EnergyOptions | None = None,
 ) -> Iterator[str]:
     """Yield one block of text per layer; before them which dimensions were chosen for lack of an input.
 
@@ -50,12 +56,13 @@ def explain_model(
         only: text that a layer's name must contain.
         shapes: shape of every input; None takes dynamic dimensions as 1.
         feeds: gives the inputs, for models whose shapes depend on data; None draws them.
+        energy: how energy is priced, which the mapper may minimise; None takes the packaged table.
 
     Raises:
         UsageError: no layer has that text in its name, a shape does not fit, or a scratchpad is too small.
     """
-    bound = model.bind(shapes, feeds)
-    program = lower(bound.graph, arch)
+    bound, prices = model.bind(shapes, feeds), (energy or EnergyOptions()).load()
+    program = bound.planned(arch, prices)
     timings = time_program(program, arch)
     chosen = [pair for pair in zip(program.layers, timings, strict=True) if only is None or only in pair[0].name]
     if not chosen:
@@ -64,10 +71,12 @@ def explain_model(
     total = sum(timing.cycles for timing in timings)
     yield from (f"input  {words}: {NONE_GIVEN}" for words in chosen_dimensions(bound.dimensions))
     for layer, timing in chosen:
-        yield "\n".join(_explain_layer(layer, timing, arch, total, program.choice))
+        yield "\n".join(_explain_layer(layer, timing, arch, prices, total, program.choice))
 
 
-def _explain_layer(layer: Layer, timing: LayerTiming, arch: Arch, total: int, choice: Choice | None) -> list[str]:
+def _explain_layer(
+    layer: Layer, timing: LayerTiming, arch: Arch, prices: EnergyTable, total: int, choice: Choice | None
+) -> list[str]:
     """Return the lines of one layer."""
     shapes = " x ".join(str(kind) for kind in layer.moved_types)
     results = ", ".join(str(kind) for kind in layer.output_types)
@@ -89,7 +98,7 @@ def _explain_layer(layer: Layer, timing: LayerTiming, arch: Arch, total: int, ch
         useful = timing.event("useful_read_bytes") + timing.event("useful_write_bytes")
         share = useful / timing.dram_bytes
         lines.append(f"    DRAM      {read:,} B read, {written:,} B written, {share:.0%} of it useful")
-    return lines + operand_lines(layer, arch)
+    return lines + operand_lines(layer, arch, prices)
 
 
 def _binding(layer: Layer, timing: LayerTiming) -> str:

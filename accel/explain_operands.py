@@ -9,7 +9,7 @@ import numpy as np
 
 from accelsim import operators as ops
 from accelsim.arch import Arch
-from accelsim.energy import Charge, Units, load_table, price_layer
+from accelsim.energy import Charge, EnergyTable, Units, price_layer
 from accelsim.fixed_point import FixedRequantise
 from accelsim.planner import Planner
 from accelsim.program import Layer
@@ -40,19 +40,20 @@ class ZeroPointCost:
     sums: StaticRange | None
 
 
-def variant(layer: Layer, arch: Arch) -> tuple[Layer, LayerTiming]:
+def variant(layer: Layer, arch: Arch, prices: EnergyTable) -> tuple[Layer, LayerTiming]:
     """Return a contraction as another machine does it, and its timing."""
     work = machine_work(describe_work(layer.operator, layer.input_types, layer.output_types), layer.operator, arch)
-    planned = Planner(arch).planned(replace(layer, work=work), layer.kept)
+    planned = Planner(arch, prices).planned(replace(layer, work=work), layer.kept)
     return planned, time_layer(planned.work, planned.plan, arch)
 
 
-def zero_point_costs(layer: Layer, arch: Arch) -> list[ZeroPointCost]:
+def zero_point_costs(layer: Layer, arch: Arch, prices: EnergyTable) -> list[ZeroPointCost]:
     """Return what a contraction costs with every treatment of zero points that matters to it, this machine's first.
 
     Args:
         layer: a contraction.
         arch: the machine.
+        prices: what energy costs.
     """
     weights = constant_weights(layer.operator)
     matters = weights is not None and uses_row_sums(weights, "row-sum")
@@ -61,8 +62,8 @@ def zero_point_costs(layer: Layer, arch: Arch) -> list[ZeroPointCost]:
     costs = []
     for zp_mode, weight_zero_point in sorted(modes, key=lambda mode: mode != chosen):
         machine = arch.evolve(zp_mode=zp_mode, weight_zero_point=weight_zero_point)
-        planned, timing = variant(layer, machine)
-        energy = price_layer(planned, timing, machine, load_table()).total_pj
+        planned, timing = variant(layer, machine, prices)
+        energy = price_layer(planned, timing, machine, prices).total_pj
         sums = _widest(layer.operator, zp_mode, weight_zero_point)
         costs.append(ZeroPointCost(zp_mode, weight_zero_point, timing.cycles, energy, sums))
     return costs
@@ -86,20 +87,21 @@ def _known_late(operator: ops.Operator) -> bool:
     return isinstance(runtime, ops.RuntimeParameters) and runtime.zero_point is not None
 
 
-def operand_lines(layer: Layer, arch: Arch) -> list[str]:
+def operand_lines(layer: Layer, arch: Arch, prices: EnergyTable) -> list[str]:
     """Return the lines on operands, unpacking, zero points and requantiser of a contraction.
 
     Args:
-        layer: the layer, lowered for the machine.
+        layer: the layer, planned for the machine.
         arch: the machine.
+        prices: what energy costs.
     """
     work = layer.work
     if not isinstance(work, ContractionWork) or work.arithmetic != "integer":
         return []
     lines = [f"    operands  {_activations(layer, work, arch)}; {_weights(layer, work, arch)}"]
     if not work.dynamic_second and work.weight_bits < arch.weight_bits:
-        lines.append(f"    packed    {_packed(layer, work, arch)}")
-    lines += _zero_points(layer, arch)
+        lines.append(f"    packed    {_packed(layer, work, arch, prices)}")
+    lines += _zero_points(layer, arch, prices)
     epilogue = getattr(layer.operator, "epilogue", None)
     if isinstance(epilogue, FixedRequantise):
         shifts = epilogue.fixed.shift
@@ -137,10 +139,10 @@ def _weights(layer: Layer, work: ContractionWork, arch: Arch) -> str:
     return f"w {bits} bits ({weights.bits}-bit codes, |w - z_w| up to {largest}: z_w subtracted on the way)"
 
 
-def _packed(layer: Layer, work: ContractionWork, arch: Arch) -> str:
+def _packed(layer: Layer, work: ContractionWork, arch: Arch, prices: EnergyTable) -> str:
     """Say what packing costs: unpacking every code that is read, and bits of the multipliers that do nothing."""
-    units, bits = Units(load_table(), arch), work.weight_bits
-    _, timing = variant(layer, arch)
+    units, bits = Units(prices, arch), work.weight_bits
+    _, timing = variant(layer, arch, prices)
     unpacking = Charge("weight_sram", timing.event("weight_reads"), units.unpacking(bits))
     wide, narrow = (
         units.table.multiplier(8 * work.input_bytes + 1, width).value_pj
@@ -154,14 +156,14 @@ def _packed(layer: Layer, work: ContractionWork, arch: Arch) -> str:
     )
 
 
-def _zero_points(layer: Layer, arch: Arch) -> list[str]:
+def _zero_points(layer: Layer, arch: Arch, prices: EnergyTable) -> list[str]:
     """Return one line per treatment of zero points."""
     weights = constant_weights(layer.operator)
     if weights is None:  # both zero points are always subtracted
         return []
     apart = "; all without open rows and prefetch" if arch.dram_row_bytes or arch.prefetch_weights else ""
     lines = []
-    for index, cost in enumerate(zero_point_costs(layer, arch)):
+    for index, cost in enumerate(zero_point_costs(layer, arch, prices)):
         name = cost.zp_mode if not uses_row_sums(weights, "row-sum") else f"{cost.zp_mode} + {cost.weight_zero_point}"
         name += f" (this machine{apart})" if index == 0 else ""
         width = "" if cost.sums is None else f", sums of {cost.sums.bits} bits always safe"

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from accelsim.errors import UsageError, nearest
 from accelsim.graph.binding import batch_size, bind_dimensions, input_types, open_constants, open_dimensions
@@ -19,6 +20,11 @@ from accelsim.graph.tensor_types import Feeds
 from accelsim.inputs import draw_inputs
 from accelsim.model_info import Dimension
 from accelsim.tensors import TensorType
+
+if TYPE_CHECKING:
+    from accelsim.arch import Arch
+    from accelsim.energy import EnergyTable
+    from accelsim.program import Program
 
 OWN_MODELS = "models:"  # what the names of models that we build ourselves begin with
 
@@ -37,6 +43,22 @@ class Bound:
     graph: Graph
     dimensions: tuple[Dimension, ...] = ()
     batch: int | None = None
+
+    def planned(self, arch: Arch, prices: EnergyTable | None = None) -> Program:
+        """Return the layers of the model on a machine, each with its plan.
+
+        Args:
+            arch: the machine.
+            prices: what energy costs, where the mapper minimises it; None takes the packaged table.
+
+        Raises:
+            UsageError: a scratchpad is too small for one tile of some layer.
+        """
+        from accelsim.energy import load_table
+        from accelsim.graph.lower import lower
+        from accelsim.program_plans import plan
+
+        return plan(lower(self.graph, arch), arch, prices or load_table())
 
 
 @dataclass(eq=False)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from accelsim.arch import Arch
 from accelsim.boundary import ALONE, Surroundings
-from accelsim.energy import load_table, price_layer
+from accelsim.energy import EnergyTable, price_layer
 from accelsim.errors import UsageError
 from accelsim.mapping import Floor, Mapping, choose_plan
 from accelsim.plan import ContractionPlan, Kept
@@ -21,8 +21,8 @@ from accelsim.zero_points import constant_weights, weight_operand_bits
 class Planner:
     """Plans the layers of one machine; those that cost the same are planned once."""
 
-    def __init__(self, arch: Arch) -> None:
-        self._arch, self._table = arch, load_table()
+    def __init__(self, arch: Arch, prices: EnergyTable) -> None:
+        self._arch, self._prices = arch, prices
         self._known: dict[Hashable, Mapping] = {}
         self._single: dict[str, Planner] = {}
 
@@ -33,7 +33,7 @@ class Planner:
             dataflow: "ws", "os" or "is".
         """
         if dataflow not in self._single:
-            self._single[dataflow] = Planner(self._arch.with_dataflow(dataflow))
+            self._single[dataflow] = Planner(self._arch.with_dataflow(dataflow), self._prices)
         return self._single[dataflow]
 
     def planned(self, layer: Layer, kept: Kept, around: Surroundings = ALONE) -> Layer:
@@ -63,7 +63,7 @@ class Planner:
         if key not in self._known:
 
             def price(plan: ContractionPlan, timing: LayerTiming) -> float:
-                return price_layer(replace(layer, plan=plan), timing, self._arch, self._table).total_pj
+                return price_layer(replace(layer, plan=plan), timing, self._arch, self._prices).total_pj
 
             self._known[key] = choose_plan(layer.name, work, self._arch, kept, price, self._floor(layer), around)
         return self._known[key]
@@ -85,7 +85,7 @@ class Planner:
 
     def _floor(self, layer: Layer) -> Floor:
         """Return what no plan can save: DRAM at its bytes, and the multipliers and adders of the array."""
-        work, table = layer.work, self._table
+        work, table = layer.work, self._prices
         fixed = 0.0
         if isinstance(work, ContractionWork) and work.arithmetic == "integer":
             operands = 8 * work.input_bytes + 1, weight_operand_bits(layer.operator, work, self._arch)

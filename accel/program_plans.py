@@ -16,7 +16,7 @@ from math import fsum
 from accelsim.addresses import map_addresses
 from accelsim.arch import Arch
 from accelsim.boundary import ALONE, Surroundings
-from accelsim.energy import load_table, price_layer
+from accelsim.energy import EnergyTable, price_layer
 from accelsim.errors import UsageError
 from accelsim.mapping import is_plannable, objective
 from accelsim.plan import ContractionPlan, Kept
@@ -27,23 +27,24 @@ from accelsim.timing import DATAFLOWS, time_program
 from accelsim.work import ContractionWork
 
 
-def plan_program(program: Program, arch: Arch) -> Program:
+def plan(program: Program, arch: Arch, prices: EnergyTable) -> Program:
     """Return a program with the plan of every layer.
 
     Args:
         program: its plans are not looked at.
         arch: the machine.
+        prices: what energy costs, where the mapper minimises it: those that the run is billed with.
 
     Raises:
         UsageError: a scratchpad is too small for one tile of some layer.
     """
-    residency, planner = _Residency(program, arch), Planner(arch)
+    residency, planner = _Residency(program, arch), Planner(arch, prices)
     own = _planned(program, planner, residency.kept)
     apart = not arch.prefetch_weights and residency.alike  # what is best for every layer is best for the network
     if not arch.dram_row_bytes and (apart or arch.dataflow != "best"):
         return own
     plans = [(arch.dataflow, False, own), *_alternatives(program, arch, planner, residency)]
-    dataflow, rows, chosen = min(plans, key=lambda plan: _measure(plan[2], arch))
+    dataflow, rows, chosen = min(plans, key=lambda found: _measure(found[2], arch, prices))
     return replace(chosen, choice=Choice(dataflow, rows, len(plans)))
 
 
@@ -91,10 +92,10 @@ def _in_one_tile(layer: Layer) -> Layer:
     return replace(layer, plan=ContractionPlan(work.m, work.n, work.k, work.groups, True))
 
 
-def _measure(program: Program, arch: Arch) -> tuple[float, float]:
+def _measure(program: Program, arch: Arch, prices: EnergyTable) -> tuple[float, float]:
     """Return what is to be minimised of a whole network, and what decides between equals."""
-    table, timings = load_table(), time_program(program, arch)
-    bills = (price_layer(layer, each, arch, table) for layer, each in zip(program.layers, timings, strict=True))
+    timings = time_program(program, arch)
+    bills = (price_layer(layer, each, arch, prices) for layer, each in zip(program.layers, timings, strict=True))
     return objective(arch, sum(each.cycles for each in timings), fsum(bill.total_pj for bill in bills))
 
 

@@ -21,7 +21,6 @@ from accelsim.energy.options import EnergyOptions
 from accelsim.engines import check_engine, time_with
 from accelsim.errors import UsageError
 from accelsim.exact_sums import behind_overflow, exact_uses
-from accelsim.graph.lower import lower
 from accelsim.graph.tensor_types import Feeds
 from accelsim.inputs import check_inputs, draw_inputs
 from accelsim.model import Model, load
@@ -85,7 +84,7 @@ def run(
     given = None if inputs is None else check_inputs(inputs, model.inputs())
     feeds = _feeds(model, given, seed)
     bound = model.bind(None if given is None else {name: array.shape for name, array in given.items()}, feeds)
-    program = lower(bound.graph, arch)
+    program = bound.planned(arch, table)
     if timeline is not None:
         check_request(timeline, program, model.name)
     timings = time_with(engine, program, arch, progress)

@@ -11,8 +11,8 @@ from typing import IO
 
 from accelsim.addresses import Region, map_addresses
 from accelsim.arch import Arch
+from accelsim.energy.options import EnergyOptions
 from accelsim.errors import ResourceLimitError, UsageError, nearest, printable
-from accelsim.graph.lower import lower
 from accelsim.graph.tensor_types import Feeds
 from accelsim.io import written_atomically
 from accelsim.model import Model, Shapes
@@ -111,6 +111,7 @@ def write_trace(
     shapes: Shapes | None = None,
     feeds: Feeds | None = None,
     progress: Progress | None = None,
+    energy: EnergyOptions | None = None,
 ) -> TraceSummary:
     """Run a model's layers on the event model and write what their engines did.
 
@@ -123,6 +124,7 @@ def write_trace(
         shapes: shape of every input; None takes dynamic dimensions as 1.
         feeds: gives the inputs, for models whose shapes depend on data; None draws them.
         progress: called with (layer name, number of the layer, count of layers) after each layer.
+        energy: how energy is priced, which the mapper may minimise; None takes the packaged table.
 
     Raises:
         UsageError: unknown format, missing package, no such layer, or a window with nothing in it.
@@ -130,7 +132,7 @@ def write_trace(
     """
     target = Path(path)
     kind = choose_format(kind, target)
-    program = lower(model.bind(shapes, feeds).graph, arch)
+    program = model.bind(shapes, feeds).planned(arch, (energy or EnergyOptions()).load())
     scene = set_scene(model.name, program, arch, view or View())
     job = Job(model, arch, program, scene, progress)
     budget = Budget(FORMATS[kind].limit, scene, FORMATS[kind].unit)

@@ -1,4 +1,4 @@
-"""Lowering: the integer graph on a machine becomes a program of layers with their work and plans."""
+"""Lowering: the integer graph on a machine becomes a program of layers with their work, still unplanned."""
 
 from __future__ import annotations
 
@@ -7,24 +7,20 @@ from accelsim.fixed_point import machine_operator
 from accelsim.graph.ir import Graph, Node
 from accelsim.plan import StreamPlan
 from accelsim.program import Layer, Program
-from accelsim.program_plans import plan_program
 from accelsim.work import describe_work
 from accelsim.zero_points import machine_work
 
 
 def lower(graph: Graph, arch: Arch) -> Program:
-    """Plan every node of a graph on a machine.
+    """Return what every node of a graph is on a machine: its operator and its work, without a plan.
 
     Args:
         graph: a verified graph.
         arch: the machine.
-
-    Raises:
-        UsageError: a scratchpad is too small for one tile of some layer.
     """
     layers = tuple(_unplanned(graph, node, arch) for node in graph.nodes)
     types = {name: graph.types[name] for name in graph.inputs}
-    return plan_program(Program(types, graph.outputs, graph.constants, layers), arch)
+    return Program(types, graph.outputs, graph.constants, layers)
 
 
 def _unplanned(graph: Graph, node: Node, arch: Arch) -> Layer:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 import accelsim
+from accelsim.energy import load_table
 from accelsim.explain_operands import zero_point_costs
-from accelsim.graph.lower import lower
 
 CHANNELS = ((3, 16, 3), (16, 32, 1))  # input channels, output channels, kernel
 
@@ -77,8 +77,9 @@ def row(kind: str, content: bytes, handling: str) -> str:
     arch = accelsim.Arch(array=(16, 16), weight_zero_point=handling)
     model = accelsim.load(content)
     result = accelsim.run(model, arch)
-    layers = [layer for layer in lower(model.bind(None).graph, arch).layers if hasattr(layer.operator, "weights")]
-    bits = max(cost.sums.bits for layer in layers for cost in zero_point_costs(layer, arch)[:1] if cost.sums)
+    layers = [layer for layer in model.bind(None).planned(arch).layers if hasattr(layer.operator, "weights")]
+    costs = [zero_point_costs(layer, arch, load_table())[0] for layer in layers]
+    bits = max(cost.sums.bits for cost in costs if cost.sums)
     (operands,) = {name for name in (unit["name"] for unit in result.energy.units) if name.startswith("int9x")}
     chip = result.energy_pj - result.energy_components_pj["dram"]
     shown = operands.removeprefix("int").removesuffix("_multiply")

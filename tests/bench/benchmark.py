@@ -19,10 +19,10 @@ import numpy as np
 
 import accelsim
 from accelsim.event.run import time_program_by_events
-from accelsim.graph.lower import lower
 from accelsim.host import open_session
 from accelsim.timing import time_program
 from accelsim.tracing import write_trace
+from tests.planning import planned
 
 MODELS = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("ACCEL_SIM_MODELS", "models"))
 BIG, SMALL = "mobilenetv2_100_224_int8", "resnet8_cifar10_int8"
@@ -90,7 +90,7 @@ def in_process(name: str) -> None:
 def timing_engines(name: str) -> None:
     """Print what the recurrence and the event model take for all layers on 16x16, and the writing of traces."""
     model, arch = accelsim.load(MODELS / f"{name}.onnx"), accelsim.Arch()
-    program = lower(model.bind().graph, arch)
+    program = planned(model.bind().graph, arch)
     assert time_program_by_events(program, arch) == time_program(program, arch)
     pairs = [
         (seconds(lambda: time_program(program, arch)), seconds(lambda: time_program_by_events(program, arch)))

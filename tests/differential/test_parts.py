@@ -16,12 +16,12 @@ from accelsim.event.run import time_program_by_events
 from accelsim.graph.context import Context
 from accelsim.graph.host_macs import host_macs
 from accelsim.graph.import_parts import IN_PARTS
-from accelsim.graph.lower import lower
 from accelsim.program import Program
 from accelsim.reports.summary import detail_lines
 from accelsim.result_file import result_from_dict
 from accelsim.timing import time_layer, time_program
 from accelsim.work import ContractionWork
+from tests.planning import planned
 from tests.strategies import MICROSOFT, Builder, Case, Draw, Quantisation
 
 SEED = 90_300
@@ -206,7 +206,7 @@ def case_of(name: str) -> Case:
 def lowered(case: Case, arch: accelsim.Arch) -> Program:
     """Return the program of a case."""
     shapes = {name: array.shape for name, array in case.inputs.items()}
-    return lower(accelsim.load(case.model).bind(shapes, lambda: case.inputs).graph, arch)
+    return planned(accelsim.load(case.model).bind(shapes, lambda: case.inputs).graph, arch)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -16,11 +16,11 @@ from accelsim import fixed_point, operators
 from accelsim.contraction import AccumulatorFormat
 from accelsim.datapath import LayerValues, execute, run_program
 from accelsim.energy import load_table
-from accelsim.graph.lower import lower
 from accelsim.tensors import TensorType
 from tests.cli.command import command
 from tests.generator.graphs import draw_graph
 from tests.oracles import fixed_point as exact
+from tests.planning import planned
 from tests.word_models import judged_word
 
 GRAPHS = 24
@@ -74,7 +74,7 @@ def test_random_graphs_are_replayed_exactly(index: int) -> None:
     drawn = draw_graph(SEED, index, OPERATORS)
     case, model = drawn.case, accelsim.load(drawn.case.model)
     arch = drawn.setup.machine.evolve(requant_mode="q31")
-    program = lower(model.bind({name: array.shape for name, array in case.inputs.items()}).graph, arch)
+    program = planned(model.bind({name: array.shape for name, array in case.inputs.items()}).graph, arch)
     fixed = 0
     for step in run_program(program, case.inputs, AccumulatorFormat(arch.acc_bits, arch.overflow, arch.zp_mode)):
         if fixed_point.is_fixed(step.layer.operator):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import accelsim
-from accelsim.graph.lower import lower
 from accelsim.work import ContractionWork
 from tests.differential.test_single_operators import REGISTRY
+from tests.planning import planned
 from tests.strategies import Draw
 
 KINDS = ("conv", "conv_1d", "qlinear_conv", "matmul", "matmul_to_float", "gemm", "qgemm")
@@ -40,7 +40,7 @@ def test_random_models_are_exact_in_every_treatment(kind: str) -> None:
             check = result.check
             assert (check.verdict, check.mismatched_elements) == ("exact", 0), (seed, check.first_mismatch)
             shapes = {name: array.shape for name, array in case.inputs.items()}
-            works = [layer.work for layer in lower(model.bind(shapes).graph, arch).layers]
+            works = [layer.work for layer in planned(model.bind(shapes).graph, arch).layers]
             summed += sum(isinstance(work, ContractionWork) and work.row_sums for work in works)
     print(kind, summed)
     assert summed >= MODELS_PER_KIND // 2

@@ -14,9 +14,9 @@ import pytest
 import accelsim
 from accelsim import Arch
 from accelsim.energy import COMPONENTS, EnergyTable, load_table, price_layer
-from accelsim.graph.lower import lower
 from accelsim.timing import time_program
 from tests.cli.test_host_lines import mixed_case
+from tests.planning import planned
 from tests.strategies import Builder, Draw, Quantisation
 
 MODELS = (
@@ -94,7 +94,7 @@ def table() -> EnergyTable:
 def test_every_event_of_every_model_has_a_price(shared_models: Path, table: EnergyTable, name: str) -> None:
     """Doubling any count of any layer raises its bill: nothing is free. Layers that compute nothing move no byte."""
     arch = Arch()
-    program = lower(accelsim.load(shared_models / f"{name}.onnx").bind(None).graph, arch)
+    program = planned(accelsim.load(shared_models / f"{name}.onnx").bind(None).graph, arch)
     for layer, timing in zip(program.layers, time_program(program, arch), strict=True):
         total = price_layer(layer, timing, arch, table).total_pj
         assert (total > 0) == any(count for event, count in timing.events if event != "tiles"), layer.name

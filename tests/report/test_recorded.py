@@ -11,11 +11,11 @@ import accelsim
 from accelsim import Arch
 from accelsim.compulsory import compulsory_bytes
 from accelsim.event.run import trace_layer
-from accelsim.graph.lower import lower
 from accelsim.record_timeline import LARGEST_BARS, TimelineRequest
 from accelsim.timing import time_program
 from accelsim.work import ContractionWork
 from tests.cli.command import assert_refused, command
+from tests.planning import planned
 from tests.report.results import DIGITS, digits_result
 from tests.timing import test_models
 
@@ -46,7 +46,7 @@ def test_the_bound_is_one(request: pytest.FixtureRequest, name: str | None) -> N
     graph = accelsim.load(path).bind(None).graph
     for dataflow in ("ws", "os", "is"):
         arch = Arch(dataflow=dataflow)
-        program = lower(graph, arch)
+        program = planned(graph, arch)
         for layer, timing in zip(program.layers, time_program(program, arch), strict=True):
             read, written = compulsory_bytes(layer)
             assert timing.event("useful_read_bytes") >= read, layer.name
@@ -90,7 +90,7 @@ def test_the_timeline_is_the_event_models(dataflow: str) -> None:
             spent[bar.what] = spent.get(bar.what, 0) + bar.end - bar.start
     assert sum(spent.values()) == until
     assert until < layer.cycles or spent == dict(layer.cycle_classes)
-    program = lower(accelsim.load(DIGITS).bind(None).graph, arch)
+    program = planned(accelsim.load(DIGITS).bind(None).graph, arch)
     traced = trace_layer(program.layers[timeline.number].work, program.layers[timeline.number].plan, arch)
     expected = sorted(
         (part.engine, part.what, part.start, min(part.end, until)) for part in traced.intervals if part.start < until

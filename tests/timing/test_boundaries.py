@@ -20,9 +20,9 @@ from accelsim.event.recorder import Interval, Recorder
 from accelsim.event.rows import OpenRows
 from accelsim.event.run import LayerTrace, time_program_by_events, trace_layer
 from accelsim.event.traffic import Moved, Segments, first_weights
-from accelsim.graph.lower import lower
 from accelsim.plan import ContractionPlan, StreamPlan
 from accelsim.work import ContractionWork, StreamWork
+from tests.planning import planned
 from tests.timing.test_event_model import (
     DATAFLOWS,
     Surrounded,
@@ -384,7 +384,7 @@ def test_a_program_is_chained(digits: Path) -> None:
     """Each layer starts with what the one before has left; views pass it on; bytes stay where they are used."""
     plain_arch = accelsim.Arch(dram_bytes_per_cycle=1, dram_latency=0, dram_channel="private")
     arch = plain_arch.evolve(prefetch_weights=True)
-    program = lower(accelsim.load(digits).bind().graph, arch)
+    program = planned(accelsim.load(digits).bind().graph, arch)
     without, ahead = time_program_by_events(program, plain_arch), time_program_by_events(program, arch)
     assert sum(t.cycles for t in ahead) < sum(t.cycles for t in without)
     assert [t.events for t in ahead] == [t.events for t in without]

@@ -19,12 +19,12 @@ from accelsim.event.recorder import Interval
 from accelsim.event.run import LayerTrace, time_program_by_events, trace_layer
 from accelsim.event.traffic import needed_span
 from accelsim.geometry import ConvolutionGeometry
-from accelsim.graph.lower import lower
 from accelsim.graph.shapes import pooled_size
 from accelsim.kernels.timeline import image_span
 from accelsim.plan import ContractionPlan, Plan, StreamPlan
 from accelsim.timing import LayerTiming, loop_spec, time_layer, time_program
 from accelsim.work import ContractionWork, ImageLayout, PackedBits, StreamWork, Work
+from tests.planning import planned
 
 DATAFLOWS = ("ws", "os", "is")
 
@@ -283,7 +283,7 @@ def test_boundaries_and_rows_of_the_digits_network(digits: Path, dataflow: str, 
 
 def compare_network(path: Path, arch: accelsim.Arch) -> None:
     """Compare every layer of a network."""
-    program = lower(accelsim.load(path).bind().graph, arch)
+    program = planned(accelsim.load(path).bind().graph, arch)
     for found, expected in zip(time_program_by_events(program, arch), time_program(program, arch), strict=True):
         assert_equal(found, expected)
 

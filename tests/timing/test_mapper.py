@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 
 import accelsim
 from accelsim.arch import Arch
+from accelsim.energy import price_layer
 from accelsim.errors import UsageError
+from accelsim.explain import explain_model
 from accelsim.geometry import ConvolutionGeometry
-from accelsim.graph.lower import lower
 from accelsim.mapping import Floor, _bound, choose_plan, fitting_plans
 from accelsim.plan import ContractionPlan, Kept, buffer_needs, fits, groups_packed
 from accelsim.program import Layer, Program
 from accelsim.timing import LayerTiming, time_layer, time_program
 from accelsim.work import ContractionWork, ImageLayout
+from tests.planning import planned
 
 FEW = settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
@@ -128,7 +130,7 @@ def test_best_is_no_worse_than_any_dataflow(digits: Path, objective: str, datafl
     graph = accelsim.load(digits).bind().graph
     fixed = Arch(dataflow=dataflow, objective=objective, keep_activations=False)
     free = fixed.evolve(dataflow="best")
-    for mine, theirs in zip(lower(graph, free).layers, lower(graph, fixed).layers, strict=True):
+    for mine, theirs in zip(planned(graph, free).layers, planned(graph, fixed).layers, strict=True):
         if not isinstance(mine.plan, ContractionPlan):
             continue
         ours, other = (time_layer(layer.work, layer.plan, fixed) for layer in (mine, theirs))
@@ -143,7 +145,7 @@ NETWORKS = ("resnet8_cifar10_int8", "mobilenetv1_025_vww_int8", "mobilenetv2_100
 
 def totals(path: Path, arch: Arch) -> tuple[int, int]:
     """Return cycles and DRAM bytes of a network."""
-    program = lower(accelsim.load(path).bind().graph, arch)
+    program = planned(accelsim.load(path).bind().graph, arch)
     timings = time_program(program, arch)
     return sum(timing.cycles for timing in timings), sum(timing.dram_bytes for timing in timings)
 
@@ -167,7 +169,7 @@ def test_what_stays_on_chip_is_not_moved(shared_models: Path, name: str) -> None
 def test_bounds_of_a_whole_run(digits: Path, keep: bool, prefetch: bool) -> None:
     """DRAM moves at least inputs, weights and outputs; cycles are at least MACs by PEs, and bytes by bandwidth."""
     arch = Arch(keep_activations=keep, prefetch_weights=prefetch)
-    program = lower(accelsim.load(digits).bind().graph, arch)
+    program = planned(accelsim.load(digits).bind().graph, arch)
     timings = time_program(program, arch)
     cycles, moved = (sum(values) for values in zip(*((t.cycles, t.dram_bytes) for t in timings), strict=True))
     works = [layer.work for layer in program.layers if isinstance(layer.work, ContractionWork)]
@@ -186,18 +188,38 @@ def test_bounds_of_a_whole_run(digits: Path, keep: bool, prefetch: bool) -> None
 
 def test_a_tensor_is_kept_up_to_its_last_reader(digits: Path) -> None:
     """Every activation of a small network fits beside the buffers: nothing but inputs, weights and outputs moves."""
-    program = lower(accelsim.load(digits).bind().graph, Arch())
+    program = planned(accelsim.load(digits).bind().graph, Arch())
     written = {layer.name for layer, timing in _timed(program) if timing.event("dram_write_bytes")}
     assert written == {program.layers[-1].name}
 
 
 def test_a_scratchpad_without_room_keeps_nothing(digits: Path) -> None:
     """With an activation scratchpad that only just holds the tiles everything goes through DRAM, and still fits."""
-    program = lower(accelsim.load(digits).bind().graph, Arch(spm_act=2048))
+    program = planned(accelsim.load(digits).bind().graph, Arch(spm_act=2048))
     for layer in program.layers:
         if isinstance(layer.plan, ContractionPlan) and isinstance(layer.work, ContractionWork):
             needs = buffer_needs(layer.work, layer.plan, Arch(spm_act=2048))
             assert fits(needs, Arch(spm_act=2048))
+
+
+def test_energy_is_minimised_at_the_prices_that_are_billed() -> None:
+    """With leakage that outweighs everything else the shortest plans are the cheapest: what explain shows, too."""
+    arch, energy = Arch(objective="energy"), accelsim.EnergyOptions(static="500mW")
+    bound, prices = accelsim.load("models:ds-cnn").bind(), energy.load()
+    spent = []
+    for program in (bound.planned(arch, prices), bound.planned(arch)):
+        timings = time_program(program, arch)
+        spent.append(
+            sum(price_layer(*pair, arch, prices).total_pj for pair in zip(program.layers, timings, strict=True))
+        )
+    assert spent[0] < spent[1]
+    result = accelsim.run("models:ds-cnn", arch, values=False, check=False, energy=energy)
+    assert result.energy_pj == pytest.approx(spent[0], rel=1e-9)
+    told = (
+        text.partition(" cycles (")[0] for text in explain_model(accelsim.load("models:ds-cnn"), arch, energy=energy)
+    )
+    cycles = [int(head.split()[-1].replace(",", "")) for head in told if not head.startswith("input")]
+    assert sum(cycles) == result.cycles
 
 
 def _timed(program: Program) -> list[tuple[Layer, LayerTiming]]:

@@ -15,12 +15,12 @@ import accelsim
 from accelsim import Arch
 from accelsim.energy import load_table, price_layer
 from accelsim.graph.ir import Graph
-from accelsim.graph.lower import lower
 from accelsim.plan import ContractionPlan, Plan, StreamPlan
 from accelsim.program import Layer
 from accelsim.timing import LayerTiming, time_program
 from accelsim.work import ContractionWork, ImageLayout, StreamWork
 from tests.oracles import contract
+from tests.planning import planned
 
 ARRAYS = ((1, 1), (5, 3), (16, 16), (128, 128))
 DATAFLOWS = ("ws", "os", "is")
@@ -55,7 +55,7 @@ def graph_of(path: Path) -> Graph:
 
 def timed_layers(path: Path, arch: Arch) -> list[Timed]:
     """Lower and time a network."""
-    program = lower(graph_of(path), arch)
+    program = planned(graph_of(path), arch)
     pairs = zip(program.layers, time_program(program, arch), strict=True)
     return [Timed(arch, layer, timing) for layer, timing in pairs]
 

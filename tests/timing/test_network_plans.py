@@ -19,13 +19,13 @@ from accelsim.errors import UsageError
 from accelsim.event.run import time_program_by_events
 from accelsim.explain import explain_model
 from accelsim.graph.ir import Graph
-from accelsim.graph.lower import lower
 from accelsim.mapping import Floor, _bound, choose_plan, fitting_plans
 from accelsim.plan import ContractionPlan, Kept
 from accelsim.program import Program
 from accelsim.timing import time_layer, time_program
 from accelsim.work import ContractionWork
 from tests.conftest import ROOT
+from tests.planning import planned
 from tests.timing.test_mapper import KEPT, every_plan, machines, score, works
 
 DIGITS = str(ROOT / "models" / "digits_int8.onnx")
@@ -54,7 +54,7 @@ def measured(name: str, arch: Arch) -> dict[str, float]:
     for dataflow in (*FLOWS, "best"):
         machine = arch.evolve(dataflow=dataflow)
         try:
-            program = lower(network(name), machine)
+            program = planned(network(name), machine)
         except UsageError:
             continue
         found[dataflow] = measure(program, machine)
@@ -130,7 +130,7 @@ def test_plans_made_with_open_rows_are_faster_with_them(dataflow: str) -> None:
     """The network is faster than with the plans that were made without rows."""
     closed = Arch(array=(8, 8), dataflow=dataflow, objective="cycles", keep_activations=False)
     opened = closed.evolve(dram_row_bytes=256, dram_row_miss=100, dram_banks=1)
-    blind, aware = (lower(network("models:ds-cnn"), arch) for arch in (closed, opened))
+    blind, aware = (planned(network("models:ds-cnn"), arch) for arch in (closed, opened))
     assert measure(aware, opened) < measure(blind, opened)
 
 
@@ -139,7 +139,7 @@ def test_the_event_model_agrees_on_plans_made_with_open_rows() -> None:
     arch = Arch(
         array=(8, 8), dataflow="best", objective="cycles", dram_row_bytes=256, dram_banks=2, prefetch_weights=True
     )
-    program = lower(network(DIGITS), arch)
+    program = planned(network(DIGITS), arch)
     assert program.choice is not None
     events = time_program_by_events(program, arch)
     assert [timing.cycles for timing in time_program(program, arch)] == [timing.cycles for timing in events]
@@ -178,15 +178,15 @@ def test_with_open_rows_the_mapper_finds_what_brute_force_finds(work: Contractio
 def test_without_coupled_layers_the_network_is_not_timed_whole() -> None:
     """Neither rows, nor prefetch, and the same on chip with every dataflow: nothing is chosen between."""
     for dataflow in (*FLOWS, "best"):
-        assert lower(network(DIGITS), Arch(dataflow=dataflow)).choice is None
-    assert lower(network(DIGITS), Arch(prefetch_weights=True)).choice is None
+        assert planned(network(DIGITS), Arch(dataflow=dataflow)).choice is None
+    assert planned(network(DIGITS), Arch(prefetch_weights=True)).choice is None
 
 
 def test_the_plans_of_the_network_that_are_timed() -> None:
     """Best and each dataflow, with and without rows; with one dataflow only that one."""
     rows = {"dram_row_bytes": 1024, "objective": "cycles"}
     choices = [
-        lower(network(DIGITS), Arch(**parameters)).choice
+        planned(network(DIGITS), Arch(**parameters)).choice
         for parameters in (rows, {**rows, "dataflow": "best"}, {"dataflow": "best", "prefetch_weights": True})
     ]
     assert [choice and choice.among for choice in choices] == [2, 8, 4]
@@ -199,7 +199,7 @@ def test_the_plans_of_the_network_that_are_timed() -> None:
 def test_explain_says_which_plan_of_the_network_was_taken(digits: Path) -> None:
     """The dataflows are those of the plan that was taken, and rows are named where they were looked at."""
     arch = Arch(array=(8, 8), dataflow="best", objective="cycles", dram_row_bytes=256, dram_row_miss=500)
-    choice = lower(network(DIGITS), arch).choice
+    choice = planned(network(DIGITS), arch).choice
     assert choice is not None
     text = "\n".join(explain_model(accelsim.load(digits), arch))
     named = "best of each layer" if choice.dataflow == "best" else f"{choice.dataflow} everywhere"

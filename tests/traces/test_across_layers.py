@@ -13,12 +13,12 @@ import pytest
 import accelsim
 from accelsim.addresses import map_addresses
 from accelsim.event.run import time_program_by_events
-from accelsim.graph.lower import lower
 from accelsim.plan import ContractionPlan, StreamPlan
 from accelsim.program import Layer, Program
 from accelsim.traces.dram import Accesses, accesses
 from accelsim.traces.timeline import Activity, Scene, View, rates, run_scene, set_scene, visible
 from accelsim.tracing import FORMATS, write_trace
+from tests.planning import planned
 from tests.traces.reader import read_accesses, read_perfetto, read_vcd
 
 SLOW = accelsim.Arch(
@@ -34,7 +34,7 @@ MACHINES = (
 
 def program_of(path: Path, arch: accelsim.Arch) -> Program:
     """Lower a model."""
-    return lower(accelsim.load(path).bind().graph, arch)
+    return planned(accelsim.load(path).bind().graph, arch)
 
 
 def activities(scene: Scene, arch: accelsim.Arch) -> list[Activity]:

@@ -12,12 +12,12 @@ import pytest
 import accelsim
 from accelsim.addresses import AddressMap, Region, _lay_out, map_addresses
 from accelsim.errors import UsageError
-from accelsim.graph.lower import lower
 from accelsim.program import Program
 from accelsim.tensors import TensorType
 from accelsim.traces.dram import Accesses, accesses
 from accelsim.traces.timeline import View, run_scene, set_scene
 from accelsim.tracing import write_trace
+from tests.planning import planned
 from tests.traces.reader import read_accesses
 
 # Everything goes through DRAM here; what is kept on chip has a test of its own.
@@ -33,7 +33,7 @@ MACHINES = (
 
 def program_of(path: Path, arch: accelsim.Arch) -> Program:
     """Lower a model."""
-    return lower(accelsim.load(path).bind().graph, arch)
+    return planned(accelsim.load(path).bind().graph, arch)
 
 
 def all_accesses(program: Program, arch: accelsim.Arch, view: View | None = None) -> list[Accesses]:

@@ -10,10 +10,10 @@ import pytest
 
 import accelsim
 from accelsim.event.recorder import ENGINES
-from accelsim.graph.lower import lower
 from accelsim.timing import time_program
 from accelsim.traces.timeline import View
 from accelsim.tracing import write_trace
+from tests.planning import planned
 from tests.traces.reader import PerfettoTrace, read_perfetto
 
 TRACKS = [name.upper() for name in ENGINES]
@@ -48,7 +48,7 @@ def test_slices_add_up_to_the_timings(digits: Path, tmp_path: Path, dataflow: st
     """Layers, streaming on the array, classes of cycles and DRAM bytes are those of the recurrence."""
     arch = accelsim.Arch(array=(8, 8), dataflow=dataflow)
     trace = traced(digits, tmp_path, arch)
-    program = lower(accelsim.load(digits).bind().graph, arch)
+    program = planned(accelsim.load(digits).bind().graph, arch)
     timings = time_program(program, arch)
     run, *layers = trace.on("LAYERS")
     assert (run.name, run.depth, run.start, run.end) == ("run", 0, 0, sum(timing.cycles for timing in timings))

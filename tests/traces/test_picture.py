@@ -10,15 +10,15 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import accelsim
-from accelsim.graph.lower import lower
 from accelsim.traces import picture
 from accelsim.traces.timeline import Activity, Scene, View, run_scene, set_scene, visible
 from accelsim.tracing import write_trace
+from tests.planning import planned
 
 
 def staged(digits: Path, arch: accelsim.Arch, view: View) -> tuple[list[Activity], Scene]:
     """Return what a view shows."""
-    program = lower(accelsim.load(digits).bind().graph, arch)
+    program = planned(accelsim.load(digits).bind().graph, arch)
     scene = set_scene("digits", program, arch, view)
     return [visible(scene, arch, placed, trace) for placed, trace in run_scene(scene, arch)], scene
 

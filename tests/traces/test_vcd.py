@@ -11,9 +11,9 @@ import pytest
 import accelsim
 from accelsim.event.recorder import BUFFERS, ENGINES
 from accelsim.event.run import trace_layer
-from accelsim.graph.lower import lower
 from accelsim.traces.timeline import View
 from accelsim.tracing import write_trace
+from tests.planning import planned
 from tests.traces.reader import Waves, read_vcd
 
 ARCH = accelsim.Arch(array=(8, 8))
@@ -43,7 +43,7 @@ def test_wires_are_high_when_engines_are_busy(digits: Path, tmp_path: Path, data
     busy: dict[str, list[tuple[int, int]]] = {engine: [] for engine in ENGINES}
     classes: Counter[str] = Counter()
     start = 0
-    for layer in lower(accelsim.load(digits).bind().graph, arch).layers:
+    for layer in planned(accelsim.load(digits).bind().graph, arch).layers:
         trace = trace_layer(layer.work, layer.plan, arch)
         for part in trace.intervals:
             busy[part.engine].append((part.start + start, part.end + start))

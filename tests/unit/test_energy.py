@@ -25,12 +25,12 @@ from accelsim.energy import (
     price_layer,
     units_used,
 )
-from accelsim.graph.lower import lower
 from accelsim.mapping import choose_plan
 from accelsim.program import Layer, Program
 from accelsim.tensors import TensorType
 from accelsim.timing import time_layer, time_program
 from accelsim.work import describe_work
+from tests.planning import planned
 
 CASES = settings(max_examples=500, deadline=None, derandomize=True)
 
@@ -235,7 +235,7 @@ def test_widened_weights_cost_a_wider_multiplication(table: EnergyTable) -> None
 @pytest.fixture
 def program(digits: Path) -> Program:
     """Our own network on the default machine."""
-    return lower(accelsim.load(digits).bind(None).graph, Arch())
+    return planned(accelsim.load(digits).bind(None).graph, Arch())
 
 
 def test_every_charge_is_in_a_component(program: Program, table: EnergyTable) -> None:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 import accelsim
-from accelsim.graph.lower import lower
 from accelsim.host import open_session
 from accelsim.verdict import measure_outputs
+from tests.planning import planned
 from tests.strategies import Builder, Draw
 
 Array = NDArray[np.generic]
@@ -59,7 +59,7 @@ def test_one_code_apart_is_one_step(scale: str, real: type, codes: int, move: st
     build, name = dequantised(scale, real, codes, move)
     case = build.case()
     model = accelsim.load(case.model)
-    program = lower(model.bind({key: array.shape for key, array in case.inputs.items()}).graph, accelsim.Arch())
+    program = planned(model.bind({key: array.shape for key, array in case.inputs.items()}).graph, accelsim.Arch())
     theirs = accelsim.run(model, None, case.inputs).outputs[name]
     values, attributes = SCALES[scale]
     widths = values.repeat(attributes.get("block_size", 1), 2)[..., :6] if scale == "block" else values

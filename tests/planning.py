@@ -1,0 +1,15 @@
+"""Programs for tests: a graph lowered onto a machine and planned at the packaged prices."""
+
+from __future__ import annotations
+
+from accelsim.arch import Arch
+from accelsim.energy import load_table
+from accelsim.graph.ir import Graph
+from accelsim.graph.lower import lower
+from accelsim.program import Program
+from accelsim.program_plans import plan
+
+
+def planned(graph: Graph, arch: Arch) -> Program:
+    """Return the layers of a graph on a machine, each with its plan."""
+    return plan(lower(graph, arch), arch, load_table())
