@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from accelsim.cli_options import ArchFile, ArrayShape, Dataflow, Debug, Json, Settings, machine_from
+from accelsim.cycle_classes import cycle_class
 from accelsim.errors import ExitCode, UsageError, nearest, printable
 
 if TYPE_CHECKING:
@@ -38,17 +39,8 @@ Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the step
 
 ENGINES = ("recurrence", "stepper")
 
+
 # What the classes of cycles are called in front of people.
-_CLASSES = {
-    "stream": "streaming, MAC steps issued",
-    "push": "exposed load of the stationary operand",
-    "shift": "exposed drain of the sums",
-    "flush": "flush between tiles",
-    "hazard": "wait for sums still in the array",
-    "tail": "last step to last commit",
-}
-
-
 def native_only(timing: str) -> str:
     """Refuse SCALE-Sim's timings for a whole model.
 
@@ -149,7 +141,9 @@ def _text(result: GemmTiming, machine: Arch, engine: str, differences: list[str]
     ]
     width = len(f"{result.cycles:,}")
     for name, cycles in result.classes:
-        lines.append(f"    {name:<8} {cycles:>{width},}  {cycles / max(result.cycles, 1):6.1%}  {_CLASSES[name]}")
+        lines.append(
+            f"    {name:<8} {cycles:>{width},}  {cycles / max(result.cycles, 1):6.1%}  {cycle_class(name).name}"
+        )
     lines.append("  events")
     width = max(len(f"{count:,}") for _, count in result.events)
     lines += [f"    {name:<16} {count:>{width},}" for name, count in result.events]

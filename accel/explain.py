@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from accelsim.arch import Arch
 from accelsim.compulsory import operand_bytes
+from accelsim.cycle_classes import cycle_class
 from accelsim.energy import EnergyTable
 from accelsim.energy.bills import part_of
 from accelsim.energy.options import EnergyOptions
@@ -20,23 +21,6 @@ from accelsim.reports.dimensions import NONE_GIVEN, chosen_dimensions
 from accelsim.timing import LayerTiming, time_program
 from accelsim.work import ContractionWork, StreamWork
 
-# What the cycles of a class wait for.
-_BINDS = {
-    "stream": "the array, which issues MAC steps",
-    "push": "pushing the stationary operand into the array",
-    "shift": "draining the sums out of the array",
-    "flush": "flushing the array between tiles",
-    "wait_w": "loading the stationary operand from DRAM",
-    "hazard": "accumulators that the k-fold before is still producing",
-    "wait_x_load": "loading operands from DRAM",
-    "wait_x_bank": "an accumulator bank that the requantiser still reads",
-    "tail": "the way through the array, R+C",
-    "requant": "the requantiser, after the last tile",
-    "vector": "the vector unit",
-    "wait_load": "loading operands from DRAM",
-    "wait_store": "output buffers that are still being stored",
-    "store": "storing to DRAM, after the last result",
-}
 _WAITS = ("wait_w", "wait_x_load", "wait_x_bank")
 
 
@@ -103,7 +87,7 @@ def _explain_layer(
 
 def _binding(layer: Layer, timing: LayerTiming) -> str:
     """Say which resource takes most cycles, and behind working cycles also the largest stall."""
-    binds = dict(_BINDS)
+    binds = {key: cycle_class(key).waits_for for key, _ in timing.classes}
     if isinstance(layer.plan, ContractionPlan) and layer.plan.dataflow == "os":  # its sums stay, no operand does
         binds["wait_w"] = "loading the second operand from DRAM"
     ordered = sorted(timing.classes, key=lambda item: -item[1])

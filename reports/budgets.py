@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from accelsim.accumulators import bits_text, needed_text, overflow_events
+from accelsim.cycle_classes import cycle_class
 from accelsim.errors import printable
-from accelsim.reports.terminal import STALLS, energy_text, short_names
+from accelsim.reports.terminal import energy_text, short_names
 from accelsim.result import LayerResult, Result
 
 # How many layers or components are shown.
@@ -83,7 +84,7 @@ def _layers(result: Result, key: Callable[[LayerResult], float], text: Callable[
 def _stall(layer: LayerResult) -> str:
     """Return the largest stall of a layer."""
     stall = layer.largest_stall
-    return "" if stall is None else f"{STALLS.get(stall[0], stall[0])} {stall[1] / layer.cycles:.0%}"
+    return "" if stall is None else f"{cycle_class(stall[0]).short} {stall[1] / layer.cycles:.0%}"
 
 
 def _energy(layer: LayerResult) -> float:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from accelsim.check_result import FloatReference
+from accelsim.cycle_classes import cycle_class
 from accelsim.errors import printable
-from accelsim.reports.classes import CAUSES, component_name, cycle_class
+from accelsim.reports.classes import CAUSES, component_name
 from accelsim.reports.dimensions import NONE_GIVEN, chosen_dimensions
 from accelsim.reports.host import uncounted_text
 from accelsim.reports.terminal import energy_text, quantity, short_name

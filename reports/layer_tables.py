@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from accelsim.accumulators import bits_text, layer_bits_needed
+from accelsim.cycle_classes import cycle_class
 from accelsim.errors import printable
 from accelsim.reports.charts.graph import edges_of
 from accelsim.reports.charts.layers import with_accumulators
 from accelsim.reports.charts.overview import common_dataflow, total_cycles
 from accelsim.reports.charts.roofline import left_out, points
 from accelsim.reports.charts.timeline import engine_name
-from accelsim.reports.classes import component_name, cycle_class, ordered_classes, ordered_components
+from accelsim.reports.classes import component_name, ordered_classes, ordered_components
 from accelsim.reports.tables import Cell, Column, Table, columns, energy_unit, share_text, text_cells
 from accelsim.reports.view import LayerView, View
 

@@ -14,28 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from accelsim.accumulators import bits_text
+from accelsim.cycle_classes import cycle_class
 from accelsim.errors import printable
 from accelsim.reports.energy import baseline_lines, gating_lines, note_lines
 from accelsim.reports.requantiser import distance_table, energy_line
 from accelsim.result import LayerResult, Result
 
 WIDTH = 100
-
-# What the classes of cycles are called in front of people.
-STALLS = {
-    "push": "weight push",
-    "shift": "drain",
-    "flush": "flush",
-    "wait_w": "weight load",
-    "hazard": "accumulator",
-    "wait_x_load": "input load",
-    "wait_x_bank": "bank busy",
-    "tail": "tail",
-    "requant": "requantise",
-    "wait_load": "input load",
-    "wait_store": "output busy",
-    "store": "store",
-}
 
 # Operators whose names are too long for a column.
 _SHORT = {
@@ -262,9 +247,7 @@ def _row(layer: LayerResult) -> dict[str, Text]:
         "M x K x N": Text(shape),
         "cycles": Text(_cycles(layer.cycles)),
         "util": Text("-" if layer.utilisation is None else _percent(layer.utilisation)),
-        "largest stall": Text(
-            "-" if stall is None else f"{STALLS.get(stall[0], stall[0])} {stall[1] / layer.cycles:.0%}"
-        ),
+        "largest stall": Text("-" if stall is None else f"{cycle_class(stall[0]).short} {stall[1] / layer.cycles:.0%}"),
         "energy": Text(energy_text(sum(layer.energy_pj.values()))),
         "DRAM": Text(quantity(layer.dram_bytes, "B")),
         "check": Text(check + ("!" if overflow else ""), style=VERDICT_STYLES.get(check, "")),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from accelsim.arch import Arch
+from accelsim.cycle_classes import CYCLE_CLASSES, cycle_class
 from accelsim.errors import printable
 from accelsim.event.recorder import BUFFERS, ENGINES, Interval
 from accelsim.traces.timeline import Activity, Scene, rates
@@ -15,29 +16,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Colours of Okabe and Ito, which people with any kind of colour vision can tell apart, and greys for what is no work.
+# An engine has the colour of the class of cycles that waits for it; a prefetch is darker than what it hides.
 _ENGINE_COLOURS = {
-    "load": {"weights": "#0072B2", "activations": "#56B4E9", "operands": "#56B4E9", "prefetch": "#004C77"},
-    "push": {"tile": "#CC79A7"},
-    "array": {"tile": "#009E73"},
-    "requant": {"block": "#E69F00"},
-    "vector": {"block": "#F0E442"},
-    "store": {"outputs": "#D55E00"},
-}
-_CLASS_COLOURS = {
-    "stream": "#009E73", "vector": "#F0E442", "push": "#CC79A7", "shift": "#AA6F9E", "flush": "#7A4E6D",
-    "hazard": "#882255", "wait_w": "#0072B2", "wait_x_load": "#56B4E9", "wait_load": "#56B4E9",
-    "wait_x_bank": "#8C6BB1", "wait_store": "#B2532D", "tail": "#BBBBBB", "requant": "#E69F00", "store": "#D55E00",
-}  # fmt: skip
-_CLASS_NAMES = {
-    "stream": "MAC steps", "vector": "vector unit works", "push": "exposed push", "shift": "drain (shift)",
-    "flush": "flush", "hazard": "hazard", "wait_w": "waits for weights", "wait_x_load": "waits for operands",
-    "wait_load": "waits for operands", "wait_x_bank": "waits for a bank", "wait_store": "waits for a store",
-    "tail": "tail R+C", "requant": "requantiser, exposed", "store": "store, exposed",
-}  # fmt: skip
-_OPERAND_NAMES = {
-    "ws": {"wait_w": "waits for weights", "wait_x_load": "waits for activations"},
-    "is": {"wait_w": "waits for activations", "wait_x_load": "waits for weights"},
+    engine: {what: CYCLE_CLASSES[key].colour if key in CYCLE_CLASSES else key for what, key in parts.items()}
+    for engine, parts in {
+        "load": {"weights": "wait_w", "activations": "wait_x_load", "operands": "wait_load", "prefetch": "#004C77"},
+        "push": {"tile": "push"},
+        "array": {"tile": "stream"},
+        "requant": {"block": "wait_x_bank"},
+        "vector": {"block": "vector"},
+        "store": {"outputs": "store"},
+    }.items()
 }
 _BUFFER_NAMES = {
     "operand_buffers": "operand buffers",
@@ -103,8 +92,9 @@ def _draw_engines(axis: Axes, activities: Sequence[Activity], engines: Sequence[
     axis.grid(axis="x", color=_GRID, linewidth=0.6)
     for activity in activities:
         _draw_layer_name(axis, activity, scene)
-        for name, colour in _CLASS_COLOURS.items():
-            _draw_bars(axis, [part for part in activity.phases if part.what == name], 1, colour, scene, gaps=False)
+        for name, kind in CYCLE_CLASSES.items():
+            parts = [part for part in activity.phases if part.what == name]
+            _draw_bars(axis, parts, 1, kind.colour, scene, gaps=False)
         for row, engine in enumerate(engines, start=2):
             for what, colour in _ENGINE_COLOURS[engine].items():
                 parts = [part for part in activity.intervals if part.engine == engine and part.what == what]
@@ -126,8 +116,9 @@ def _draw_legend(axis: Axes, activities: Sequence[Activity]) -> int:
 
     present = {part.what for activity in activities for part in activity.phases}
     dataflows = {activity.placed.dataflow for activity in activities} - {None}
-    names = _CLASS_NAMES | (_OPERAND_NAMES.get(dataflows.pop() or "", {}) if len(dataflows) == 1 else {})
-    named = [(_CLASS_COLOURS[name], names[name]) for name in _CLASS_COLOURS if name in present]
+    dataflow = (dataflows.pop() or "") if len(dataflows) == 1 else ""
+    shown = [cycle_class(name, dataflow) for name in CYCLE_CLASSES if name in present]
+    named = [(kind.colour, kind.name) for kind in shown]
     operands = {part.what for activity in activities for part in activity.intervals if part.engine == "load"}
     spelled = {"prefetch": "prefetch (weights of the next layer)"}
     named += [(_ENGINE_COLOURS["load"][name], f"LOAD: {spelled.get(name, name)}") for name in sorted(operands)]

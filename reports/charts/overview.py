@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from accelsim.cycle_classes import cycle_class
 from accelsim.reports.charts.bars import Rows, Scale, Series, stacked
 from accelsim.reports.charts.style import Drawing, plain
-from accelsim.reports.classes import component_colours, component_name, cycle_class, ordered_classes, ordered_components
+from accelsim.reports.classes import component_colours, component_name, ordered_classes, ordered_components
 from accelsim.reports.tables import energy_unit
 from accelsim.reports.terminal import energy_text
 from accelsim.reports.view import View

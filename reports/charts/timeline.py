@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from accelsim.cycle_classes import cycle_class
 from accelsim.reports.charts.bars import draw_legend, legend_height, spread_ticks
 from accelsim.reports.charts.style import Drawing, blank, grid, place
-from accelsim.reports.classes import cycle_class, ordered_classes
+from accelsim.reports.classes import ordered_classes
 from accelsim.reports.view import View
 from accelsim.timeline import Bar, Timeline
 
