@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
 from typing import TypedDict
 
-import numpy as np
-from numpy.typing import NDArray
-
-from accelsim.arch import Arch
-from accelsim.check_result import CheckResult, LayerCheck
 from accelsim.compulsory import compulsory_bytes
-from accelsim.contraction import AccumulatorUse
-from accelsim.energy import COMPONENTS, EnergyTable, LayerEnergy, gathered, units_used
+from accelsim.energy import COMPONENTS, gathered, units_used
 from accelsim.energy.account import detail, lines
 from accelsim.energy.bills import billed_macs, part_of
 from accelsim.energy.notes import unit_dict
 from accelsim.fixed_point import scaling
-from accelsim.model import Bound, Model
+from accelsim.layer_runs import LayerRun, Run
 from accelsim.model_info import InputInfo, ModelInfo
 from accelsim.operators import HostOperator, Part
 from accelsim.plan import ContractionPlan
-from accelsim.program import Layer, Program
+from accelsim.program import Layer
 from accelsim.requantiser_energy import scaling_energy
 from accelsim.result import (
     BLOCKED,
@@ -33,8 +25,6 @@ from accelsim.result import (
     LayerResult,
     Result,
 )
-from accelsim.timeline import Timeline
-from accelsim.timing import LayerTiming
 from accelsim.version import __version__
 from accelsim.work import ContractionWork
 
@@ -47,84 +37,38 @@ class _Placement(TypedDict, total=False):
     kept_output: bool
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """Values of a run: accumulators' use and comparison by layer, the verdict, and the outputs by name.
-
-    behind: by layer, whether it reads what an overflow may have changed; sums_known: the extremes of these layers are
-    those of the network all the same.
-    """
-
-    uses: list[AccumulatorUse | None]
-    checks: list[LayerCheck | None]
-    verdict: CheckResult
-    outputs: Mapping[str, NDArray[np.generic]]
-    behind: Sequence[bool]
-    sums_known: bool = True
-
-    @classmethod
-    def skipped(cls, program: Program) -> Evaluation:
-        """Return the evaluation of a run whose values are not computed."""
-        count = len(program.layers)
-        return cls([None] * count, [None] * count, CheckResult("none", "skipped"), {}, [False] * count)
-
-
-def assemble(
-    model: Model,
-    bound: Bound,
-    arch: Arch,
-    program: Program,
-    timings: Sequence[LayerTiming],
-    bills: Sequence[LayerEnergy],
-    evaluation: Evaluation,
-    table: EnergyTable,
-    busy: Sequence[int | None] | None = None,
-    timeline: Timeline | None = None,
-) -> Result:
-    """Build the result from what each stage produced, all sequences in layer order.
+def assemble(run: Run) -> Result:
+    """Build the result of a run.
 
     Args:
-        model: what was run.
-        bound: the same for the shapes of this run.
-        arch: the machine.
-        program: the lowered model.
-        timings: cycles and events.
-        bills: energy.
-        evaluation: values and verdict.
-        table: unit energies of the bills.
-        busy: multiply-accumulates without a zero operand, where zero operands are gated.
-        timeline: what the engines did during one layer, if that was asked for.
+        run: what each stage made of it.
     """
-    parts = zip(program.layers, timings, bills, evaluation.uses, evaluation.checks, strict=True)
-    rows = (_layer_result(*part, arch) for part in parts)
-    layers = tuple(
-        replace(row, behind_overflow=behind, sums_unknown=behind and not evaluation.sums_known)
-        for row, behind in zip(rows, evaluation.behind, strict=True)
-    )
-    if busy is not None:
-        layers = tuple(_gated(*part) for part in zip(layers, program.layers, timings, busy, strict=True))
+    arch, prices, program = run.arch, run.prices, run.program
+    layers = tuple(_layer_result(part, run) for part in run.layers)
+    timings, bills = [part.timing for part in run.layers], [part.bill for part in run.layers]
     units = tuple(unit_dict(unit) for unit in units_used(bills))
-    behind = detail(program.layers, timings, bills, arch, table, zero_gating=busy is not None)
-    macs = sum(layer.macs for layer in layers)
-    inputs = tuple(InputInfo(name, kind.dtype.name, kind.shape) for name, kind in program.inputs.items())
-    checked = model.checked
+    behind = detail(program.layers, timings, bills, arch, prices, zero_gating=run.zero_gating)
+    scaled = scaling_energy(program.layers, timings, arch, prices)
     return Result(
-        ModelInfo(model.name, checked.sha256, macs, checked.parameters_bytes, inputs, bound.dimensions, bound.batch),
+        _model_info(run, sum(layer.macs for layer in layers)),
         arch.to_sections(),
         arch.clock_ghz,
         arch.rows * arch.cols,
         layers,
-        EnergyInfo(table.name, table.described, units, scaling_energy(program.layers, timings, arch, table), behind),
-        evaluation.verdict,
+        EnergyInfo(prices.name, prices.described, units, scaled, behind),
+        run.evaluation.verdict,
         versions(),
-        dict(evaluation.outputs),
-        timeline,
+        dict(run.evaluation.outputs),
+        run.timeline,
     )
 
 
-def _gated(row: LayerResult, layer: Layer, timing: LayerTiming, busy: int | None) -> LayerResult:
-    """Say how many multiply-accumulates were gated, of those that the bill would have."""
-    return row if busy is None else replace(row, gated_macs=billed_macs(layer, timing) - busy)
+def _model_info(run: Run, macs: int) -> ModelInfo:
+    """Return what a result says about the model."""
+    checked, bound = run.model.checked, run.bound
+    inputs = tuple(InputInfo(name, kind.dtype.name, kind.shape) for name, kind in run.program.inputs.items())
+    digest, size = checked.sha256, checked.parameters_bytes
+    return ModelInfo(run.model.name, digest, macs, size, inputs, bound.dimensions, bound.batch)
 
 
 def versions() -> dict[str, str]:
@@ -154,16 +98,11 @@ def _arithmetic(layer: Layer) -> str | None:
     return BLOCKED if part is not None and part.block else layer.work.arithmetic
 
 
-def _layer_result(
-    layer: Layer,
-    timing: LayerTiming,
-    bill: LayerEnergy,
-    use: AccumulatorUse | None,
-    check: LayerCheck | None,
-    arch: Arch,
-) -> LayerResult:
+def _layer_result(part: LayerRun, run: Run) -> LayerResult:
+    """Return what a result says about a layer."""
+    layer, timing, value, use = part.layer, part.timing, part.value, part.value.use
     work = layer.work
-    energy = {name: value for name in COMPONENTS if (value := bill.component(name))}
+    energy = {name: pj for name in COMPONENTS if (pj := part.bill.component(name))}
     acc = None if use is None else AccumulatorResult(use.bits, use.peak, use.overflows, use.min_safe_bits)
     contraction = work if isinstance(work, ContractionWork) else None
     macs = contraction.macs if contraction else 0
@@ -179,18 +118,18 @@ def _layer_result(
         macs=macs,
         cycles=timing.cycles,
         cycle_classes=dict(timing.classes),
-        utilisation=macs / (arch.rows * arch.cols * timing.cycles) if contraction and timing.cycles else None,
+        utilisation=macs / (run.arch.rows * run.arch.cols * timing.cycles) if contraction and timing.cycles else None,
         energy_pj=energy,
         dram_bytes=timing.dram_bytes,
         acc=acc,
-        check=check,
+        check=value.check,
         arithmetic=_arithmetic(layer),
         computed_by="onnxruntime" if isinstance(layer.operator, HostOperator | Part) else "machine",
         part_of=layer.part_of,
         off_array_macs=0 if isinstance(work, ContractionWork) else work.off_array_macs or 0,
         macs_counted=isinstance(work, ContractionWork) or work.off_array_macs is not None,
         **_placement(layer),
-        charges=lines(gathered((bill,))),
+        charges=lines(gathered((part.bill,))),
         requantiser=scaling(layer.operator, () if isinstance(work, ContractionWork) else work.events),
         inputs=layer.inputs,
         outputs=layer.outputs,
@@ -198,4 +137,7 @@ def _layer_result(
         dram_write_bytes=timing.event("dram_write_bytes"),
         compulsory_dram_bytes=sum(compulsory_bytes(layer)),
         lane_operations=0 if isinstance(work, ContractionWork) else work.lane_operations * work.repeats,
+        behind_overflow=value.behind_overflow,
+        sums_unknown=value.behind_overflow and not run.evaluation.sums_known,
+        gated_macs=None if value.busy_macs is None else billed_macs(layer, timing) - value.busy_macs,
     )

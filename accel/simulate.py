@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.arch import Arch, resolve_arch
-from accelsim.assemble import Evaluation, assemble
+from accelsim.assemble import assemble
 from accelsim.check import Checker
 from accelsim.contraction import AccumulatorFormat
 from accelsim.datapath import LayerValues, run_program
@@ -23,6 +24,7 @@ from accelsim.errors import UsageError
 from accelsim.exact_sums import behind_overflow, exact_uses
 from accelsim.graph.tensor_types import Feeds
 from accelsim.inputs import check_inputs, draw_inputs
+from accelsim.layer_runs import Evaluation, LayerRun, LayerValue, Run
 from accelsim.model import Model, load
 from accelsim.packed import widened
 from accelsim.program import Program
@@ -78,8 +80,7 @@ def run(
         raise UsageError("a dump writes what is compared with onnxruntime: leave --no-check out")
     energy = energy or EnergyOptions()
     table = energy.load()
-    busy: list[int | None] | None = [] if energy.zero_gating else None
-    if busy is not None and not values:
+    if energy.zero_gating and not values:
         raise UsageError("zero gating counts the zeros of a run: it needs values, compute them or leave it out")
     given = None if inputs is None else check_inputs(inputs, model.inputs())
     feeds = _feeds(model, given, seed)
@@ -96,17 +97,16 @@ def run(
         checker = Checker(bound.normalised, feeds(), accumulator, weights, decodings, dump) if check else None
         if dump is not None:
             dump.begin(program)
-        observers = [] if observe is None else [observe]
-        if busy is not None:
-            observers.append(lambda step: busy.append(busy_macs(step.layer, step.inputs, arch)))
-        evaluation = _evaluate(program, feeds(), accumulator, checker, _watching(program, progress, observers))
+        counter = (lambda step: busy_macs(step.layer, step.inputs, arch)) if energy.zero_gating else None
+        evaluation = _evaluate(program, feeds(), accumulator, checker, counter, _watching(program, progress, observe))
         if dump is not None:
             dump.finish(model.name, evaluation.verdict.reference)
-    counted = [None] * len(timings) if busy is None else busy
-    layers = zip(program.layers, timings, counted, strict=True)
-    bills = [price_layer(layer, timing, arch, table, awake) for layer, timing, awake in layers]
+    layers = tuple(
+        LayerRun(layer, timing, price_layer(layer, timing, arch, table, value.busy_macs), value)
+        for layer, timing, value in zip(program.layers, timings, evaluation.layers, strict=True)
+    )
     bars = None if timeline is None else record_timeline(timeline, program, timings, arch)
-    return assemble(model, bound, arch, program, timings, bills, evaluation, table, busy, bars)
+    return assemble(Run(model, bound, arch, table, program, layers, evaluation, energy.zero_gating, bars))
 
 
 def _feeds(model: Model, given: Mapping[str, Array] | None, seed: int) -> Feeds:
@@ -115,12 +115,12 @@ def _feeds(model: Model, given: Mapping[str, Array] | None, seed: int) -> Feeds:
 
 
 def _watching(
-    program: Program, progress: Progress | None, observers: Sequence[Observer]
+    program: Program, progress: Progress | None, observe: Observer | None
 ) -> Callable[[int, LayerValues], None]:
     """Return one function that tells everybody who wants to know that a layer is done."""
 
     def watch(index: int, step: LayerValues) -> None:
-        for observe in observers:
+        if observe is not None:
             observe(step)
         if progress is not None:
             progress(step.layer.name, index + 1, len(program.layers))
@@ -133,20 +133,25 @@ def _evaluate(
     feeds: Mapping[str, Array],
     accumulator: AccumulatorFormat,
     checker: Checker | None,
+    counter: Callable[[LayerValues], int | None] | None,
     watch: Callable[[int, LayerValues], None],
 ) -> Evaluation:
-    """Compute the values of every layer, comparing each with the reference as it comes."""
+    """Compute the values of every layer, comparing each with the reference as it comes, and counting where asked."""
     known = {**program.constants, **feeds}
     outputs = {name: known[name] for name in program.outputs if name in known}
-    evaluation = Evaluation.skipped(program)
+    found: list[LayerValue] = []
     for index, step in enumerate(run_program(program, feeds, accumulator)):
-        evaluation.uses[index] = step.acc
-        evaluation.checks[index] = checker.compare(step) if checker is not None else None
+        check = checker.compare(step) if checker is not None else None
+        found.append(LayerValue(step.acc, check, None if counter is None else counter(step)))
         outputs |= {name: array for name, array in step.named_outputs() if name in program.outputs}
         watch(index, step)
     ordered = {name: outputs[name] for name in program.outputs}
     readable = {name: widened(array) for name, array in ordered.items()}
-    verdict = evaluation.verdict if checker is None else checker.verdict(program, ordered)
-    uses = exact_uses(program, feeds, accumulator, evaluation.uses)
-    behind = behind_overflow(program, evaluation.uses)
-    return Evaluation(uses or evaluation.uses, evaluation.checks, verdict, readable, behind, uses is not None)
+    verdict = Evaluation.skipped(program).verdict if checker is None else checker.verdict(program, ordered)
+    used = [value.use for value in found]
+    exact, behind = exact_uses(program, feeds, accumulator, used), behind_overflow(program, used)
+    layers = tuple(
+        replace(value, use=use, behind_overflow=late)
+        for value, use, late in zip(found, exact or used, behind, strict=True)
+    )
+    return Evaluation(layers, verdict, readable, exact is not None)
