@@ -52,9 +52,10 @@ def _take(
         dtype = code_type(*limits)
         if axis is None or dtype is None:
             continue
+        steps = scale.astype(np.float32)
         with np.errstate(all="ignore"):
-            codes = np.rint(folded / scale)
-        exact = np.isfinite(codes).all() and np.array_equal((codes * scale).astype(np.float32), folded)
+            codes = np.rint(folded.astype(np.float32) / steps)
+        exact = np.isfinite(codes).all() and np.array_equal((codes * steps).astype(np.float32), folded)
         if exact and limits[0] <= codes.min(initial=limits[0]) and codes.max(initial=limits[1]) <= limits[1]:
             name = found.add_constant(node.output[0], codes.astype(dtype))
             found.context.limits[name] = limits
