@@ -187,12 +187,22 @@ class Arch(BaseModel):
         """Return a copy with some parameters changed, validated like a new one."""
         return Arch(**(self.model_dump() | changes))
 
+    @classmethod
+    def from_sections(cls, sections: Mapping[str, Mapping[str, Any]]) -> Arch:
+        """Return the machine that a result describes (`result.arch`, the key "arch" of result.json).
+
+        Args:
+            sections: parameters by section and key; what is left out or None has its default.
+
+        Raises:
+            UsageError: unknown section or key, or a value out of range.
+        """
+        given = _flatten(sections, "the machine of a result")
+        return cls(**{name: value for name, value in given.items() if value is not None})
+
     def to_sections(self) -> dict[str, dict[str, Any]]:
-        """Return every parameter under the section and key that TOML files and --set use, defaults resolved."""
-        values = self.model_dump() | {
-            "requant_lanes": self.requantiser_lanes,
-            "x_gather_words_per_cycle": self.x_gather_words_per_cycle or self.rows,
-        }
+        """Return every parameter under the section and key that TOML files and --set use; None is no limit."""
+        values = self.model_dump() | {"requant_lanes": self.requantiser_lanes}
         return {s: {key: values[name] for key, name in keys.items()} for s, keys in SECTIONS.items()}
 
 
