@@ -11,7 +11,7 @@ import pytest
 import accelsim
 from accelsim.graph.lower import lower
 from accelsim.work import ContractionWork
-from tests.differential.test_single_operators import REGISTRY
+from tests.differential.single_operators import REGISTRY
 from tests.strategies import Draw
 
 KINDS = ("conv", "conv_1d", "qlinear_conv", "matmul", "matmul_to_float", "gemm", "qgemm")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 import accelsim
 from accelsim import Arch
@@ -18,16 +16,12 @@ from accelsim.energy.gating import busy_macs
 from accelsim.energy.options import EnergyOptions
 from accelsim.errors import AccelSimError, UsageError
 from accelsim.graph.import_contractions import make_weights
-from accelsim.mapping import choose_plan
 from accelsim.program import Layer
-from accelsim.tensors import TensorType
 from accelsim.timing import time_layer
-from accelsim.work import describe_work
-from accelsim.zero_points import machine_work
+from tests.energy.harness import Array, planned
 from tests.generator.graphs import draw_graph
 from tests.oracles import gating
 
-Array = NDArray[Any]
 SEED = 91_001
 UINT8 = np.dtype(np.uint8)
 OPERATORS = (
@@ -61,15 +55,6 @@ def draw_machine(rng: np.random.Generator) -> Arch:
         weight_zero_point=str(rng.choice(["wide-operand", "row-sum"])),
         acc_rows=int(rng.choice([4, 512])),
     )
-
-
-def planned(operator: ops.Operator, sources: list[Array], out_shape: tuple[int, ...], arch: Arch) -> Layer:
-    """Plan one operator whose output is its raw sums."""
-    inputs = tuple(TensorType.of(source.dtype.name, source.shape) for source in sources)
-    target = (TensorType.of("int32", out_shape),)
-    work = machine_work(describe_work(operator, inputs, target), operator, arch)
-    names = tuple(f"x{index}" for index in range(len(sources)))
-    return Layer("layer", "Conv", operator, names, ("y",), inputs, target, work, choose_plan("layer", work, arch).plan)
 
 
 def assert_counted(layer: Layer, inputs: tuple[Array, ...], arch: Arch) -> tuple[int, int]:

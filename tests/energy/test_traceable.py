@@ -16,7 +16,7 @@ from accelsim import Arch
 from accelsim.energy import COMPONENTS, EnergyTable, load_table, price_layer
 from accelsim.graph.lower import lower
 from accelsim.timing import time_program
-from tests.cli.test_host_lines import mixed_case
+from tests.cli.harness import mixed_case
 from tests.strategies import Builder, Draw, Quantisation
 
 MODELS = (

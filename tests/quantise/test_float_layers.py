@@ -12,8 +12,8 @@ from onnx import TensorProto
 import accelsim
 from accelsim.quantise.pipeline import Quantised, quantize
 from tests.cli.command import command
+from tests.quantise.graphs import model, node, normal
 from tests.quantise.helpers import DIGITS, build, noise, quantize_into, two_convolutions, write_model
-from tests.quantise.test_odd_graphs import model, node, normal
 
 MOVED = {
     "Transpose",

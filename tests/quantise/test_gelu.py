@@ -13,7 +13,7 @@ from accelsim.operators import TableLookup
 from accelsim.quantise import source
 from accelsim.quantise.compare import compare_three
 from accelsim.quantise.pipeline import Quantised, quantize
-from tests.quantise.test_odd_graphs import model, near, node, normal
+from tests.quantise.graphs import model, near, node, normal
 
 CONSTANTS = {
     "root": np.float32(2**0.5), "inverse": np.float32(0.5**0.5), "one": np.float32(1), "half": np.float32(0.5),

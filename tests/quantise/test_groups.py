@@ -9,8 +9,8 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 from accelsim.quantise.pipeline import Quantised, quantize
+from tests.quantise.graphs import model, near, node, normal
 from tests.quantise.helpers import CALIBRATION, DIGITS, quantize_into, samples
-from tests.quantise.test_odd_graphs import model, near, node, normal
 
 DEPTHS = {"Conv": 12, "ConvTranspose": 12, "Gemm": 12, "MatMul": 12}
 

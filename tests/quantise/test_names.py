@@ -9,7 +9,7 @@ from accelsim.quantise.names import short_layer, short_names, with_full_names
 from accelsim.quantise.pipeline import quantize
 from accelsim.quantise.scheme import parse_scheme
 from accelsim.quantise.source import read_float_model
-from tests.quantise.test_odd_graphs import X, model, node, normal
+from tests.quantise.graphs import X, model, node, normal
 
 FIRST, SECOND = "net/block/dense/MatMul;net/block/dense/BiasAdd", "net/other/dense/MatMul"
 DATA = model(

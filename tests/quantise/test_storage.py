@@ -13,8 +13,8 @@ from onnx import TensorProto
 import accelsim
 from accelsim.quantise.compare import compare_three
 from accelsim.quantise.pipeline import Quantised, quantize
+from tests.quantise.graphs import node, normal
 from tests.quantise.helpers import build
-from tests.quantise.test_odd_graphs import node, normal
 from tests.word_models import judged_word
 
 # Node, shape of the weights, whether it has a bias, shape of a sample.

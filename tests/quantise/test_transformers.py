@@ -14,7 +14,7 @@ from accelsim.quantise.pipeline import quantize
 from accelsim.quantise.report import report_on
 from accelsim.quantise.scheme import named
 from accelsim.quantise.source import read_float_model
-from tests.quantise.test_odd_graphs import Array, model, near, node, normal
+from tests.quantise.graphs import Array, model, near, node, normal
 
 IDS = {"ids": np.random.default_rng(0).integers(0, 40, (24, 6))}
 SCHEMES = ["int8-per-channel", "int8-affine", "uint8", "w8a16"]

@@ -27,10 +27,9 @@ from accelsim.reports.page import quantisation_html, report_figures, report_html
 from accelsim.result import Result
 from tests.cli.command import assert_refused, command
 from tests.quantise.helpers import DIGITS, build, samples
-from tests.report.browser import Browser
+from tests.report.browser import Browser, cut, overlaps
+from tests.report.harness import ANYTHING, DAMAGED, Path_, altered, places
 from tests.report.results import HOSTILE
-from tests.report.test_browser import cut, overlaps
-from tests.report.test_result_file import ANYTHING, DAMAGED, Path_, altered, places
 
 
 @cache

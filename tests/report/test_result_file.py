@@ -17,29 +17,13 @@ from accelsim.errors import AccelSimError, InvalidFileError
 from accelsim.reports.page import report_html
 from accelsim.result_file import read_result, result_from_dict
 from tests.cli.command import assert_refused, command
+from tests.report.harness import ANYTHING, DAMAGED, Path_, altered, places, plain
 from tests.report.results import digits_result, model_result
-
-Path_ = tuple[str | int, ...]
-
-
-def plain() -> dict[str, Any]:
-    """Return a fresh copy of what a result file holds."""
-    data: dict[str, Any] = json.loads(digits_result("ws", 12).to_json())
-    return data
 
 
 def changed(place: Path_, value: object) -> dict[str, Any]:
     """Return the data with one value replaced."""
     return altered(plain(), place, value)
-
-
-def altered(data: dict[str, Any], place: Path_, value: object) -> dict[str, Any]:
-    """Replace one value of the data of a file."""
-    part: Any = data
-    for key in place[:-1]:
-        part = part[key]
-    part[place[-1]] = value
-    return data
 
 
 @pytest.mark.parametrize(("dataflow", "bits"), [("ws", 32), ("os", 32), ("is", 32), ("ws", 12)])
@@ -198,20 +182,6 @@ def test_results_of_other_machines_are_read(digits: Path, mode: str, overflow: s
         assert result_from_dict(json.loads(text), "result.json").to_json() == text
 
 
-DAMAGED = {
-    "empty": b"",
-    "truncated": json.dumps(plain()).encode()[:-500],
-    "not JSON": b"<html>",
-    "a list": b"[]",
-    "NaN": json.dumps(plain()).replace("14986", "NaN").encode(),
-    "infinity": json.dumps(plain()).replace("14986", "1e999").encode(),
-    "a number of 5,000 digits": json.dumps(plain()).replace("14986", "9" * 5000).encode(),
-    "not UTF-8": b'{"schema_version": 1, "model": "\xff"}',
-    "deep": b"[" * 200_000,
-    "a key twice": b'{"schema_version": 1, "schema_version": 1}',
-}
-
-
 @pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
 def test_damaged_files_are_refused(tmp_path: Path, data: bytes) -> None:
     """The same for what is no JSON, or JSON that no result would be."""
@@ -244,23 +214,6 @@ def test_keys_of_later_versions_are_passed_over() -> None:
     text = report_html([result])
     assert "node nm" in text
     assert "one, two" in text
-
-
-def places(part: object, here: Path_ = ()) -> list[Path_]:
-    """Return where every value of the data is, intervals aside."""
-    if isinstance(part, dict):
-        inner = [(*here, key) for key in part if key != "intervals"]
-        return [*inner, *(place for key in inner for place in places(part[key[-1]], key))]
-    if isinstance(part, list):
-        inner = [(*here, index) for index in range(len(part))]
-        return [*inner, *(place for key in inner for place in places(part[key[-1]], key))]
-    return []
-
-
-ANYTHING = st.one_of(
-    st.none(), st.booleans(), st.integers(-(1 << 70), 1 << 70), st.floats(), st.text(max_size=8),
-    st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
-)  # fmt: skip
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])

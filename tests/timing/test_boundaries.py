@@ -23,7 +23,7 @@ from accelsim.event.traffic import Moved, Segments, first_weights
 from accelsim.graph.lower import lower
 from accelsim.plan import ContractionPlan, StreamPlan
 from accelsim.work import ContractionWork, StreamWork
-from tests.timing.test_event_model import (
+from tests.timing.strategies import (
     DATAFLOWS,
     Surrounded,
     assert_busy_once,

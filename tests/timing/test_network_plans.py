@@ -26,7 +26,7 @@ from accelsim.program import Program
 from accelsim.timing import time_layer, time_program
 from accelsim.work import ContractionWork
 from tests.conftest import ROOT
-from tests.timing.test_mapper import KEPT, every_plan, machines, score, works
+from tests.timing.plans import KEPT, every_plan, machines, score, works
 
 DIGITS = str(ROOT / "models" / "digits_int8.onnx")
 FLOWS = ("ws", "os", "is")

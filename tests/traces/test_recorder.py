@@ -16,7 +16,7 @@ from accelsim.plan import ContractionPlan
 from accelsim.timing import LayerTiming
 from accelsim.weight_layout import pack_weights
 from accelsim.work import ContractionWork
-from tests.timing.test_event_model import (
+from tests.timing.strategies import (
     DATAFLOWS,
     Surrounded,
     checked,

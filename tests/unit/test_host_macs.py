@@ -16,7 +16,7 @@ from accelsim.graph.host_macs import host_macs
 from accelsim.graph.without_macs import WITHOUT_MACS
 from accelsim.host import open_session
 from accelsim.tensors import TensorType
-from tests.cli.test_host_lines import lines_of
+from tests.cli.harness import lines_of
 from tests.strategies import Builder, Draw
 
 MICROSOFT = "com.microsoft"
