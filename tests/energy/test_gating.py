@@ -67,7 +67,7 @@ def assert_counted(layer: Layer, inputs: tuple[Array, ...], arch: Arch) -> tuple
 
 
 @pytest.mark.parametrize("index", range(60))
-def test_convolutions(index: int) -> None:
+def test_zeros_of_convolutions_are_counted_as_the_oracle_counts(index: int) -> None:
     """1-D, 2-D and 3-D, with groups, strides, dilations, pads and inserted zeros."""
     rng = np.random.default_rng([SEED, index])
     rank, groups = int(rng.choice([1, 2, 2, 2, 3])), int(rng.choice([1, 1, 2, 3]))
@@ -99,7 +99,7 @@ def test_convolutions(index: int) -> None:
 
 
 @pytest.mark.parametrize("index", range(40))
-def test_products(index: int) -> None:
+def test_zeros_of_products_are_counted_as_the_oracle_counts(index: int) -> None:
     """Constant weights, and two activations with broadcasting; transposed first operands, vectors."""
     rng = np.random.default_rng([SEED + 1, index])
     zero, rows, depth, columns = int(rng.choice([0, 7])), *(int(rng.integers(2, 9)) for _ in range(3))
@@ -120,7 +120,7 @@ def test_products(index: int) -> None:
 
 
 @pytest.mark.parametrize("wanted", OPERATORS)
-def test_generated_graphs(wanted: str) -> None:
+def test_zeros_of_generated_graphs_are_counted_as_the_oracle_counts(wanted: str) -> None:
     """Every contraction that importers make of random graphs, on their own values; graphs may be refused."""
     counted = 0
     for index in range(8):

@@ -117,7 +117,7 @@ VECTOR = {
 }
 
 
-def test_digits_by_hand(digits: Path) -> None:
+def test_the_energy_of_the_digits_network_is_the_sum_worked_out_by_hand(digits: Path) -> None:
     """The energy of the digits network from shapes, the contract's counts and Horowitz' numbers, all written out.
 
     One image on 16x16 WS with 512 accumulator rows of 32 bits, every activation through DRAM. For products (M, K, N,

@@ -24,7 +24,7 @@ DATA = model(
     [(FIRST, "dense/MatMul"), ("dense/MatMul/MatMulAddFusion", "dense/MatMul"), ("conv1", "conv1"), (";a/b/c", "b/c"),
      ("x" * 50, "x" * 39 + "…"), ("a\x1bb", "a?b")],
 )  # fmt: skip
-def test_short_names(name: str, short: str) -> None:
+def test_long_names_of_layers_are_cut_to_their_last_parts(name: str, short: str) -> None:
     assert short_layer(name) == short
 
 

@@ -22,7 +22,7 @@ IMAGES = {"x": normal(24, 4, 8, 8)}
 IMAGE = {"x": ["N", 4, 8, 8]}
 
 
-def test_embedding_tables() -> None:
+def test_a_gather_keeps_the_codes_of_its_table() -> None:
     """A Gather from a constant table: the codes of the table are the codes of what it gives."""
     data = model(
         [node("Gather", ["table", "ids"], ["g"], name="embed"), node("MatMul", ["g", "w"], ["y"], name="project")],
@@ -172,7 +172,7 @@ def test_transposed_convolutions_in_groups(scheme: str, bias: bool) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["int8-per-channel", "int8-affine-weights-per-channel", "w4a8+block=2", "w8a16"])
-def test_stacks_of_matrices(scheme: str) -> None:
+def test_a_stack_of_matrices_has_one_scale(scheme: str) -> None:
     """Weights with a matrix for every place of the batch have one scale."""
     data = model(
         [node("MatMul", ["x", "w"], ["y"], name="m")],

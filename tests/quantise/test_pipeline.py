@@ -94,7 +94,7 @@ def _constants(proto: ModelProto) -> dict[str, NDArray[np.generic]]:
 @pytest.mark.parametrize("method", ["min-max", "abs-max", "percentile", "mse"])
 @pytest.mark.parametrize("bounds", [None, (0.0, 6.0), (-0.3, 0.4), (0.2, 0.9)])
 @pytest.mark.parametrize("name", ["int8-affine", "int8-symmetric", "uint8"])
-def test_clamps_survive(method: str, bounds: tuple[float, float] | None, name: str) -> None:
+def test_clamps_keep_their_effect_under_every_range(method: str, bounds: tuple[float, float] | None, name: str) -> None:
     """A Relu or Clip keeps its effect under every range: outputs stay near the float network's."""
     quantised = quantize(two_convolutions(clip=bounds), f"{name}+activation_range={method}+percentile=99.9", noise())
     exact = run_batches(quantised.model, quantised.model.original, quantised.data)["y"]
@@ -151,7 +151,7 @@ def test_groups_restore_the_weights_that_onnxruntime_restores() -> None:
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
-def test_mixed_widths(bits: int) -> None:
+def test_one_layer_may_have_other_weights_than_the_rest(bits: int) -> None:
     """One layer may have other weights than the rest; the file and the figures follow."""
     quantised = quantize(two_convolutions(), f"int8-per-channel+layer_bits.second={bits}", noise())
     assert quantised.weights["first"].grid.spec.bits == 8

@@ -29,7 +29,9 @@ def _samples(folder: Path, name: str) -> dict[str, NDArray[np.generic]]:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("name", MODELS)
-def test_two_commands(shared_models: Path, tmp_path: Path, name: str, scheme: str) -> None:
+def test_quantize_then_run_is_exact_and_classifies_as_in_float(
+    shared_models: Path, tmp_path: Path, name: str, scheme: str
+) -> None:
     """First quantize, then run: exit code 0, every layer on the machine in class exact, classes as in float."""
     arrays = _samples(shared_models, name)
     np.savez(tmp_path / "calib.npz", **arrays)

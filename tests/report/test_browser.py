@@ -71,7 +71,7 @@ def test_a_comparison_of_three(browser: Browser, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [360, 700, 1200])
-def test_narrow_windows(browser: Browser, tmp_path: Path, width: int) -> None:
+def test_only_frames_scroll_sideways_in_narrow_windows(browser: Browser, tmp_path: Path, width: int) -> None:
     """Only frames scroll sideways, never the page."""
     opened(browser, tmp_path, [digits_result()], width=width)
     assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -101,7 +101,7 @@ def test_tables_are_sorted(browser: Browser, tmp_path: Path) -> None:
     assert browser.seen.messages == []
 
 
-def test_buttons(browser: Browser, tmp_path: Path) -> None:
+def test_buttons_change_theme_charts_and_tables_and_back(browser: Browser, tmp_path: Path) -> None:
     """Theme, charts and tables change and change back."""
     opened(browser, tmp_path, [digits_result()])
     background = "getComputedStyle(document.body).backgroundColor"
@@ -136,7 +136,7 @@ def test_ink_follows_the_theme(browser: Browser, tmp_path: Path, scheme: str) ->
     browser.call("Emulation.setEmulatedMedia", features=[])
 
 
-def test_print(browser: Browser, tmp_path: Path) -> None:
+def test_on_paper_it_is_light_short_and_without_tools(browser: Browser, tmp_path: Path) -> None:
     """On paper it is light, nothing scrolls, and the tools are gone; it takes a few sheets."""
     opened(browser, tmp_path, [digits_result()])
     browser.call("Emulation.setEmulatedMedia", media="print", features=[])

@@ -299,7 +299,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.mark.parametrize("width", [360, 700, 1200])
-def test_in_a_browser(browser: Browser, tmp_path: Path, width: int) -> None:
+def test_the_page_asks_for_nothing_and_no_text_overlaps_in_a_browser(
+    browser: Browser, tmp_path: Path, width: int
+) -> None:
     """Nothing is asked for, nothing goes wrong, no text lies on another one, and the page does not scroll sideways."""
     path = tmp_path / "page.html"
     path.write_text(quantisation_html(found()), "utf-8")

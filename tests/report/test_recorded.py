@@ -61,7 +61,7 @@ def test_the_bound_is_one(request: pytest.FixtureRequest, name: str | None) -> N
                     assert (read, written) == networks.compulsory_bytes(work, layer.plan)
 
 
-def test_edges_and_traffic() -> None:
+def test_tensors_are_written_before_they_are_read_and_add_up_to_the_traffic() -> None:
     """Each layer's tensors are written before they are read; both directions add up to the traffic."""
     result = digits_result()
     written: set[str] = set()

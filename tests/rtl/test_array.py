@@ -213,7 +213,7 @@ def corners(build: Build) -> list[Case]:
 
 
 @pytest.mark.parametrize("build", SHAPES, ids=lambda build: f"{build.rows}x{build.columns}")
-def test_corners(programs: Programs, build: Build) -> None:
+def test_corner_gemms_equal_recurrence_stepper_and_big_integers(programs: Programs, build: Build) -> None:
     """K < R, K = R, K = R+1, Mt around R+2, T = 1, one row, one column, INT_MIN bias, extreme operands, narrow sums."""
     cases = corners(build)
     assert_no_differences(programs, build, cases)

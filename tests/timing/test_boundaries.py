@@ -182,7 +182,7 @@ def row_machine(**parameters: object) -> accelsim.Arch:
 
 
 @pytest.mark.parametrize(("banks", "misses"), [(8, 5), (5, 5), (4, 7), (1, 10)])
-def test_hits_and_misses(banks: int, misses: int) -> None:
+def test_a_second_pass_finds_the_rows_that_no_bank_has_lost(banks: int, misses: int) -> None:
     """400 bytes from the middle of a row on, twice: five rows, of which a second pass finds those no bank has lost."""
     work = StreamWork("vector", ((1, 400), (1, 400)), (), 0, (), 100)
     around = Surroundings(None, Addresses((50, 50), ()))

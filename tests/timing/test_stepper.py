@@ -143,7 +143,7 @@ def assert_equal(case: Case) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
-def test_random_products(dataflow: str, seed: int) -> None:
+def test_random_products_equal_the_recurrence(dataflow: str, seed: int) -> None:
     """4,800 products, everything resident: values, cycles, classes, events."""
     draw = np.random.default_rng([seed, len(dataflow), ord(dataflow[0])])
     for _ in range(400):
@@ -170,7 +170,7 @@ def test_random_cases_have_all_classes() -> None:
 
 
 @pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
-def test_a_larger_array(dataflow: str) -> None:
+def test_products_on_a_larger_array_equal_the_recurrence(dataflow: str) -> None:
     """A few products on 16x16."""
     draw = np.random.default_rng([16, ord(dataflow[0])])
     for _ in range(4):
@@ -204,7 +204,7 @@ CORNERS: dict[str, tuple[tuple[int, int], tuple[int, int, int], dict[str, object
 
 @pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
 @pytest.mark.parametrize("name", CORNERS)
-def test_corners(name: str, dataflow: str) -> None:
+def test_corners_equal_the_recurrence_with_every_buffering(name: str, dataflow: str) -> None:
     """Each corner with all combinations of the buffering options."""
     shape, product, options = CORNERS[name]
     for mode in ({}, {"weight_double_buffer": False}, {"drain_overlap": False}, {"flush_between_tiles": True}):
@@ -224,7 +224,7 @@ EXTREMES = {
 @pytest.mark.parametrize("overflow", ["wrap", "saturate"])
 @pytest.mark.parametrize("bits", [8, 9, 16, 17, 31, 32, 33, 48, 62, 63, 64])
 @pytest.mark.parametrize("name", EXTREMES)
-def test_extreme_values(name: str, bits: int, overflow: str) -> None:
+def test_extreme_operands_in_narrow_sums_equal_big_integers(name: str, bits: int, overflow: str) -> None:
     """Accumulators narrower than one product, and operands at the ends of their ranges."""
     x, w, b = EXTREMES[name]
     operands = Operands(np.full((3, 9), x), np.full((2, 9), w), np.full(2, b))
