@@ -9,6 +9,7 @@ import pytest
 
 import accelsim
 from tests.harness import assert_sound, sample
+from tests.tiers import few
 
 EXACT = (
     "resnet8_cifar10_int8",
@@ -33,6 +34,11 @@ ALSO_EXACT = (
     "tfc_1w1a_qonnx",
     "tfc_2w2a_qonnx",
 )
+LIGHT = (
+    "resnet8_cifar10_qdq_u8s8", "resnet8_cifar10_qoperator_u8s8", "dscnn_kws_int8", "mobilenetv1_025_vww_int8",
+    "autoencoder_ad_int8", "autoencoder_ad_w4blk32_qdq", "hello_world_int8", "micro_speech_int8", "tfc_1w1a_qonnx",
+    "textgen_transformer_int8",
+)  # fmt: skip
 FLOAT = (
     "autoencoder_ad_float",
     "mnist_cnn_float",
@@ -42,7 +48,7 @@ FLOAT = (
 )
 
 
-@pytest.mark.parametrize("name", EXACT + ALSO_EXACT)
+@pytest.mark.parametrize("name", few(EXACT + ALSO_EXACT, LIGHT))
 def test_real_models_are_exact(shared_models: Path, name: str) -> None:
     """Every tensor and every output of the real models equals onnxruntime's, for every sample given."""
     path = shared_models / f"{name}.onnx"

@@ -136,6 +136,7 @@ def test_files_may_not_grow(digits: Path, blocks: str) -> None:
     assert done.stderr.startswith("accel-sim: cannot write temporary files (")
 
 
+@pytest.mark.deep
 def test_a_cache_that_cannot_be_used_is_said_once(digits: Path, tmp_path: Path) -> None:
     """Every run would compile again, which nobody should have to guess."""
     (tmp_path / "file").write_text("not a folder")

@@ -16,6 +16,7 @@ from accelsim.quantise.scheme import named
 from accelsim.quantise.source import read_float_model
 from tests.quantise.graphs import X, model, near, node, normal, sqnr
 from tests.quantise.helpers import two_convolutions
+from tests.tiers import few
 
 VECTOR = {"x": ["N", 16]}
 IMAGES = {"x": normal(24, 4, 8, 8)}
@@ -145,7 +146,9 @@ def test_nodes_and_outputs_with_such_names() -> None:
         quantize(data, "int8-affine", X)
 
 
-@pytest.mark.parametrize("scheme", ["int8-per-channel", "int8-affine", "w4a8", "w8a16", "int8-affine+bias_correction"])
+@pytest.mark.parametrize(
+    "scheme", few(["int8-per-channel", "int8-affine", "w4a8", "w8a16", "int8-affine+bias_correction"], 2)
+)
 @pytest.mark.parametrize("shape", [(8, 6), (8, 1), (1, 6), (6,), (1, 1), (1,), ()])
 def test_shapes_of_a_bias(shape: tuple[int, ...], scheme: str) -> None:
     """A Gemm adds anything that broadcasts; what is no vector of its outputs is added behind it."""

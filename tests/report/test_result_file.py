@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import accelsim
@@ -19,6 +19,7 @@ from accelsim.result_file import read_result, result_from_dict
 from tests.cli.command import assert_refused, command
 from tests.report.harness import ANYTHING, DAMAGED, Path_, altered, places, plain
 from tests.report.results import digits_result, model_result
+from tests.tiers import drawn, few
 
 
 def changed(place: Path_, value: object) -> dict[str, Any]:
@@ -34,7 +35,8 @@ def test_what_is_written_is_read(dataflow: str, bits: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet8_cifar10_int8", "yamnet256_int8", "textgen_transformer_int8", "tfc_2w2a_qonnx"]
+    "name",
+    few(["resnet8_cifar10_int8", "yamnet256_int8", "textgen_transformer_int8", "tfc_2w2a_qonnx"], ["tfc_2w2a_qonnx"]),
 )
 def test_results_of_real_networks_are_read(shared_models: Path, name: str) -> None:
     """The same for real networks, and they give a report."""
@@ -182,11 +184,11 @@ def test_results_of_other_machines_are_read(digits: Path, mode: str, overflow: s
         assert result_from_dict(json.loads(text), "result.json").to_json() == text
 
 
-@pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
-def test_damaged_files_are_refused(tmp_path: Path, data: bytes) -> None:
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_damaged_files_are_refused(tmp_path: Path, damage: Callable[[str], bytes]) -> None:
     """The same for what is no JSON, or JSON that no result would be."""
     path = tmp_path / "result.json"
-    path.write_bytes(data)
+    path.write_bytes(damage(json.dumps(plain())))
     assert_refused(command("compare", path, path), 5, "result.json")
 
 
@@ -216,8 +218,10 @@ def test_keys_of_later_versions_are_passed_over() -> None:
     assert "one, two" in text
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(places(plain())), ANYTHING)
+PLACES = st.deferred(lambda: st.sampled_from(places(plain())))
+
+
+@drawn(60, 400, PLACES, ANYTHING, derandomize=False)
 def test_whatever_a_value_becomes(place: Path_, value: object) -> None:
     """Any value in any place gives a result that can be written again, or an error that names the file."""
     try:
@@ -231,8 +235,7 @@ def test_whatever_a_value_becomes(place: Path_, value: object) -> None:
     assert json.loads(text)["schema_version"] == 1
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(places(plain())), ANYTHING)
+@drawn(5, 25, PLACES, ANYTHING, derandomize=False)
 def test_whatever_is_read_is_drawn(place: Path_, value: object) -> None:
     """What the reader lets pass, a report shows."""
     try:

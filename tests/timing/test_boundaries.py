@@ -23,6 +23,7 @@ from accelsim.event.traffic import Moved, Segments, first_weights
 from accelsim.graph.lower import lower
 from accelsim.plan import ContractionPlan, StreamPlan
 from accelsim.work import ContractionWork, StreamWork
+from tests.tiers import drawn, examples
 from tests.timing.strategies import (
     DATAFLOWS,
     Surrounded,
@@ -399,11 +400,12 @@ def test_a_program_is_chained(digits: Path) -> None:
 # -------------------------------------------------------------------------------------------------------- random layers
 
 
+@examples(40, 300)
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
-def test_random_contractions_among_other_layers(dataflow: str) -> None:
+def test_random_contractions_among_other_layers(dataflow: str, count: int) -> None:
     """Invariants of everything at once."""
 
-    @checked(300)
+    @checked(count)
     @given(surrounded_contractions(dataflow))
     def check(case: Surrounded) -> None:
         check_layer(case)
@@ -411,8 +413,7 @@ def test_random_contractions_among_other_layers(dataflow: str) -> None:
     check()
 
 
-@checked(300)
-@given(surrounded_streams())
+@drawn(40, 300, surrounded_streams())
 def test_random_streams_among_other_layers(case: Surrounded) -> None:
     """Layers without the array as well."""
     check_layer(case)

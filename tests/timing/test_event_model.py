@@ -18,6 +18,7 @@ from accelsim.kernels.timeline import image_span
 from accelsim.plan import ContractionPlan
 from accelsim.timing import LayerTiming, loop_spec, time_layer, time_program
 from accelsim.work import ContractionWork, ImageLayout
+from tests.tiers import drawn, examples, few
 from tests.timing.strategies import (
     DATAFLOWS,
     Case,
@@ -42,11 +43,12 @@ def assert_equal(found: LayerTiming, expected: LayerTiming) -> None:
     assert sum(dict(found.classes).values()) == found.cycles
 
 
+@examples(60, 500)
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
-def test_random_contractions_take_equal_cycles(dataflow: str) -> None:
+def test_random_contractions_take_equal_cycles(dataflow: str, count: int) -> None:
     """Two executions of the contract, neither of which calls the other, agree to the cycle."""
 
-    @checked(500)
+    @checked(count)
     @given(surrounded_contractions(dataflow))
     def compare(case: Surrounded) -> None:
         assert_equal(run(case).timing, by_recurrence(case))
@@ -60,8 +62,7 @@ def by_recurrence(case: Surrounded) -> LayerTiming:
     return time_layer(work, plan, arch, *place)
 
 
-@checked(300)
-@given(st.sampled_from(DATAFLOWS).flatmap(contractions))
+@drawn(40, 300, st.sampled_from(DATAFLOWS).flatmap(contractions))
 def test_a_shared_channel_never_gains(case: Case) -> None:
     """With one channel for both directions the bytes are the same and nothing is gained."""
     arch, work, plan = case
@@ -73,15 +74,15 @@ def test_a_shared_channel_never_gains(case: Case) -> None:
     assert private.timing.cycles + beats >= shared.timing.cycles
 
 
-@checked(400)
-@given(surrounded_streams())
+@drawn(60, 400, surrounded_streams())
 def test_random_streams_take_equal_cycles(case: Surrounded) -> None:
     """Layers without the array as well."""
     assert_equal(run(case).timing, by_recurrence(case))
 
 
-@checked(300)
-@given(
+@drawn(
+    40,
+    300,
     st.one_of(surrounded_streams(), st.sampled_from(DATAFLOWS).flatmap(surrounded_contractions)),
     st.integers(2, 4),
     st.sampled_from((1, 64, 1 << 10)),
@@ -138,6 +139,8 @@ NETWORKS = (
 )  # fmt: skip
 
 
+NEAREST = ("dscnn_kws_int8", "micro_speech_int8")  # the default tier
+
 LARGE = (
     "mobilenetv2_100_224_int8", "mobilenetv2_100_224_int8_nchw", "posenet_mobilenetv1_075_353x481_int8",
     "deeplabv3_mnv2_dm05_uint8", "resnet8_cifar10_int8", "resnet8_cifar10_qoperator_u8s8",
@@ -145,14 +148,14 @@ LARGE = (
 
 
 @pytest.mark.parametrize("dataflow", [*DATAFLOWS, "best"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", few(NETWORKS, NEAREST))
 def test_real_networks_take_equal_cycles(shared_models: Path, name: str, dataflow: str) -> None:
     """Every layer of the real networks at 16x16."""
     compare_network(shared_models / f"{name}.onnx", accelsim.Arch(dataflow=dataflow))
 
 
 @pytest.mark.parametrize("side", [8, 16, 32])
-@pytest.mark.parametrize("name", [*NETWORKS, *LARGE])
+@pytest.mark.parametrize("name", few([*NETWORKS, *LARGE], NEAREST[:1]))
 def test_real_networks_take_equal_cycles_at_every_size(shared_models: Path, name: str, side: int) -> None:
     """Every layer of every convolutional network, with finite buffers and one channel."""
     compare_network(shared_models / f"{name}.onnx", accelsim.Arch(array=(side, side)))
@@ -167,7 +170,10 @@ MEMORIES = {
 
 
 @pytest.mark.parametrize("options", MEMORIES.values(), ids=MEMORIES)
-@pytest.mark.parametrize("name", ["resnet8_cifar10_int8", "mobilenetv1_025_vww_int8", "textgen_transformer_int8"])
+@pytest.mark.parametrize(
+    "name",
+    few(["resnet8_cifar10_int8", "mobilenetv1_025_vww_int8", "textgen_transformer_int8"], ["resnet8_cifar10_int8"]),
+)
 def test_real_networks_take_equal_cycles_with_every_memory(
     shared_models: Path, name: str, options: dict[str, Any]
 ) -> None:

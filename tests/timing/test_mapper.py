@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume
 
 import accelsim
 from accelsim.arch import Arch
@@ -16,13 +16,11 @@ from accelsim.plan import ContractionPlan, Kept, buffer_needs, fits
 from accelsim.program import Layer, Program
 from accelsim.timing import LayerTiming, time_layer, time_program
 from accelsim.work import ContractionWork
+from tests.tiers import drawn, few
 from tests.timing.plans import KEPT, every_plan, machines, score, works
 
-FEW = settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
-
-@FEW
-@given(works(), machines(), KEPT)
+@drawn(60, 400, works(), machines(), KEPT, unchecked=HealthCheck)
 def test_the_mapper_finds_what_brute_force_finds(work: ContractionWork, arch: Arch, kept: Kept) -> None:
     """On small layers the choice is as good as the best of every plan that fits."""
     assume(not (kept.first and work.dynamic_second))
@@ -38,8 +36,7 @@ def test_the_mapper_finds_what_brute_force_finds(work: ContractionWork, arch: Ar
     assert score(arch, time_layer(work, chosen, arch)) == best, (chosen, rivals)
 
 
-@FEW
-@given(works(), machines(), KEPT)
+@drawn(60, 400, works(), machines(), KEPT, unchecked=HealthCheck)
 def test_the_bound_is_never_above_what_it_bounds(work: ContractionWork, arch: Arch, kept: Kept) -> None:
     """Pruning by the bound cannot lose the best plan."""
     try:
@@ -77,7 +74,7 @@ def totals(path: Path, arch: Arch) -> tuple[int, int]:
     return sum(timing.cycles for timing in timings), sum(timing.dram_bytes for timing in timings)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", few(NETWORKS, 2))
 def test_what_stays_on_chip_is_not_moved(shared_models: Path, name: str) -> None:
     """Keeping activations never moves more; prefetching weights moves the same and takes no longer."""
     path = shared_models / f"{name}.onnx"

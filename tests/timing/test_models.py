@@ -19,6 +19,7 @@ from accelsim.program import Layer
 from accelsim.timing import LayerTiming, time_program
 from accelsim.work import ContractionWork
 from tests.oracles import contract
+from tests.tiers import few
 from tests.timing.networks import compulsory_bytes
 
 ARRAYS = ((1, 1), (5, 3), (16, 16), (128, 128))
@@ -120,14 +121,14 @@ def test_our_network_is_sound(digits: Path, array: tuple[int, int], dataflow: st
 
 
 @pytest.mark.parametrize(("array", "dataflow"), MACHINES)
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", few(SMALL, SMALL[1:]))
 def test_small_networks_are_sound(shared_models: Path, name: str, array: tuple[int, int], dataflow: str) -> None:
     """The same for small real networks, on a single PE too."""
     assert_sound(shared_models / f"{name}.onnx", Arch(array=array, dataflow=dataflow))
 
 
 @pytest.mark.parametrize(("array", "dataflow"), MACHINES[len(DATAFLOWS) :])
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("name", few(LARGE, ("mobilenetv1_025_vww_int8",)))
 def test_large_networks_are_sound(shared_models: Path, name: str, array: tuple[int, int], dataflow: str) -> None:
     """The same for large real networks."""
     assert_sound(shared_models / f"{name}.onnx", Arch(array=array, dataflow=dataflow))
@@ -183,7 +184,7 @@ def test_counts_of_our_network(digits: Path, array: tuple[int, int], dataflow: s
 
 
 @pytest.mark.parametrize(("array", "dataflow"), MACHINES[len(DATAFLOWS) :])
-@pytest.mark.parametrize("name", SMALL + LARGE)
+@pytest.mark.parametrize("name", few(SMALL + LARGE, SMALL[1:4]))
 def test_counts_of_real_networks(shared_models: Path, name: str, array: tuple[int, int], dataflow: str) -> None:
     """The same for real networks."""
     assert assert_counted(shared_models / f"{name}.onnx", Arch(array=array, dataflow=dataflow)) > 0
@@ -219,7 +220,9 @@ def test_results_of_our_network_add_up(digits: Path, array: tuple[int, int], dat
 
 
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
-@pytest.mark.parametrize("name", ["resnet8_cifar10_int8", "dscnn_kws_int8", "mobilenetv1_025_vww_int8"])
+@pytest.mark.parametrize(
+    "name", few(["resnet8_cifar10_int8", "dscnn_kws_int8", "mobilenetv1_025_vww_int8"], ["dscnn_kws_int8"])
+)
 def test_results_of_real_networks_add_up(shared_models: Path, name: str, dataflow: str) -> None:
     """The same for real networks."""
     assert_adds_up(shared_models / f"{name}.onnx", Arch(dataflow=dataflow))
