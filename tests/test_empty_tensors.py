@@ -65,7 +65,9 @@ def run_on_nothing(
     ],
     ids=["convolution", "transposed", "product", "two activations", "gemm", "global average"],
 )
-def test_no_rows(core: NodeProto, shape: tuple[int, ...], weights: tuple[int, ...], kind: str) -> None:
+def test_a_batch_of_none_gives_a_result_of_none(
+    core: NodeProto, shape: tuple[int, ...], weights: tuple[int, ...], kind: str
+) -> None:
     """A batch of none gives a result of none, and every cycle has a class."""
     result = run_on_nothing(core, shape, weights=weights, kind=kind)
     assert result.check is not None
@@ -74,19 +76,19 @@ def test_no_rows(core: NodeProto, shape: tuple[int, ...], weights: tuple[int, ..
     assert all(sum(layer.cycle_classes.values()) == layer.cycles for layer in result.layers)
 
 
-def test_no_columns() -> None:
+def test_weights_without_columns_are_no_work() -> None:
     """Weights without columns are no work."""
     result = run_on_nothing(node("MatMul", ["x", "w"], "y0"), (2, 4), weights=(4, 0))
     assert result.outputs["y"].shape == (2, 0)
 
 
-def test_no_terms() -> None:
+def test_sums_of_nothing_are_refused() -> None:
     """Sums of nothing are whatever onnxruntime finds in memory: refused."""
     with pytest.raises(accelsim.UnsupportedModelError, match="QLinearMatMul 'y0' sums over an empty tensor"):
         run_on_nothing(node("MatMul", ["a", "w"], "y0"), (2, 4), axis=1, weights=(0, 3))
 
 
-def test_no_repeats() -> None:
+def test_a_tile_by_none_moves_nothing() -> None:
     """Tile by 0 moves nothing."""
     result = run_on_nothing(node("Tile", ["x", "repeats"], "y0"), (2, 4))
     assert result.outputs["y"].shape == (2, 0)
@@ -107,7 +109,7 @@ def open_model(core: list[NodeProto], shape: tuple[int | str, ...], *weights: tu
     return model_of(nodes, [*parameters(), *tensors], inputs, [output]).SerializeToString()
 
 
-def test_inputs_without_elements() -> None:
+def test_keys_of_length_none_are_the_first_step_of_a_decoder() -> None:
     """The first step of a decoder: the keys before it are of length 0."""
     core = [
         node("MatMul", ["a", "w0"], "new"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -21,6 +22,8 @@ from accelsim.graph.qonnx import QUANTISERS
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("accel", "graph", "models", "reports")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+TEST_MODULE = re.compile(r"[./]test_\w+(\.py)?(\.\w+)?$")
 
 
 def test_the_package_list_is_complete() -> None:
@@ -102,3 +105,21 @@ def test_no_machine_paths_are_committed() -> None:
         if path.suffix in (".py", ".md", ".toml", ".svg", "") and path.is_file():
             text = path.read_text("utf-8", "replace")
             assert not any(mark in text for mark in marks), name
+
+
+def test_helpers_live_in_harness_modules() -> None:
+    """No file imports from a test_ file, for types neither: what tests share stands in a module of its own."""
+    for path in TESTS:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or "", *(f"{node.module}.{name.name}" for name in node.names)]
+            else:
+                names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            wrong = [name for name in names if name.startswith("tests.") and TEST_MODULE.search(name)]
+            assert not wrong, f"{path.relative_to(ROOT)}: {wrong}"
+
+
+def test_test_files_are_short() -> None:
+    """No test file is longer than 500 lines."""
+    counts = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in TESTS}
+    assert {name: count for name, count in counts.items() if count > 500 and TEST_MODULE.search(name)} == {}

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import accelsim
+from tests.harness import assert_sound, sample
+from tests.tiers import few
 
 EXACT = (
     "resnet8_cifar10_int8",
@@ -32,6 +34,11 @@ ALSO_EXACT = (
     "tfc_1w1a_qonnx",
     "tfc_2w2a_qonnx",
 )
+LIGHT = (
+    "resnet8_cifar10_qdq_u8s8", "resnet8_cifar10_qoperator_u8s8", "dscnn_kws_int8", "mobilenetv1_025_vww_int8",
+    "autoencoder_ad_int8", "autoencoder_ad_w4blk32_qdq", "hello_world_int8", "micro_speech_int8", "tfc_1w1a_qonnx",
+    "textgen_transformer_int8",
+)  # fmt: skip
 FLOAT = (
     "autoencoder_ad_float",
     "mnist_cnn_float",
@@ -41,29 +48,7 @@ FLOAT = (
 )
 
 
-def sample(model: Path, index: int = 0) -> dict[str, np.ndarray]:
-    """Return the sample inputs that lie beside a model."""
-    with np.load(model.with_name(f"{model.stem}.in{index}.npz")) as archive:
-        return dict(archive)
-
-
-def assert_sound(result: accelsim.Result) -> None:
-    """Check what must hold in every run: verdict, conservation of cycles, MACs and energy."""
-    check = result.check
-    assert (check.verdict, check.mismatched_elements, check.drifted_elements, check.output_mismatched) == (
-        "exact",
-        0,
-        0,
-        0,
-    )
-    assert check.elements > 0
-    for layer in result.layers:
-        assert sum(layer.cycle_classes.values()) == layer.cycles, layer.name
-        assert layer.acc is None or layer.acc.overflows == 0
-    assert np.isclose(sum(sum(layer.energy_pj.values()) for layer in result.layers), result.energy_pj, rtol=1e-12)
-
-
-@pytest.mark.parametrize("name", EXACT + ALSO_EXACT)
+@pytest.mark.parametrize("name", few(EXACT + ALSO_EXACT, LIGHT))
 def test_real_models_are_exact(shared_models: Path, name: str) -> None:
     """Every tensor and every output of the real models equals onnxruntime's, for every sample given."""
     path = shared_models / f"{name}.onnx"

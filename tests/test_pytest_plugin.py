@@ -170,7 +170,7 @@ def test_unknown_verify_option(accel_sim):
 def test_bad_machine(accel_sim):
     accel_sim(MODEL, array="0x16")
 
-def test_bad_budget(accel_sim):
+def test_a_budget_of_nan_is_refused(accel_sim):
     accel_sim(MODEL).assert_cycles(at_most=float("nan"))
 
 @pytest.mark.accel_sim(MODEL, cycles=10_000)
@@ -218,7 +218,7 @@ EXPECTED = {
         "valid are model, cycles_tolerance, energy_tolerance, ignore, external_data",
     ],
     "test_bad_machine": ["accel-sim: array 0x16 is outside"],
-    "test_bad_budget": ["the budget of cycles is nan"],
+    "test_a_budget_of_nan_is_refused": ["the budget of cycles is nan"],
     "test_marker_cycles": ["more than the 10,000 allowed", "most of them in:"],
     "test_marker_exact": ["is not bit-exact", "cause: accumulator-overflow"],
     "test_marker_bad_budget": ["accel-sim: the budget of energy_uj is '3'"],

@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs" / "regression.md").read_text("utf-8")
 EXAMPLE = ROOT / "docs" / "examples" / "test_my_model.py"
 
 
-def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_commands_of_the_page_run_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All commands of the page, one after the other in one folder, succeed."""
     monkeypatch.chdir(tmp_path)
     for source, target in (("digits_int8.onnx", "model.onnx"), ("digits_sample.npz", "inputs.npz")):
@@ -33,7 +33,7 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert {"dump", "golden"} <= {path.name for path in tmp_path.iterdir()}
 
 
-def test_the_example_passes(tmp_path: Path) -> None:
+def test_the_example_of_the_page_passes_with_a_record(tmp_path: Path) -> None:
     """The page shows the file, and pytest runs it as it is, with a record beside it."""
     (shown,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     code = EXAMPLE.read_text("utf-8")

@@ -132,7 +132,7 @@ def test_a_mean_in_another_layout_is_near() -> None:
         assert result.check.behind
 
 
-def test_exit_codes(tmp_path: Path) -> None:
+def test_near_fails_only_where_strict(tmp_path: Path) -> None:
     """Near is no failure, unless --strict demands equality; strict needs the comparison."""
     model, inputs = saved(tmp_path, wide(), draw(4, 16, size=SMALL))
     for name in ("run", "check"):
@@ -165,7 +165,7 @@ def test_a_test_may_demand_exact_or_near(tmp_path: Path) -> None:
         wrong.assert_near()
 
 
-def test_the_fixture_binds(tmp_path: Path) -> None:
+def test_the_fixture_binds_text_and_mappings(tmp_path: Path) -> None:
     """The option bind takes text or a mapping."""
     (tmp_path / "linear.onnx").write_bytes(linear())
     for bind in ("batch=2,seq=3", {"batch": 2, "seq": 3}):

@@ -52,7 +52,7 @@ def test_every_tensor_with_both_sides(digits: Path, tmp_path: Path, subcommand: 
     assert any(row["drifted"] and not row["mismatched"] for row in entries)
 
 
-def test_some_tensors(digits: Path, tmp_path: Path) -> None:
+def test_dump_tensors_keeps_those_whose_name_contains_the_text(digits: Path, tmp_path: Path) -> None:
     """--dump-tensor keeps tensors whose name contains the text; a text that fits none is refused, as is no folder."""
     assert command("check", digits, "--dump", tmp_path, "--dump-tensor", "depthwise").code == 0
     entries = rows(tmp_path)

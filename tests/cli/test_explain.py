@@ -38,7 +38,9 @@ def _layer(m: int, k: int, n: int) -> tuple[ContractionWork, ContractionPlan]:
 @pytest.mark.parametrize("dataflow", ["ws", "is"])
 @pytest.mark.parametrize("mode", MODES, ids=str)
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
-def test_stationary_formula(dataflow: str, mode: dict[str, object], block: tuple[int, int, int]) -> None:
+def test_the_printed_interval_of_ws_and_is_is_that_of_the_recurrence(
+    dataflow: str, mode: dict[str, object], block: tuple[int, int, int]
+) -> None:
     """The interval that is printed for WS and IS is the one between two equal tiles of the recurrence."""
     arch = Arch(rows=8, cols=5, dataflow=dataflow, **mode)
     m, k, n = block if dataflow == "ws" else block[::-1]
@@ -57,7 +59,9 @@ def test_stationary_formula(dataflow: str, mode: dict[str, object], block: tuple
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
-def test_output_stationary_formula(mode: dict[str, object], block: tuple[int, int, int]) -> None:
+def test_the_printed_interval_of_os_is_that_of_the_recurrence(
+    mode: dict[str, object], block: tuple[int, int, int]
+) -> None:
     """The interval that is printed for OS is the one between two equal tiles of the recurrence."""
     arch = Arch(rows=8, cols=5, dataflow="os", **mode)
     work, plan = _layer(*block)

@@ -60,7 +60,7 @@ def test_the_output_is_for_people() -> None:
     assert all(len(line) <= 120 for line in outcome.stdout.splitlines())
 
 
-def test_json_has_everything() -> None:
+def test_json_holds_the_numbers_of_the_python_interface() -> None:
     """The numbers of the Python interface."""
     outcome = command(
         "gemm", "9", "20", "7", "--array", "4x3", "--dataflow", "is", "--set", "accumulator.rows=5", "--json"

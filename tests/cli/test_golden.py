@@ -202,7 +202,9 @@ main(sys.argv[3:])
     ("step", "count"), [("write_through", 1), ("write_through", 2), ("_put_in_place", 1), ("sync_folder", 2)]
 )
 @pytest.mark.parametrize("existing", [False, True], ids=["new", "over an older record"])
-def test_kill_while_writing(digits: Path, tmp_path: Path, step: str, count: int, existing: bool) -> None:
+def test_a_kill_while_writing_leaves_the_old_record_or_the_new(
+    digits: Path, tmp_path: Path, step: str, count: int, existing: bool
+) -> None:
     """After kill -9 at any step the folder is the old record or the new one, whole, and can be written again."""
     folder = tmp_path / "golden"
     before = {}
@@ -255,7 +257,7 @@ def test_systems_that_cannot_exchange_names(digits: Path, golden: Path, monkeypa
 # ---- verifying
 
 
-def test_nothing_changed(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unchanged_run_verifies_with_code_0_and_two_lines(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 0 and two lines; from another folder too; -q prints nothing; --json says equal."""
     outcome = command("verify", golden)
     assert outcome.code == 0, outcome
@@ -283,7 +285,7 @@ def test_where_the_model_is(digits: Path, tmp_path: Path) -> None:
     assert_refused(command("verify", moved, "--model", tmp_path / "none.onnx"), 2, "No such file")
 
 
-def test_another_model(tmp_path: Path) -> None:
+def test_a_changed_weight_is_told_from_its_layer_to_the_outputs(tmp_path: Path) -> None:
     """One weight changed: the model, the values from its layer on, and the outputs with their distance."""
 
     def weights(change: int) -> ModelProto:
@@ -305,7 +307,7 @@ def test_another_model(tmp_path: Path) -> None:
     assert groups(command("verify", tmp_path / "golden", "--json"))["model"] == "changed"
 
 
-def test_values_that_changed(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_in_our_kernels_names_the_first_layer(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault in our kernels: the first layer is named, and the verdict against onnxruntime changed as well."""
     break_values(monkeypatch)
     outcome = command("verify", golden)
@@ -341,7 +343,7 @@ def test_cycles_and_energy_that_changed(golden: Path, monkeypatch: pytest.Monkey
     assert "first 'stem'" in text
 
 
-def test_overflow_that_changed(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_overflow_events_are_a_change(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Events that appear in a narrower accumulator are a change, even where values stay."""
     assert command("record", digits, "-o", tmp_path / "golden").code == 0
     with_machine(monkeypatch, acc_bits=16)
@@ -351,7 +353,7 @@ def test_overflow_that_changed(digits: Path, tmp_path: Path, monkeypatch: pytest
     assert any(row["remark"] == "overflows" and row["old"] == 0 and row["new"] > 0 for row in rows)
 
 
-def test_versions_are_reported(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_versions_are_reported_and_are_no_failure(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another numpy is no failure; when values changed as well, the versions are where to look first."""
     with_versions(monkeypatch)
     outcome = command("verify", golden)
@@ -377,7 +379,7 @@ def test_arguments_out_of_range(golden: Path, arguments: list[str], words: list[
     assert_refused(command("verify", golden, *arguments), 2, *words)
 
 
-def test_from_python(digits: Path, tmp_path: Path) -> None:
+def test_record_and_verify_work_from_python(digits: Path, tmp_path: Path) -> None:
     """accelsim.record and accelsim.verify; a model from bytes has no path, so that it has to be given again."""
     model = accelsim.load(digits.read_bytes())
     result = accelsim.record(model, tmp_path / "golden", accelsim.Arch(array=(8, 8)), seed=3)
@@ -393,7 +395,7 @@ def test_from_python(digits: Path, tmp_path: Path) -> None:
         accelsim.verify(tmp_path / "golden", accelsim.load(digits, reference="ort-default"))
 
 
-def test_dynamic_batches(tmp_path: Path) -> None:
+def test_recorded_inputs_bind_a_dynamic_batch_again(tmp_path: Path) -> None:
     """Recorded inputs of a batch of 3 bind a dynamic dimension again."""
     model = quantised(lambda proto: proto.graph.input[0].CopyFrom(floats("x", ["batch", WIDTH])))
     path = tmp_path / "model.onnx"

@@ -46,7 +46,9 @@ ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("arrays", "words"), ARRAYS.values(), ids=ARRAYS)
-def test_bad_arrays(digits: Path, tmp_path: Path, arrays: dict[str, Any], words: str) -> None:
+def test_wrong_names_types_and_values_name_file_and_array(
+    digits: Path, tmp_path: Path, arrays: dict[str, Any], words: str
+) -> None:
     """Wrong names, types and values name the file and the array."""
     path = tmp_path / "inputs.npz"
     np.savez(path, **arrays)
@@ -56,7 +58,9 @@ def test_bad_arrays(digits: Path, tmp_path: Path, arrays: dict[str, Any], words:
 @pytest.mark.parametrize(
     ("shape", "shown"), [((1, 1, 8, 16), "1x1x8x16"), ((1, 16, 16), "1x16x16"), ((1, 1, 16, 16, 1), "1x1x16x16x1")]
 )
-def test_misshapen_array(digits: Path, tmp_path: Path, shape: tuple[int, ...], shown: str) -> None:
+def test_a_wrong_shape_is_shown_beside_the_declared_one(
+    digits: Path, tmp_path: Path, shape: tuple[int, ...], shown: str
+) -> None:
     """A wrong shape is shown beside the one that the model declares."""
     path = tmp_path / "inputs.npz"
     np.savez(path, image=np.zeros(shape, np.float32))
@@ -114,7 +118,7 @@ def test_files_that_are_no_archives(digits: Path, tmp_path: Path, data: bytes, w
     assert_refused(_check(digits, path), 2, "inputs.npz", words)
 
 
-def test_missing_input_file(digits: Path, tmp_path: Path) -> None:
+def test_a_missing_input_file_is_named(digits: Path, tmp_path: Path) -> None:
     """A missing file is named; a directory and an empty name are no files."""
     assert_refused(_check(digits, tmp_path / "none.npz"), 2, "none.npz", "No such file")
     assert_refused(_check(digits, tmp_path), 2, "Is a directory")

@@ -14,7 +14,7 @@ from tests.cli.command import assert_refused, command
 
 
 @pytest.mark.parametrize("shape", ["16x16", "16X16", "16", "1x1", "4x32"])
-def test_array_shapes(digits: Path, shape: str) -> None:
+def test_all_documented_spellings_of_an_array_are_accepted(digits: Path, shape: str) -> None:
     """All documented spellings of an array are accepted."""
     outcome = command("explain", digits, "--array", shape)
     assert outcome.code == 0, outcome
@@ -35,7 +35,7 @@ def test_array_shapes(digits: Path, shape: str) -> None:
         ("\x1b[31m", "is not an array shape"),
     ],
 )
-def test_bad_array_shapes(digits: Path, shape: str, words: str) -> None:
+def test_array_shapes_that_are_none_or_too_large_are_refused(digits: Path, shape: str, words: str) -> None:
     """Shapes that are none, or too large, are refused with what to write."""
     assert_refused(command("run", digits, "--array", shape), 2, words)
 
@@ -67,7 +67,7 @@ def test_bad_array_shapes(digits: Path, shape: str, words: str) -> None:
     ],
     ids=lambda text: text if len(text) < 40 else "",
 )
-def test_bad_options(digits: Path, option: str, value: str, words: str) -> None:
+def test_a_bad_option_names_the_key_and_what_it_accepts(digits: Path, option: str, value: str, words: str) -> None:
     """A bad option is a usage error that names the key and what it accepts."""
     assert_refused(command("run", digits, option, value), 2, words)
 
@@ -87,7 +87,7 @@ def test_bad_options(digits: Path, option: str, value: str, words: str) -> None:
     ],
     ids=lambda text: text.splitlines()[0] if len(text) < 40 else "",
 )
-def test_bad_machine_files(digits: Path, tmp_path: Path, text: str, words: str) -> None:
+def test_a_broken_machine_file_names_the_file_or_the_key(digits: Path, tmp_path: Path, text: str, words: str) -> None:
     """A broken machine description names the file or the key, and the nearest valid key."""
     path = tmp_path / "machine.toml"
     path.write_text(text)
@@ -125,7 +125,7 @@ def test_options_win_over_settings_over_the_file(digits: Path, tmp_path: Path) -
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_command_lines(arguments: list[str], words: str) -> None:
+def test_mistakes_on_the_command_line_point_to_the_help(arguments: list[str], words: str) -> None:
     """Mistakes on the command line point to the help, in one sentence."""
     assert_refused(command(*arguments), 2, words, "(see accel-sim --help)")
 
@@ -138,7 +138,7 @@ def test_no_arguments_show_the_help() -> None:
     assert outcome.stderr.startswith("Usage: accel-sim")
 
 
-def test_unknown_layer(digits: Path) -> None:
+def test_explaining_an_unknown_layer_is_a_usage_error(digits: Path) -> None:
     """Explaining a layer that does not exist is a usage error."""
     assert_refused(command("explain", digits, "--layer", "nope"), 2, "no layer of digits_int8.onnx has 'nope'")
 

@@ -29,7 +29,7 @@ SCHEMA = {
 LAYER = "name op placement m k n groups tiles cycles cycle_classes utilisation energy_pj dram_bytes acc"
 
 
-def test_folder_of_results(digits: Path, tmp_path: Path) -> None:
+def test_an_output_folder_is_made_and_holds_both_files_only(digits: Path, tmp_path: Path) -> None:
     """-o creates the folder with its parents, and writes both files and nothing else."""
     folder = tmp_path / "a" / "b"
     outcome = command("run", digits, "-o", folder)
@@ -81,7 +81,7 @@ def test_json_alone_on_stdout(digits: Path) -> None:
     assert json.loads(wrong.stdout)["check"]["verdict"] == "mismatch"
 
 
-def test_quiet(digits: Path, tmp_path: Path) -> None:
+def test_quiet_prints_nothing_and_keeps_code_and_files(digits: Path, tmp_path: Path) -> None:
     """-q prints nothing at all; the exit code and the files still tell."""
     for arguments in (["run", "-o", tmp_path], ["check"]):
         outcome = command(*arguments, digits, "-q")

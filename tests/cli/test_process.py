@@ -31,7 +31,9 @@ def test_exit_codes_reach_the_shell(digits: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code"), [(["explain"], 0), (["run"], 0), (["check", "--acc-bits", "12"], 3), (["run", "--json"], 0)]
 )
-def test_closed_pipe(digits: Path, arguments: list[str], code: int) -> None:
+def test_a_closed_pipe_ends_silently_with_the_code_of_the_verdict(
+    digits: Path, arguments: list[str], code: int
+) -> None:
     """When the reader has gone (`| head`), the command ends silently, and its verdict still decides the exit code."""
     running = subprocess.Popen(
         process_arguments(*arguments, digits),
@@ -47,7 +49,7 @@ def test_closed_pipe(digits: Path, arguments: list[str], code: int) -> None:
     assert running.wait(60) == code
 
 
-def test_interrupt(tmp_path: Path) -> None:
+def test_an_interrupt_ends_with_one_word_and_code_130(tmp_path: Path) -> None:
     """Ctrl-C while a model is being read: one word on stderr, exit code 130, no results."""
     pipe = tmp_path / "model.onnx"
     os.mkfifo(pipe)
@@ -67,7 +69,7 @@ def test_interrupt(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("start", ["-m", "the command"])
-def test_interrupt_while_importing(tmp_path: Path, start: str) -> None:
+def test_an_interrupt_while_importing_is_as_quiet(tmp_path: Path, start: str) -> None:
     """Ctrl-C before the command line itself has been imported ends as quietly as afterwards."""
     (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
     line = [sys.executable, "-m", "accelsim"] if start == "-m" else [sys.executable, "-c", _console_script()]
@@ -134,6 +136,7 @@ def test_files_may_not_grow(digits: Path, blocks: str) -> None:
     assert done.stderr.startswith("accel-sim: cannot write temporary files (")
 
 
+@pytest.mark.deep
 def test_a_cache_that_cannot_be_used_is_said_once(digits: Path, tmp_path: Path) -> None:
     """Every run would compile again, which nobody should have to guess."""
     (tmp_path / "file").write_text("not a folder")
@@ -143,7 +146,7 @@ def test_a_cache_that_cannot_be_used_is_said_once(digits: Path, tmp_path: Path) 
     assert outcome.stderr.count("\n") == 1
 
 
-def test_closed_streams(digits: Path, tmp_path: Path) -> None:
+def test_a_process_without_streams_exits_by_its_verdict(digits: Path, tmp_path: Path) -> None:
     """A process started without stdout and stderr still does its work and exits by its verdict."""
     command = " ".join(f"'{part}'" for part in process_arguments("run", digits, "-o", tmp_path / "results"))
     assert subprocess.run(["sh", "-c", f"{command} >&- 2>&-"], env=process_environment({})).returncode == 0
@@ -159,7 +162,7 @@ def test_closed_streams(digits: Path, tmp_path: Path) -> None:
     ],
     ids=["C", "C without Python's help", "Latin-1"],
 )
-def test_locales(digits: Path, environment: dict[str, str]) -> None:
+def test_encodings_that_lack_characters_get_replacements(digits: Path, environment: dict[str, str]) -> None:
     """Encodings that lack the table's characters get replacements, never an error."""
     outcome = process("run", digits, **environment)
     assert outcome.code == 0, outcome
@@ -167,7 +170,7 @@ def test_locales(digits: Path, environment: dict[str, str]) -> None:
     assert outcome.stderr == ""
 
 
-def test_colours(digits: Path) -> None:
+def test_colours_are_for_terminals_without_no_color(digits: Path) -> None:
     """A pipe gets no escape codes; a forced terminal does, but no colours under NO_COLOR."""
     colour = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
     assert "\x1b" not in process("check", digits, TERM="xterm").stdout
@@ -175,7 +178,7 @@ def test_colours(digits: Path) -> None:
     assert not colour.search(process("check", digits, FORCE_COLOR="1", NO_COLOR="1", TERM="xterm").stdout)
 
 
-def test_help_is_light() -> None:
+def test_help_imports_no_heavy_package() -> None:
     """--help and mistakes on the command line import none of numpy, numba, onnx and onnxruntime."""
     program = (
         "import sys\n"
@@ -201,7 +204,7 @@ def test_help_names_the_exit_codes(arguments: list[str]) -> None:
         assert words in text, words
 
 
-def test_version() -> None:
+def test_version_names_everything_that_decides_a_result() -> None:
     """--version names everything that decides a result."""
     outcome = process("--version")
     assert outcome.code == 0

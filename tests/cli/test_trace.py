@@ -114,7 +114,7 @@ def test_the_file_must_be_named(digits: Path) -> None:
 
 @pytest.mark.parametrize("kind", tracing.FORMATS)
 @pytest.mark.parametrize("limit", [5, 170])
-def test_sizes_are_bounded(
+def test_too_many_events_are_refused_with_how_to_narrow(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, limit: int
 ) -> None:
     """Too many events, found at once or on the way: one sentence that says how to narrow, exit code 6, no file."""

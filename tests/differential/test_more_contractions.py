@@ -142,7 +142,7 @@ def test_integer_products_with_zero_points_known_at_run_time(index: int) -> None
 
 
 @pytest.mark.parametrize("index", range(8))
-def test_integer_convolutions(index: int) -> None:
+def test_integer_convolutions_pad_with_the_zero_point(index: int) -> None:
     """ConvInteger pads with the zero point, constant or not."""
     draw = Draw((SEED, 6, index), ties=False)
     build = Builder(draw)
@@ -159,7 +159,7 @@ def test_integer_convolutions(index: int) -> None:
 
 
 @pytest.mark.parametrize("index", range(12))
-def test_dynamically_quantised_products(index: int) -> None:
+def test_dynamically_quantised_products_equal_onnxruntime(index: int) -> None:
     """DynamicQuantizeMatMul: the activation is quantised by its own extremes, then multiplied as integers."""
     draw = Draw((SEED, 8, index), ties=index % 2 == 1)
     build = Builder(draw)

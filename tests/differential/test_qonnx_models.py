@@ -10,12 +10,13 @@ import pytest
 
 import accelsim
 from tests.qonnx_models import MODES, QonnxGraph, Style, random_cnn, random_mlp, random_residual
+from tests.tiers import few
 
 NETWORKS = (random_mlp, random_cnn, random_residual)
 
 
 @pytest.mark.parametrize("make", NETWORKS)
-@pytest.mark.parametrize("start", range(0, 40, 10))
+@pytest.mark.parametrize("start", few(range(0, 40, 10), 1))
 def test_networks_with_power_of_two_scales_are_exact(make, start: int) -> None:  # type: ignore[no-untyped-def]
     """Every tensor of every network is exact, none is only near: sums of such floats have no rounding."""
     for seed in range(start, start + 10):
@@ -24,7 +25,7 @@ def test_networks_with_power_of_two_scales_are_exact(make, start: int) -> None: 
         assert (check.verdict, check.output_mismatched, check.float_reference) == ("exact", 0, ()), seed
 
 
-@pytest.mark.parametrize("make", NETWORKS)
+@pytest.mark.parametrize("make", few(NETWORKS, 1))
 def test_networks_with_any_scales_are_near(make) -> None:  # type: ignore[no-untyped-def]
     """Sums of other floats are rounded in the reference: such layers are called float-reference, and are near."""
     near = 0
@@ -38,7 +39,7 @@ def test_networks_with_any_scales_are_near(make) -> None:  # type: ignore[no-unt
     assert near > 10
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", few(MODES, 2))
 def test_one_rounding_mode_throughout(mode: str) -> None:
     """Networks that use a single rounding mode are exact as well."""
     for seed in range(100, 104):

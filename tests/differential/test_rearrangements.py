@@ -11,6 +11,7 @@ import pytest
 
 import accelsim
 from accelsim.graph.constraints import OPERATORS
+from tests.differential.harness import run_on_machine
 from tests.strategies import MICROSOFT, Builder, Case, Draw, Quantisation, Shape
 
 SEED = 60_001
@@ -18,19 +19,6 @@ CASES = 24
 WIDE = ("uint8", "int8", "uint16", "int16")
 
 Constants = Callable[[Builder], list[str]]
-
-
-def run_on_machine(case: Case, label: Any) -> accelsim.Result:
-    """Run a model; nothing differs from onnxruntime, which computes nothing for us."""
-    result = accelsim.run(accelsim.load(case.model), None, case.inputs)
-    check = result.check
-    assert check.verdict == "exact", (label, check.first_mismatch)
-    assert check.mismatched_elements == check.drifted_elements == check.output_mismatched == 0, label
-    assert check.output_elements > 0, label
-    assert not check.float_reference, label
-    assert {layer.computed_by for layer in result.layers} == {"machine"}, (label, [(x.op) for x in result.layers])
-    assert result.macs_on_array_share in (None, 1.0)
-    return result
 
 
 def moved(draw: Draw, kind: str, shape: Shape, extra: Constants, opset: int = 21, **attributes: Any) -> Case:

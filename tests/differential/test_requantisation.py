@@ -17,6 +17,7 @@ from accelsim.graph.import_contractions import output_scale
 from accelsim.host import open_session
 from accelsim.kernels import elementwise
 from tests.strategies import MICROSOFT, Builder, Draw, Quantisation, bounds
+from tests.tiers import few
 
 Array = NDArray[Any]
 
@@ -130,7 +131,7 @@ def requantised(parameters: Parameters, totals: Array, dtype: type[np.signedinte
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", CODES)
-@pytest.mark.parametrize("block", range(0, PARAMETER_SETS, SETS_PER_TEST))
+@pytest.mark.parametrize("block", few(range(0, PARAMETER_SETS, SETS_PER_TEST), 1))
 def test_every_accumulator_around_every_tie_equals_onnxruntime(kind: str, dtype: str, block: int) -> None:
     """For sets of scales and zero points, all accumulators within eight of each tie give onnxruntime's code."""
     compared = 0

@@ -10,7 +10,7 @@ import pytest
 
 import accelsim
 from accelsim.graph.constraints import OPERATORS
-from tests.differential.test_rearrangements import run_on_machine
+from tests.differential.harness import run_on_machine
 from tests.strategies import Builder, Case, Draw, Quantisation, Shape, broadcast_pair
 
 SEED = 61_001

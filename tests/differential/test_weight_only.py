@@ -142,7 +142,7 @@ def test_activations_per_block_are_what_onnxruntime_computes(bits: int, block: i
 
 @pytest.mark.parametrize("zero_points", [False, True])
 @pytest.mark.parametrize("level", [0, 4])
-def test_matmul_n_bits(zero_points: bool, level: int) -> None:
+def test_matmul_n_bits_is_exact_at_both_accuracy_levels(zero_points: bool, level: int) -> None:
     """The operator of the file itself, at both accuracy levels."""
     draw = Draw((SEED, 1), ties=False)
     build, depth, columns, block = Builder(draw), 64, 16, 32

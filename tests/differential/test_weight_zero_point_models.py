@@ -10,7 +10,7 @@ import pytest
 
 import accelsim
 from accelsim.work import ContractionWork
-from tests.differential.test_single_operators import REGISTRY
+from tests.differential.single_operators import REGISTRY
 from tests.planning import planned
 from tests.strategies import Draw
 

@@ -79,7 +79,7 @@ def test_components_can_be_named(tmp_path: Path, digits: Path) -> None:
     assert result.energy_components_pj["weight_sram"] == pytest.approx(words * 16.0 / 8)
 
 
-def test_all_roles(tmp_path: Path, digits: Path) -> None:
+def test_a_table_with_every_role_but_mac_leaves_two_to_ours(tmp_path: Path, digits: Path) -> None:
     """An ERT with every role except mac at once leaves only the requantiser and the vector unit to the table."""
     tables = [component(f"chip.{role}", read=1, write=1, add=1, multiply=1) for role in ROLES if role != "mac"]
     result = accelsim.run(digits, values=False, energy=EnergyOptions(ert=written(tmp_path, tables)))

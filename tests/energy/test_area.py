@@ -50,7 +50,7 @@ def test_registers_are_those_of_the_rtl() -> None:
         assert row.flip_flops == 3 * row.accumulator_bits + 9 + 1 + 3 * 8 + 8
 
 
-def test_reports_are_parsed(builder: ModuleType) -> None:
+def test_the_last_statistics_of_a_report_are_read(builder: ModuleType) -> None:
     """Cells and flip-flops of the last statistics; reports without any, or that do not add up, are refused."""
     assert builder.counts(REPORT) == (11, 5)
     assert builder.counts(REPORT.replace("11", "99") + REPORT) == (11, 5)

@@ -22,7 +22,7 @@ from accelsim.tensors import TensorType
 from accelsim.timing import LayerTiming, time_layer
 from accelsim.work import describe_work
 from tests.cli.command import command
-from tests.energy.test_gating import planned
+from tests.energy.harness import planned
 
 UINT8 = np.dtype(np.uint8)
 M, K, N = 20, 24, 12

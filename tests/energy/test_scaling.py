@@ -105,7 +105,7 @@ def test_a_run_at_another_node(digits: Path) -> None:
     ("text", "clock", "per_cycle"),
     [("50mW", 1.0, 50), ("0.05 W", 2.0, 25), ("300uW", 0.5, 0.6), ("12pJ/cycle", 2.0, 12)],
 )
-def test_static_power(digits: Path, text: str, clock: float, per_cycle: float) -> None:
+def test_static_power_is_a_component_of_its_own(digits: Path, text: str, clock: float, per_cycle: float) -> None:
     """Leakage is a component of its own: power over the clock, or pJ per cycle as given."""
     result = accelsim.run(digits, accelsim.Arch(clock_ghz=clock), values=False, energy=EnergyOptions(static=text))
     assert result.energy_components_pj["static"] == pytest.approx(result.cycles * per_cycle, rel=1e-12)

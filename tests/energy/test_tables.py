@@ -32,7 +32,7 @@ def test_the_packaged_table_states_its_laws() -> None:
     assert all(law.source != "accel-sim, docs/energy.md" for law in load_table().laws)
 
 
-def test_the_smallest_table() -> None:
+def test_the_smallest_table_prices_everything() -> None:
     """One row per kind, two memories and DRAM are enough to price everything: proportions take the place of slopes."""
     table = table_of(smallest())
     assert table.adder(16).value_pj == pytest.approx(0.05)

@@ -15,9 +15,10 @@ import accelsim
 from accelsim import Arch
 from accelsim.energy import COMPONENTS, EnergyTable, load_table, price_layer
 from accelsim.timing import time_program
-from tests.cli.test_host_lines import mixed_case
+from tests.cli.harness import mixed_case
 from tests.planning import planned
 from tests.strategies import Builder, Draw, Quantisation
+from tests.tiers import few
 
 MODELS = (
     "resnet8_cifar10_int8", "resnet8_cifar10_qdq_u8s8", "resnet8_cifar10_qoperator_u8s8", "resnet8_cifar10_w4a8_qdq",
@@ -26,6 +27,8 @@ MODELS = (
     "micro_speech_int8", "yamnet256_int8", "steel_cnn_qdq_u8s8", "deeplabv3_mnv2_dm05_uint8",
     "posenet_mobilenetv1_075_353x481_int8", "textgen_transformer_int8", "tfc_1w1a_qonnx", "tfc_2w2a_qonnx",
 )  # fmt: skip
+
+LIGHT = ("dscnn_kws_int8", "autoencoder_ad_int8", "autoencoder_ad_w4blk32_qdq", "hello_world_int8", "tfc_1w1a_qonnx")
 
 # Events that say how many bytes are useful or how many tiles there are; what they stand for is priced by other events.
 DESCRIBED = {"tiles", "useful_read_bytes", "useful_write_bytes"}
@@ -76,7 +79,7 @@ def test_digits_from_json_alone(digits: Path) -> None:
     assert any("caches, tags included" in note for note in data["energy"]["notes"])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", few(MODELS, LIGHT))
 def test_every_model_from_json_alone(shared_models: Path, name: str) -> None:
     """The same on real networks: charges make components, components layers, layers the total."""
     result = accelsim.run(shared_models / f"{name}.onnx", values=False)
@@ -90,7 +93,7 @@ def table() -> EnergyTable:
     return load_table()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", few(MODELS, LIGHT))
 def test_every_event_of_every_model_has_a_price(shared_models: Path, table: EnergyTable, name: str) -> None:
     """Doubling any count of any layer raises its bill: nothing is free. Layers that compute nothing move no byte."""
     arch = Arch()
@@ -117,7 +120,7 @@ VECTOR = {
 }
 
 
-def test_digits_by_hand(digits: Path) -> None:
+def test_the_energy_of_the_digits_network_is_the_sum_worked_out_by_hand(digits: Path) -> None:
     """The energy of the digits network from shapes, the contract's counts and Horowitz' numbers, all written out.
 
     One image on 16x16 WS with 512 accumulator rows of 32 bits, every activation through DRAM. For products (M, K, N,

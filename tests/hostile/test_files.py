@@ -32,7 +32,7 @@ NOT_MODELS = {
 
 
 @pytest.mark.parametrize("data", NOT_MODELS.values(), ids=NOT_MODELS)
-def test_not_a_model(tmp_path: Path, data: bytes) -> None:
+def test_foreign_empty_and_cut_files_are_no_onnx(tmp_path: Path, data: bytes) -> None:
     """Foreign, empty and cut files are refused as not being ONNX, whatever protobuf makes of them."""
     assert_refused(run_model(tmp_path, data), 5, "model.onnx", "is not an ONNX model", "give a .onnx file")
 
@@ -42,7 +42,7 @@ def test_not_a_model(tmp_path: Path, data: bytes) -> None:
     [ModelProto(ir_version=8), helper.make_model(helper.make_graph([], "graph", [], []), ir_version=8)],
     ids=["no graph", "no nodes"],
 )
-def test_nothing_to_run(tmp_path: Path, model: ModelProto) -> None:
+def test_a_file_without_nodes_is_refused(tmp_path: Path, model: ModelProto) -> None:
     """A file that parses but has no nodes is refused before anything is computed."""
     assert_refused(run_model(tmp_path, model), 5, "has no nodes")
 
@@ -52,29 +52,29 @@ def test_file_that_parses_by_luck(tmp_path: Path) -> None:
     assert_refused(run_model(tmp_path, ModelProto(producer_name="luck")), 5, "is not an ONNX model")
 
 
-def test_missing_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
     """A name without a file is a mistake of the command line, not of a model."""
     assert_refused(command("run", tmp_path / "none.onnx"), 2, "none.onnx", "No such file")
 
 
-def test_empty_name() -> None:
+def test_an_empty_name_is_not_the_current_folder() -> None:
     """No name at all is not taken for the folder of the process."""
     assert_refused(command("run", ""), 2, "the name of the model is empty")
 
 
-def test_directory(tmp_path: Path) -> None:
+def test_a_directory_is_named_as_one(tmp_path: Path) -> None:
     """A directory is named as one."""
     assert_refused(command("run", tmp_path), 2, str(tmp_path), "is a directory")
 
 
-def test_unreadable_path(tmp_path: Path) -> None:
+def test_an_unreadable_path_gives_the_reason_of_the_system(tmp_path: Path) -> None:
     """A path below a regular file cannot be read, and the reason is the operating system's."""
     (tmp_path / "file").write_text("x")
     assert_refused(command("run", tmp_path / "file" / "model.onnx"), 2, "cannot read", "Not a directory")
 
 
 @pytest.mark.parametrize("name", ["", "a" * 5000, "no\x1b[31m\nfile"], ids=["empty", "long", "escape codes"])
-def test_strange_file_names(name: str) -> None:
+def test_strange_file_names_come_back_short_and_printable(name: str) -> None:
     """Whatever is typed as a file name comes back short and without control characters."""
     assert_refused(command("run", name), 2)
 
@@ -161,7 +161,7 @@ def test_file_limit_is_exact() -> None:
         accelsim.load(data, Limits(file_bytes=len(data) - 1))
 
 
-def test_hopelessly_nested_message(tmp_path: Path) -> None:
+def test_a_hopelessly_nested_message_ends_in_the_parser(tmp_path: Path) -> None:
     """Graphs nested 200 deep in attributes end in the parser, not in a recursion of ours."""
 
     def field(number: int, content: bytes) -> bytes:

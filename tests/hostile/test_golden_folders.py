@@ -64,7 +64,7 @@ def test_the_copy_is_intact(golden: Path) -> None:
 # ---- not a golden folder
 
 
-def test_no_folder(tmp_path: Path) -> None:
+def test_a_path_that_is_no_folder_is_a_usage_error(tmp_path: Path) -> None:
     """A path that is missing, empty, a file, or has a zero character is a usage error."""
     (tmp_path / "file").write_text("x")
     for path in (tmp_path / "none", tmp_path / "file", "", "a\0b", "x" * 5000):
@@ -80,7 +80,7 @@ def test_another_kind_of_folder(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("version", [0, 2, 10**30, -1, "1", None, True, 1.5, [1], "\x1b[31m"])
-def test_another_schema_version(golden: Path, version: object) -> None:
+def test_another_schema_version_is_refused_naming_both(golden: Path, version: object) -> None:
     """Other versions are refused in one sentence that names both."""
     edit(golden, lambda data: data.update(schema_version=version))
     assert_refused(command("verify", golden), 2, "has the schema version", "reads version 1", "record the model again")
@@ -240,7 +240,7 @@ def test_a_model_that_is_none(golden: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "outputs.npz", "model.onnx"])
-def test_pipes_and_devices(golden: Path, name: str) -> None:
+def test_pipes_and_devices_are_refused_at_once(golden: Path, name: str) -> None:
     """A pipe would block and a device never end: both are refused at once, also behind a link."""
     (golden / name).unlink()
     os.mkfifo(golden / name)
@@ -250,7 +250,7 @@ def test_pipes_and_devices(golden: Path, name: str) -> None:
     assert_refused(command("verify", golden), 5, name)
 
 
-def test_links(golden: Path, tmp_path: Path) -> None:
+def test_a_link_is_as_good_as_the_bytes_it_leads_to(golden: Path, tmp_path: Path) -> None:
     """A link to the same bytes is as good as them; one to other bytes or nowhere is tampering."""
     (golden / "outputs.npz").rename(tmp_path / "elsewhere.npz")
     (golden / "outputs.npz").symlink_to(tmp_path / "elsewhere.npz")
@@ -297,7 +297,7 @@ def test_recording_does_not_write_through_links(golden: Path, tmp_path: Path, di
     assert not (golden / "outputs.npz").is_symlink()
 
 
-def test_random_edits(golden: Path) -> None:
+def test_random_edits_are_refused_or_change_nothing(golden: Path) -> None:
     """Two hundred random byte edits of the manifest: no traceback, and accepted only where the meaning is the same."""
     path = golden / "manifest.json"
     whole = path.read_bytes()

@@ -120,7 +120,7 @@ def nested_type(levels: int) -> TypeProto:
 
 
 @pytest.mark.parametrize("levels", [1, 2, 30])
-def test_sequences_of_sequences(tmp_path: Path, levels: int) -> None:
+def test_sequences_of_sequences_are_refused_by_name(tmp_path: Path, levels: int) -> None:
     """An input of nested sequences is refused by name, whatever the depth."""
     model = quantised()
     model.graph.input.append(helper.make_value_info("nested", nested_type(levels)))

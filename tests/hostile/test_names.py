@@ -83,14 +83,14 @@ def test_error_messages_are_inert(tmp_path: Path, prefix: str) -> None:
     assert_refused(run_model(tmp_path, quantised(edit)), 5, "which nothing writes", "?")
 
 
-def test_long_name(tmp_path: Path) -> None:
+def test_a_long_name_is_refused_and_not_printed_in_full(tmp_path: Path) -> None:
     """A name of 10 kB is refused and not printed in full."""
     outcome = run_model(tmp_path, quantised(lambda model: _prefix(model, "n" * 10_000)))
     assert_refused(outcome, 6, "10,00", "the limit is 4,096")
     assert len(outcome.stderr) < 300
 
 
-def test_zero_character(tmp_path: Path) -> None:
+def test_a_zero_character_in_a_name_is_refused(tmp_path: Path) -> None:
     """A zero character, at which other programs cut names, is refused."""
     assert_refused(run_model(tmp_path, quantised(lambda model: _prefix(model, "a\0b"))), 5, "zero character")
 

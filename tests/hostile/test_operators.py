@@ -65,7 +65,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("model", "words"), WRONG.values(), ids=WRONG)
-def test_contradiction(tmp_path: Path, model: ModelProto, words: str) -> None:
+def test_a_contradiction_is_refused_with_node_and_numbers(tmp_path: Path, model: ModelProto, words: str) -> None:
     """A window, group or channel count that cannot be is refused with the node's name and the numbers."""
     name = "'conv'" if any(node.name == "conv" for node in model.graph.node) else "'pool'"
     assert_refused(run_model(tmp_path, model), 5, name, words)

@@ -64,14 +64,14 @@ def test_scale_from_a_constant_node(tmp_path: Path, producer: NodeProto) -> None
     assert_refused(run_model(tmp_path, quantised(_scale_from(producer))), 5, "'scale' holds 0")
 
 
-def test_scale_through_identity(tmp_path: Path) -> None:
+def test_an_identity_does_not_hide_a_bad_scale(tmp_path: Path) -> None:
     """An Identity in between does not hide a bad scale."""
     identity = helper.make_node("Identity", ["original"], ["scale"])
     model = quantised(replace_constant("scale", np.float32(-2)), _scale_from(identity))
     assert_refused(run_model(tmp_path, model), 5, "'scale' holds -2")
 
 
-def test_empty_scale(tmp_path: Path) -> None:
+def test_a_scale_without_elements_is_refused(tmp_path: Path) -> None:
     """A scale without elements is no scale."""
     model = quantised(replace_constant("scale", np.zeros(0, np.float32)))
     assert_refused(run_model(tmp_path, model), 5, "'scale' holds nothing")

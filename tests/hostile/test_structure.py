@@ -90,7 +90,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("edit", "words"), BROKEN.values(), ids=BROKEN)
-def test_broken_graph(tmp_path: Path, edit: Edit, words: str) -> None:
+def test_a_broken_graph_is_refused_with_node_and_value(tmp_path: Path, edit: Edit, words: str) -> None:
     """A graph that contradicts itself is refused with the node and the value at fault."""
     assert_refused(run_model(tmp_path, quantised(edit)), 5, words)
 
@@ -111,7 +111,7 @@ def test_equal_node_names_are_legal(names: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("operator", "length", "same_names"), [("Identity", 50_000, True), ("Neg", 2_000, False)])
-def test_long_chain(operator: str, length: int, same_names: bool) -> None:
+def test_a_long_chain_is_walked_in_linear_time(operator: str, length: int, same_names: bool) -> None:
     """A chain of many thousand nodes is walked in loops, never by recursion, in time that grows with its length."""
     names = ["a", *(f"v{i}" for i in range(length - 1)), "b"]
     chain = [
@@ -123,7 +123,7 @@ def test_long_chain(operator: str, length: int, same_names: bool) -> None:
     assert time.monotonic() - started < 60
 
 
-def test_too_many_nodes() -> None:
+def test_the_number_of_nodes_is_bounded() -> None:
     """The number of nodes is bounded."""
     with pytest.raises(ResourceLimitError, match="has 6 nodes, the limit is 5"):
         accelsim.load(quantised().SerializeToString(), Limits(nodes=5))
@@ -199,7 +199,7 @@ UNUSUAL = {
 
 
 @pytest.mark.parametrize(("edit", "outputs"), UNUSUAL.values(), ids=UNUSUAL)
-def test_unusual_graph_runs(edit: Edit, outputs: set[str]) -> None:
+def test_legal_oddities_run_and_are_exact(edit: Edit, outputs: set[str]) -> None:
     """Legal oddities run and are exact."""
     result = accelsim.run(accelsim.load(quantised(edit).SerializeToString()))
     assert result.check.verdict == "exact"

@@ -152,7 +152,7 @@ LIES = {
 
 
 @pytest.mark.parametrize(("edit", "code", "words"), LIES.values(), ids=LIES)
-def test_lying_constant(tmp_path: Path, edit: Edit, code: int, words: str) -> None:
+def test_a_constant_that_contradicts_itself_is_refused(tmp_path: Path, edit: Edit, code: int, words: str) -> None:
     """A constant whose dimensions, type and data disagree is refused by name, used or not."""
     assert_refused(run_model(tmp_path, quantised(edit)), code, words)
 
@@ -163,13 +163,13 @@ def test_empty_constant_of_huge_dimensions_is_harmless(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [2**28, 2**40, 2**62])
-def test_huge_input(tmp_path: Path, size: int) -> None:
+def test_a_huge_input_is_refused_before_it_is_made(tmp_path: Path, size: int) -> None:
     """An input larger than the limit is refused before any array of that size is made."""
     model = quantised(lambda model: model.graph.input[0].CopyFrom(floats("x", [size, 8])))
     assert_refused(run_model(tmp_path, model), 6, "tensor 'x'", f"{size * 8:,} elements", "reduce the dimension")
 
 
-def test_negative_input_dimension(tmp_path: Path) -> None:
+def test_a_negative_input_dimension_is_refused(tmp_path: Path) -> None:
     """An input cannot have a negative size."""
     model = quantised(lambda model: model.graph.input[0].CopyFrom(floats("x", [-5, 8])))
     assert_refused(run_model(tmp_path, model), 5, "input 'x' has a negative dimension")

@@ -155,14 +155,14 @@ def test_opset_outside_of_the_window(tmp_path: Path, opset: int) -> None:
     assert_refused(run_model(tmp_path, model), 4, f"opset {opset} is outside of {lowest}..{highest}", "export with")
 
 
-def test_model_without_opset(tmp_path: Path) -> None:
+def test_a_model_without_opset_is_refused(tmp_path: Path) -> None:
     """A model must say which version of the operators it means."""
     model = quantised()
     del model.opset_import[:]
     assert_refused(run_model(tmp_path, model), 4, "no opset of the standard operators")
 
 
-def test_float_model(tmp_path: Path) -> None:
+def test_a_float_model_is_told_how_to_quantise(tmp_path: Path) -> None:
     """A float model is told what it lacks, which layers it has, and how to quantise it."""
     weights = constant("w", np.eye(8, dtype=np.float32))
     names = ["x", *(f"m{i}" for i in range(29)), "y"]
@@ -191,7 +191,7 @@ def test_subgraph_cannot_hide_behind_its_type(tmp_path: Path) -> None:
     assert_refused(run_model(tmp_path, model), 4, "control flow with subgraphs")
 
 
-def test_nested_control_flow(tmp_path: Path) -> None:
+def test_nested_control_flow_is_refused_like_one_level(tmp_path: Path) -> None:
     """Twenty levels of If inside each other are refused like one."""
     inner = _if()
     for _ in range(20):

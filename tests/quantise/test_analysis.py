@@ -42,7 +42,7 @@ def test_rounding_and_clipping_are_the_whole_error(
     assert found.rounding <= float((np.broadcast_to(steps, values.shape).astype(np.float64) ** 2).sum()) / 4 * 1.001
 
 
-def test_figures_by_hand() -> None:
+def test_errors_of_a_tensor_equal_figures_worked_out_by_hand() -> None:
     """Codes 0 to 3 of step 1: 0.25 is rounded by 0.25, 5 is clipped by 2, code 2 is unused."""
     grid = Grid(CodeSpec(2, signed=False, symmetric=False, narrow=False), np.float32(1), np.int64(0))  # type: ignore[arg-type]
     grid = Grid(grid.spec, np.asarray(1, np.float32), np.asarray(0))

@@ -90,7 +90,7 @@ def test_names_from_the_model_are_inert_in_the_report(tmp_path: Path, calibrated
         (("--option", "activation_range=cross-entropy"), "need the class of each sample"),
     ],
 )
-def test_bad_options(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+def test_a_bad_option_is_one_sentence_and_code_2(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
     """One sentence each, exit code 2."""
     assert_refused(quantize_into(tmp_path, DIGITS, *arguments), 2, words)
 
@@ -174,7 +174,7 @@ def test_tensors_without_a_range_are_reported(tmp_path: Path) -> None:
     assert command("run", path).code == 0
 
 
-def test_an_unwritable_target(tmp_path: Path, small: Path) -> None:
+def test_an_unwritable_target_is_refused_before_the_model_is_read(tmp_path: Path, small: Path) -> None:
     """The folder of an output must exist, and it must be a file; said before the model is read."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

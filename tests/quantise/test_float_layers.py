@@ -12,8 +12,9 @@ from onnx import TensorProto
 import accelsim
 from accelsim.quantise.pipeline import Quantised, quantize
 from tests.cli.command import command
+from tests.quantise.graphs import model, node, normal
 from tests.quantise.helpers import DIGITS, build, noise, quantize_into, two_convolutions, write_model
-from tests.quantise.test_odd_graphs import model, node, normal
+from tests.tiers import few
 
 MOVED = {
     "Transpose",
@@ -105,7 +106,7 @@ def quantised(network: str, scheme: str) -> Quantised:
     return quantize(source, scheme.replace("=product", "=query"), samples)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", few(SCHEMES, 2))
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_list_is_what_the_run_computes_in_float(network: str, scheme: str) -> None:
     """Names and operators are those of the run's layers that onnxruntime computes and that are no movement of data."""

@@ -13,7 +13,8 @@ from accelsim.operators import TableLookup
 from accelsim.quantise import source
 from accelsim.quantise.compare import compare_three
 from accelsim.quantise.pipeline import Quantised, quantize
-from tests.quantise.test_odd_graphs import model, near, node, normal
+from tests.quantise.graphs import model, near, node, normal
+from tests.tiers import few
 
 CONSTANTS = {
     "root": np.float32(2**0.5), "inverse": np.float32(0.5**0.5), "one": np.float32(1), "half": np.float32(0.5),
@@ -98,7 +99,7 @@ def tables(quantised: Quantised) -> int:
     return sum(isinstance(each.operator, TableLookup) for each in quantised.loaded.bind().graph.nodes)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", few(FORMS, FORMS[::4]))
 @pytest.mark.parametrize("scheme", ["int8-per-channel", "uint8", "w8a16", "w4a8"])
 def test_a_gelu_is_one_table(form: str, scheme: str) -> None:
     """Every spelling gives the one layer that the operator Gelu gives, exactly; nothing of it is in float."""

@@ -41,7 +41,7 @@ def test_a_value_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("narrow", "steps", "lowest"), [(True, 127, -127), (False, 127.5, -128)])
-def test_symmetric_int8(narrow: bool, steps: float, lowest: int) -> None:
+def test_symmetric_int8_steps_are_the_range_over_127_or_127_and_a_half(narrow: bool, steps: float, lowest: int) -> None:
     """[-1, 1] in int8: a / 127 without the lowest code, a / 127.5 with it; zero is exact."""
     found = grid(-1, 1, CodeSpec(8, signed=True, symmetric=True, narrow=narrow))
     assert float(found.scales) == pytest.approx(1 / steps)
@@ -49,7 +49,7 @@ def test_symmetric_int8(narrow: bool, steps: float, lowest: int) -> None:
 
 
 @pytest.mark.parametrize(("bits", "narrow", "codes"), [(4, True, 15), (4, False, 16), (2, True, 3), (2, False, 4)])
-def test_few_bits(bits: int, narrow: bool, codes: int) -> None:
+def test_few_bits_have_the_codes_of_their_width(bits: int, narrow: bool, codes: int) -> None:
     """Four bits have 15 or 16 codes, two bits 3 (ternary) or 4."""
     found = grid(-1, 1, CodeSpec(bits, signed=True, symmetric=True, narrow=narrow))
     assert len(np.unique(quantise(np.linspace(-2, 2, 4001, dtype=np.float32), found))) == codes

@@ -9,8 +9,9 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 from accelsim.quantise.pipeline import Quantised, quantize
+from tests.quantise.graphs import model, near, node, normal
 from tests.quantise.helpers import CALIBRATION, DIGITS, quantize_into, samples
-from tests.quantise.test_odd_graphs import model, near, node, normal
+from tests.tiers import few
 
 DEPTHS = {"Conv": 12, "ConvTranspose": 12, "Gemm": 12, "MatMul": 12}
 
@@ -34,7 +35,7 @@ def said(quantised: Quantised) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", DEPTHS)
-@pytest.mark.parametrize("block", [2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 24])
+@pytest.mark.parametrize("block", few([2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 24], [4, 5, 12, 24]))
 @pytest.mark.parametrize("bits", [4, 8])
 def test_blocks_that_divide_are_used_and_others_are_not(kind: str, block: int, bits: int) -> None:
     """Scales are those of blocks or of channels, never of a block that is cut short; the file runs exactly."""

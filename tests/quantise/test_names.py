@@ -9,7 +9,7 @@ from accelsim.quantise.names import short_layer, short_names, with_full_names
 from accelsim.quantise.pipeline import quantize
 from accelsim.quantise.scheme import parse_scheme
 from accelsim.quantise.source import read_float_model
-from tests.quantise.test_odd_graphs import X, model, node, normal
+from tests.quantise.graphs import X, model, node, normal
 
 FIRST, SECOND = "net/block/dense/MatMul;net/block/dense/BiasAdd", "net/other/dense/MatMul"
 DATA = model(
@@ -24,7 +24,7 @@ DATA = model(
     [(FIRST, "dense/MatMul"), ("dense/MatMul/MatMulAddFusion", "dense/MatMul"), ("conv1", "conv1"), (";a/b/c", "b/c"),
      ("x" * 50, "x" * 39 + "…"), ("a\x1bb", "a?b")],
 )  # fmt: skip
-def test_short_names(name: str, short: str) -> None:
+def test_long_names_of_layers_are_cut_to_their_last_parts(name: str, short: str) -> None:
     assert short_layer(name) == short
 
 

@@ -26,7 +26,7 @@ def builder() -> ModuleType:
     return script("build_schemes_page")
 
 
-def test_the_examples_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_example_gives_what_the_page_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every >>> gives what the page shows."""
     monkeypatch.chdir(ROOT)
     found = doctest.testfile(str(ROOT / "docs" / "quantisation.md"), module_relative=False)
@@ -34,7 +34,7 @@ def test_the_examples_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.failed == 0
 
 
-def test_the_commands_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_all_commands_of_the_page_run_in_one_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """They work one after the other in a folder that has the models."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").symlink_to(ROOT / "models")

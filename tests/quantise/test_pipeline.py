@@ -20,6 +20,7 @@ from accelsim.quantise.scheme import NAMES, named, parse_scheme
 from accelsim.quantise.source import read_float_model
 from accelsim.result import Result
 from tests.quantise.helpers import DIGITS, TEST, build, noise, samples, two_convolutions
+from tests.tiers import few
 
 INTEGER = [name for name in NAMES if named(name).is_integer]
 
@@ -28,7 +29,7 @@ def _run(quantised: Quantised, x: dict[str, NDArray[np.generic]], acc_bits: int 
     return accelsim.run(accelsim.load(quantised.onnx), accelsim.Arch(acc_bits=acc_bits), x)
 
 
-@pytest.mark.parametrize("name", INTEGER)
+@pytest.mark.parametrize("name", few(INTEGER, 6))
 def test_every_scheme_runs_on_the_machine(name: str) -> None:
     """The digits under every named scheme: verdict exact, classes as before (two bits lose them)."""
     quantised = quantize(DIGITS, name, samples(count=60))
@@ -91,10 +92,10 @@ def _constants(proto: ModelProto) -> dict[str, NDArray[np.generic]]:
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
 
 
-@pytest.mark.parametrize("method", ["min-max", "abs-max", "percentile", "mse"])
+@pytest.mark.parametrize("method", few(["min-max", "abs-max", "percentile", "mse"], 2))
 @pytest.mark.parametrize("bounds", [None, (0.0, 6.0), (-0.3, 0.4), (0.2, 0.9)])
 @pytest.mark.parametrize("name", ["int8-affine", "int8-symmetric", "uint8"])
-def test_clamps_survive(method: str, bounds: tuple[float, float] | None, name: str) -> None:
+def test_clamps_keep_their_effect_under_every_range(method: str, bounds: tuple[float, float] | None, name: str) -> None:
     """A Relu or Clip keeps its effect under every range: outputs stay near the float network's."""
     quantised = quantize(two_convolutions(clip=bounds), f"{name}+activation_range={method}+percentile=99.9", noise())
     exact = run_batches(quantised.model, quantised.model.original, quantised.data)["y"]
@@ -151,7 +152,7 @@ def test_groups_restore_the_weights_that_onnxruntime_restores() -> None:
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
-def test_mixed_widths(bits: int) -> None:
+def test_one_layer_may_have_other_weights_than_the_rest(bits: int) -> None:
     """One layer may have other weights than the rest; the file and the figures follow."""
     quantised = quantize(two_convolutions(), f"int8-per-channel+layer_bits.second={bits}", noise())
     assert quantised.weights["first"].grid.spec.bits == 8
@@ -159,7 +160,7 @@ def test_mixed_widths(bits: int) -> None:
     assert _run(quantised, {"x": noise()["x"][:2]}).check.verdict == "exact"
 
 
-@pytest.mark.parametrize("method", ["min-max", "mse", "cross-entropy"])
+@pytest.mark.parametrize("method", few(["min-max", "mse", "cross-entropy"], 1))
 @pytest.mark.parametrize(
     ("base", "layer", "bits"),
     [("int8-per-channel", "residual_add", 16), ("int8-symmetric", "reduce", 16), ("uint8", "image", 16),
@@ -244,6 +245,7 @@ def test_the_file_says_where_it_comes_from() -> None:
     assert found == {"quantisation_scheme": "w4a8", "float_sha256": read_float_model(DIGITS).sha256}
 
 
+@pytest.mark.deep
 def test_int8_loses_nothing_on_the_digits() -> None:
     """Post-training int8 is within half a point of float on the held-back images."""
     from accelsim.quantise.calibration import load_calibration

@@ -73,7 +73,9 @@ CALIBRATION_ERRORS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("arrays", "words"), CALIBRATION_ERRORS.values(), ids=CALIBRATION_ERRORS)
-def test_bad_calibration_data(tmp_path: Path, arrays: dict[str, Any], words: str) -> None:
+def test_bad_calibration_data_is_named_and_nothing_is_written(
+    tmp_path: Path, arrays: dict[str, Any], words: str
+) -> None:
     """Names, shapes, types, values and labels: each has its sentence, and nothing is written."""
     path = tmp_path / "calib.npz"
     np.savez(path, **arrays)
@@ -162,7 +164,7 @@ def test_a_constant_mask_is_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["npy", "npy with batch", "png first", "png last"])
-def test_folders_of_samples(tmp_path: Path, kind: str) -> None:
+def test_a_folder_of_samples_gives_the_model_of_one_file(tmp_path: Path, kind: str) -> None:
     """A folder of arrays or images gives the same model as the arrays in one file."""
     image = pytest.importorskip("PIL.Image")
     generator = np.random.default_rng(0)
@@ -185,7 +187,7 @@ def test_folders_of_samples(tmp_path: Path, kind: str) -> None:
     assert (tmp_path / "q.onnx").read_bytes() == quantize(path, "int8-per-channel", {"x": values}).onnx
 
 
-def test_bad_folders(tmp_path: Path) -> None:
+def test_empty_mixed_and_broken_folders_are_refused(tmp_path: Path) -> None:
     """Empty and mixed folders, broken files, wrong sizes."""
     folder = tmp_path / "f"
     folder.mkdir()

@@ -13,8 +13,9 @@ from onnx import TensorProto
 import accelsim
 from accelsim.quantise.compare import compare_three
 from accelsim.quantise.pipeline import Quantised, quantize
+from tests.quantise.graphs import node, normal
 from tests.quantise.helpers import build
-from tests.quantise.test_odd_graphs import node, normal
+from tests.tiers import few
 from tests.word_models import judged_word
 
 # Node, shape of the weights, whether it has a bias, shape of a sample.
@@ -59,7 +60,7 @@ def stored(one: Quantised) -> int:
 
 
 @pytest.mark.parametrize("kept", ["", "+keep_float=last", "+keep_float=first"])
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", few(SCHEMES, SCHEMES[::4]))
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_width_runs_in_every_layer(layer: str, scheme: str, kept: str) -> None:
     """Between quantisers, or with floats on either side: exact, and fake quantisation is not far.
@@ -110,7 +111,7 @@ def test_types_and_what_is_said_of_them(layer: str, scheme: str, kind: int) -> N
     assert any(words.get(bits, "-") in remark and "'g'" in remark for remark in one.remarks) == wider
 
 
-@pytest.mark.parametrize("scheme", [*SCHEMES, "w4a8", "int16"])
+@pytest.mark.parametrize("scheme", few([*SCHEMES, "w4a8", "int16"], [*SCHEMES[::4], "w4a8", "int16"]))
 def test_files_open_in_onnxruntime(scheme: str) -> None:
     """In any session, or in one with the entry that the remark names."""
     for layer in LAYERS:

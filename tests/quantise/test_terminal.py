@@ -46,7 +46,7 @@ def _printed(console: Console) -> list[str]:
 
 @pytest.mark.parametrize("width", [60, 80, 100])
 @pytest.mark.parametrize("rows", [(SMALL, LONG), (SMALL, LONG, LARGE)], ids=["small", "large"])
-def test_schemes_are_whole(width: int, rows: tuple[SchemeCost, ...]) -> None:
+def test_tables_of_schemes_are_whole_at_any_width(width: int, rows: tuple[SchemeCost, ...]) -> None:
     """Every head and every figure is there in full, at any width that a console has."""
     console = _console(width)
     print_schemes(console, SchemeTable("m.onnx", "16x16 ws", "c", "t", 360, True, rows))
@@ -76,7 +76,7 @@ def test_wide_terminals_get_one_table() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 100])
-def test_layers_are_whole(width: int) -> None:
+def test_names_of_layers_are_broken_and_decibels_are_not(width: int) -> None:
     """Names of layers are broken where there is no room, decibels are not."""
     name = "backbone_stage_4_block_17/depthwise_conv"
     errors = ErrorAnalysis((), (), (LayerError(name, "Conv", 8, -12.25, "y", 101.55),), 30.0)

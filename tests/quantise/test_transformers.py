@@ -14,7 +14,8 @@ from accelsim.quantise.pipeline import quantize
 from accelsim.quantise.report import report_on
 from accelsim.quantise.scheme import named
 from accelsim.quantise.source import read_float_model
-from tests.quantise.test_odd_graphs import Array, model, near, node, normal
+from tests.quantise.graphs import Array, model, near, node, normal
+from tests.tiers import few
 
 IDS = {"ids": np.random.default_rng(0).integers(0, 40, (24, 6))}
 SCHEMES = ["int8-per-channel", "int8-affine", "uint8", "w8a16"]
@@ -38,7 +39,7 @@ def test_products_with_an_activation_added(kind: str, scheme: str) -> None:
     near(data, {"x": normal(24, *rank)}, scheme)
 
 
-@pytest.mark.parametrize("scheme", [*SCHEMES, "w4a8"])
+@pytest.mark.parametrize("scheme", few([*SCHEMES, "w4a8"], 2))
 @pytest.mark.parametrize("beta", [0.5, -1.0, 0.0, 1.0])
 @pytest.mark.parametrize("bias", ["x", "h"])
 def test_gemms_with_a_share_of_an_activation(bias: str, beta: float, scheme: str) -> None:
@@ -161,7 +162,7 @@ def test_16_bit_activations_times_each_other_need_wide_accumulators() -> None:
     assert any("give them with --acc-bits" in remark for remark in together.remarks)
 
 
-@pytest.mark.parametrize("name", ["bert-tiny", "decoder-decode"])
+@pytest.mark.parametrize("name", few(["bert-tiny", "decoder-decode"], 1))
 def test_our_own_transformers_are_taken_apart(name: str) -> None:
     """Onnxruntime's optimiser runs over its own work again: names that it made must not meet."""
     prepared = read_float_model(f"models:{name}-float")

@@ -149,3 +149,36 @@ class Browser:
             self.seen.messages.append(f"exception: {details['exceptionDetails']}")
         elif method == "Log.entryAdded":
             self.seen.messages.append(f"{details['entry']['level']}: {details['entry']['text']}")
+
+
+def overlaps(browser: Browser) -> list[list[str]]:
+    """Return the pairs of texts of one chart that lie on each other."""
+    return list(
+        browser.evaluate(
+            """Array.from(document.querySelectorAll('.chart svg'), (chart) => {
+              const boxes = Array.from(chart.querySelectorAll('text'), (text) => [text.getBoundingClientRect(), text]);
+              const found = [];
+              boxes.forEach(([a, one], i) => boxes.slice(i + 1).forEach(([b, other]) => {
+                const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+                const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+                if (wide > 1 && high > 4) found.push([one.textContent, other.textContent]);
+              }));
+              return found;
+            }).flat()"""
+        )
+    )
+
+
+def cut(browser: Browser) -> list[str]:
+    """Return the texts that reach out of their chart."""
+    return list(
+        browser.evaluate(
+            """Array.from(document.querySelectorAll('.chart svg'), (chart) => {
+              const frame = chart.getBoundingClientRect();
+              return Array.from(chart.querySelectorAll('text')).filter((text) => {
+                const box = text.getBoundingClientRect();
+                return box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1;
+              }).map((text) => text.textContent);
+            }).flat()"""
+        )
+    )

@@ -9,7 +9,7 @@ import pytest
 
 from accelsim.reports.page import report_html
 from accelsim.result import Result
-from tests.report.browser import Browser
+from tests.report.browser import Browser, cut, overlaps
 from tests.report.results import digits_result, model_result, named_badly
 
 MODEL = "mobilenetv2_100_224_int8"
@@ -28,39 +28,6 @@ def opened(browser: Browser, folder: Path, results: list[Result], **size: int) -
     browser.open(path, **size)
     assert browser.seen.requests == [path.as_uri()]
     assert browser.seen.messages == []
-
-
-def overlaps(browser: Browser) -> list[list[str]]:
-    """Return the pairs of texts of one chart that lie on each other."""
-    return list(
-        browser.evaluate(
-            """Array.from(document.querySelectorAll('.chart svg'), (chart) => {
-              const boxes = Array.from(chart.querySelectorAll('text'), (text) => [text.getBoundingClientRect(), text]);
-              const found = [];
-              boxes.forEach(([a, one], i) => boxes.slice(i + 1).forEach(([b, other]) => {
-                const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
-                const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
-                if (wide > 1 && high > 4) found.push([one.textContent, other.textContent]);
-              }));
-              return found;
-            }).flat()"""
-        )
-    )
-
-
-def cut(browser: Browser) -> list[str]:
-    """Return the texts that reach out of their chart."""
-    return list(
-        browser.evaluate(
-            """Array.from(document.querySelectorAll('.chart svg'), (chart) => {
-              const frame = chart.getBoundingClientRect();
-              return Array.from(chart.querySelectorAll('text')).filter((text) => {
-                const box = text.getBoundingClientRect();
-                return box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1;
-              }).map((text) => text.textContent);
-            }).flat()"""
-        )
-    )
 
 
 def test_the_report_of_our_network(browser: Browser, tmp_path: Path) -> None:
@@ -104,7 +71,7 @@ def test_a_comparison_of_three(browser: Browser, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [360, 700, 1200])
-def test_narrow_windows(browser: Browser, tmp_path: Path, width: int) -> None:
+def test_only_frames_scroll_sideways_in_narrow_windows(browser: Browser, tmp_path: Path, width: int) -> None:
     """Only frames scroll sideways, never the page."""
     opened(browser, tmp_path, [digits_result()], width=width)
     assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -134,7 +101,7 @@ def test_tables_are_sorted(browser: Browser, tmp_path: Path) -> None:
     assert browser.seen.messages == []
 
 
-def test_buttons(browser: Browser, tmp_path: Path) -> None:
+def test_buttons_change_theme_charts_and_tables_and_back(browser: Browser, tmp_path: Path) -> None:
     """Theme, charts and tables change and change back."""
     opened(browser, tmp_path, [digits_result()])
     background = "getComputedStyle(document.body).backgroundColor"
@@ -169,7 +136,7 @@ def test_ink_follows_the_theme(browser: Browser, tmp_path: Path, scheme: str) ->
     browser.call("Emulation.setEmulatedMedia", features=[])
 
 
-def test_print(browser: Browser, tmp_path: Path) -> None:
+def test_on_paper_it_is_light_short_and_without_tools(browser: Browser, tmp_path: Path) -> None:
     """On paper it is light, nothing scrolls, and the tools are gone; it takes a few sheets."""
     opened(browser, tmp_path, [digits_result()])
     browser.call("Emulation.setEmulatedMedia", media="print", features=[])

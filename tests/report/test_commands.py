@@ -37,7 +37,7 @@ def after(tmp_path: Path) -> Path:
     return saved(tmp_path, "after", digits_result("os"))
 
 
-def test_run_then_report(digits: Path, tmp_path: Path) -> None:
+def test_a_report_of_a_folder_has_the_timeline_of_the_slowest_layer(digits: Path, tmp_path: Path) -> None:
     """The way of the documentation: run with a folder, report from it; the timeline of the slowest layer is there."""
     assert command("run", digits, "-o", tmp_path / "run", "-q").code == 0
     outcome = command("report", tmp_path / "run", "-o", tmp_path / "report.html")
@@ -48,7 +48,7 @@ def test_run_then_report(digits: Path, tmp_path: Path) -> None:
     assert command("report", tmp_path / "run", "-o", tmp_path / "report.html", "-q").stdout == ""
 
 
-def test_figures(before: Path, after: Path, tmp_path: Path) -> None:
+def test_figures_are_written_as_svg_pdf_and_png(before: Path, after: Path, tmp_path: Path) -> None:
     """Each chart as SVG, PDF and PNG; charts of several results carry the number of theirs."""
     figures = tmp_path / "deep" / "figures"
     outcome = command("report", before, after, "--figures", figures)
@@ -89,7 +89,7 @@ def test_an_older_page_survives_a_failure(before: Path, tmp_path: Path) -> None:
     assert (tmp_path / "page.html").read_text() == "old"
 
 
-def test_too_many_results(before: Path, tmp_path: Path) -> None:
+def test_nine_results_are_too_many_for_one_page(before: Path, tmp_path: Path) -> None:
     """Nine results do not fit beside each other."""
     assert_refused(command("report", *[before] * 9, "-o", tmp_path / "x.html"), 2, "at most 8")
 
@@ -147,7 +147,7 @@ def test_compare_prints_what_changed(before: Path, after: Path) -> None:
     assert max(map(len, lines)) <= 100
 
 
-def test_compare_with_itself(before: Path, tmp_path: Path) -> None:
+def test_a_comparison_with_itself_says_that_nothing_differs(before: Path, tmp_path: Path) -> None:
     """Nothing differs, and that is said, and drawn."""
     outcome = command("compare", before, before / "result.json", "-o", tmp_path / "x.svg")
     assert outcome.code == 0
@@ -167,7 +167,7 @@ def test_compare_sees_verdicts_and_overflows(before: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["x.svg", "x.pdf", "x.PNG", "x.html"])
-def test_compare_draws(before: Path, after: Path, tmp_path: Path, name: str) -> None:
+def test_the_suffix_says_what_compare_draws(before: Path, after: Path, tmp_path: Path, name: str) -> None:
     """The suffix says what: a figure, or the report of both."""
     outcome = command("compare", before, after, "-o", tmp_path / name, "-q")
     assert (outcome.code, outcome.stdout) == (0, "")
@@ -177,7 +177,7 @@ def test_compare_draws(before: Path, after: Path, tmp_path: Path, name: str) -> 
     assert_refused(command("compare", before, after, "-o", tmp_path / "x.doc"), 2, ".html, .svg, .pdf, .png")
 
 
-def test_compare_is_inert(tmp_path: Path, before: Path) -> None:
+def test_terminal_codes_in_names_do_not_reach_the_terminal(tmp_path: Path, before: Path) -> None:
     """Terminal codes and markup in names and versions reach neither the terminal nor rich."""
     outcome = command("compare", before, saved(tmp_path, "bad", named_badly(digits_result())), "--all")
     assert outcome.code == 0, outcome

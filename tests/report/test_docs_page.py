@@ -15,7 +15,7 @@ from tests.report.results import ROOT
 PAGE = (ROOT / "docs" / "report.md").read_text("utf-8")
 
 
-def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_commands_of_the_page_and_its_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All commands of the page, one after the other in one folder, succeed; then the Python example does."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "models" / "digits_int8.onnx", "model.onnx")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -27,10 +27,10 @@ from accelsim.reports.page import quantisation_html, report_figures, report_html
 from accelsim.result import Result
 from tests.cli.command import assert_refused, command
 from tests.quantise.helpers import DIGITS, build, samples
-from tests.report.browser import Browser
+from tests.report.browser import Browser, cut, overlaps
+from tests.report.harness import ANYTHING, DAMAGED, Path_, altered, places
+from tests.report.harness import plain as result_file
 from tests.report.results import HOSTILE
-from tests.report.test_browser import cut, overlaps
-from tests.report.test_result_file import ANYTHING, DAMAGED, Path_, altered, places
 
 
 @cache
@@ -262,20 +262,24 @@ def test_wrong_files_are_refused(tmp_path: Path, place: Path_, value: object, wo
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
-def test_damaged_files_are_refused(tmp_path: Path, data: bytes) -> None:
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_damaged_files_are_refused(tmp_path: Path, damage: Callable[[str], bytes]) -> None:
     """The same for what is no JSON, or another file of ours."""
-    (tmp_path / "q.json").write_bytes(data)
+    (tmp_path / "q.json").write_bytes(damage(json.dumps(result_file())))
     with pytest.raises(InvalidFileError, match=r"q\.json"):
         read_quantisation(tmp_path / "q.json")
 
 
 SMALL = {"edges", "counts"}
-PLACES = [place for place in places(plain()) if not (SMALL & set(map(str, place)) and place[-1] not in SMALL)]
+
+
+def drawable_places() -> list[Path_]:
+    """Return where a value of the report is, long lists of numbers aside."""
+    return [place for place in places(plain()) if not (SMALL & set(map(str, place)) and place[-1] not in SMALL)]
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(PLACES), ANYTHING)
+@given(st.deferred(lambda: st.sampled_from(drawable_places())), ANYTHING)
 def test_whatever_is_read_is_drawn(tmp_path_factory: pytest.TempPathFactory, place: Path_, value: object) -> None:
     """Any value in any place is shown, or refused with a sentence."""
     try:
@@ -300,7 +304,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.mark.parametrize("width", [360, 700, 1200])
-def test_in_a_browser(browser: Browser, tmp_path: Path, width: int) -> None:
+def test_the_page_asks_for_nothing_and_no_text_overlaps_in_a_browser(
+    browser: Browser, tmp_path: Path, width: int
+) -> None:
     """Nothing is asked for, nothing goes wrong, no text lies on another one, and the page does not scroll sideways."""
     path = tmp_path / "page.html"
     path.write_text(quantisation_html(found()), "utf-8")

@@ -17,7 +17,7 @@ from accelsim.work import ContractionWork
 from tests.cli.command import assert_refused, command
 from tests.planning import planned
 from tests.report.results import DIGITS, digits_result
-from tests.timing import test_models
+from tests.timing import networks
 
 MODELS = ("resnet8_cifar10_int8", "dscnn_kws_int8", "micro_speech_int8", "mobilenetv1_025_vww_int8", "yamnet256_int8")
 
@@ -56,12 +56,12 @@ def test_the_bound_is_one(request: pytest.FixtureRequest, name: str | None) -> N
                 isinstance(work, ContractionWork) and work.weight_bits == work.first_bits == work.output_bits == 8
             )
             if whole_bytes and not work.dynamic_second and layer.input_types[0].elements >= work.groups * work.k:
-                assert (read, written) <= test_models.compulsory_bytes(work, layer.plan)
+                assert (read, written) <= networks.compulsory_bytes(work, layer.plan)
                 if work.image is not None:
-                    assert (read, written) == test_models.compulsory_bytes(work, layer.plan)
+                    assert (read, written) == networks.compulsory_bytes(work, layer.plan)
 
 
-def test_edges_and_traffic() -> None:
+def test_tensors_are_written_before_they_are_read_and_add_up_to_the_traffic() -> None:
     """Each layer's tensors are written before they are read; both directions add up to the traffic."""
     result = digits_result()
     written: set[str] = set()

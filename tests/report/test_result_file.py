@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import accelsim
@@ -17,29 +17,14 @@ from accelsim.errors import AccelSimError, InvalidFileError
 from accelsim.reports.page import report_html
 from accelsim.result_file import read_result, result_from_dict
 from tests.cli.command import assert_refused, command
+from tests.report.harness import ANYTHING, DAMAGED, Path_, altered, places, plain
 from tests.report.results import digits_result, model_result
-
-Path_ = tuple[str | int, ...]
-
-
-def plain() -> dict[str, Any]:
-    """Return a fresh copy of what a result file holds."""
-    data: dict[str, Any] = json.loads(digits_result("ws", 12).to_json())
-    return data
+from tests.tiers import drawn, few
 
 
 def changed(place: Path_, value: object) -> dict[str, Any]:
     """Return the data with one value replaced."""
     return altered(plain(), place, value)
-
-
-def altered(data: dict[str, Any], place: Path_, value: object) -> dict[str, Any]:
-    """Replace one value of the data of a file."""
-    part: Any = data
-    for key in place[:-1]:
-        part = part[key]
-    part[place[-1]] = value
-    return data
 
 
 @pytest.mark.parametrize(("dataflow", "bits"), [("ws", 32), ("os", 32), ("is", 32), ("ws", 12)])
@@ -50,7 +35,8 @@ def test_what_is_written_is_read(dataflow: str, bits: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet8_cifar10_int8", "yamnet256_int8", "textgen_transformer_int8", "tfc_2w2a_qonnx"]
+    "name",
+    few(["resnet8_cifar10_int8", "yamnet256_int8", "textgen_transformer_int8", "tfc_2w2a_qonnx"], ["tfc_2w2a_qonnx"]),
 )
 def test_results_of_real_networks_are_read(shared_models: Path, name: str) -> None:
     """The same for real networks, and they give a report."""
@@ -198,25 +184,11 @@ def test_results_of_other_machines_are_read(digits: Path, mode: str, overflow: s
         assert result_from_dict(json.loads(text), "result.json").to_json() == text
 
 
-DAMAGED = {
-    "empty": b"",
-    "truncated": json.dumps(plain()).encode()[:-500],
-    "not JSON": b"<html>",
-    "a list": b"[]",
-    "NaN": json.dumps(plain()).replace("14986", "NaN").encode(),
-    "infinity": json.dumps(plain()).replace("14986", "1e999").encode(),
-    "a number of 5,000 digits": json.dumps(plain()).replace("14986", "9" * 5000).encode(),
-    "not UTF-8": b'{"schema_version": 1, "model": "\xff"}',
-    "deep": b"[" * 200_000,
-    "a key twice": b'{"schema_version": 1, "schema_version": 1}',
-}
-
-
-@pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
-def test_damaged_files_are_refused(tmp_path: Path, data: bytes) -> None:
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_damaged_files_are_refused(tmp_path: Path, damage: Callable[[str], bytes]) -> None:
     """The same for what is no JSON, or JSON that no result would be."""
     path = tmp_path / "result.json"
-    path.write_bytes(data)
+    path.write_bytes(damage(json.dumps(plain())))
     assert_refused(command("compare", path, path), 5, "result.json")
 
 
@@ -246,25 +218,10 @@ def test_keys_of_later_versions_are_passed_over() -> None:
     assert "one, two" in text
 
 
-def places(part: object, here: Path_ = ()) -> list[Path_]:
-    """Return where every value of the data is, intervals aside."""
-    if isinstance(part, dict):
-        inner = [(*here, key) for key in part if key != "intervals"]
-        return [*inner, *(place for key in inner for place in places(part[key[-1]], key))]
-    if isinstance(part, list):
-        inner = [(*here, index) for index in range(len(part))]
-        return [*inner, *(place for key in inner for place in places(part[key[-1]], key))]
-    return []
+PLACES = st.deferred(lambda: st.sampled_from(places(plain())))
 
 
-ANYTHING = st.one_of(
-    st.none(), st.booleans(), st.integers(-(1 << 70), 1 << 70), st.floats(), st.text(max_size=8),
-    st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
-)  # fmt: skip
-
-
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(places(plain())), ANYTHING)
+@drawn(60, 400, PLACES, ANYTHING, derandomize=False)
 def test_whatever_a_value_becomes(place: Path_, value: object) -> None:
     """Any value in any place gives a result that can be written again, or an error that names the file."""
     try:
@@ -278,8 +235,7 @@ def test_whatever_a_value_becomes(place: Path_, value: object) -> None:
     assert json.loads(text)["schema_version"] == 1
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(places(plain())), ANYTHING)
+@drawn(5, 25, PLACES, ANYTHING, derandomize=False)
 def test_whatever_is_read_is_drawn(place: Path_, value: object) -> None:
     """What the reader lets pass, a report shows."""
     try:

@@ -1,9 +1,8 @@
-"""The machines that the RTL tests share, built two at a time and kept in the cache."""
+"""The machines that the RTL tests share, each built when a test first wants it and kept in the cache."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,18 +17,23 @@ SQUARE = Build(4, 4)
 SHAPES = (Build(1, 1), SQUARE, Build(5, 3, 9, 8), Build(3, 8, 16, 16), Build(8, 8))
 WIDE = Build(4, 4, wire_bits=64)
 
-Programs = dict[Build, Path]
+
+class Programs(dict[Build, Path]):
+    """Machines by their build."""
+
+    def __missing__(self, build: Build) -> Path:
+        self[build] = tools.build("machine", "bench.cpp", build.parameters)
+        return self[build]
+
+
 Probe = Callable[..., DeviceUnderTest]
 
 
 @pytest.fixture(scope="session")
 def programs() -> Programs:
-    """Every machine, built."""
+    """Every machine, built when it is asked for."""
     tools.require("verilator")
-    builds = (*SHAPES, WIDE)
-    with ThreadPoolExecutor(2) as pool:
-        made = pool.map(lambda build: tools.build("machine", "bench.cpp", build.parameters), builds)
-        return dict(zip(builds, made, strict=True))
+    return Programs()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from tests.rtl.mutants import LANE_MUTANTS, MUTANTS, Mutant
 from tests.rtl.recurrence import Memory
 from tests.rtl.tools import Build
 from tests.rtl.words import Words
+from tests.tiers import few
 
 BUILD = Build(3, 2)
 BUFFERS, MEMORY = (2, 2), Memory(4, 3, 4, resident=False)
@@ -64,13 +65,15 @@ def lane_words() -> list[Words]:
 
 
 @pytest.fixture(scope="module")
-def built() -> dict[str, Future[Path]]:
-    """Every mutant and the controls, built two at a time."""
+def built(request: pytest.FixtureRequest) -> dict[str, Future[Path]]:
+    """The controls and every mutant that a selected test wants, built two at a time."""
     tools.require("verilator")
     machine = ("machine", "bench.cpp", BUILD.parameters)
     jobs = {"machine": (*machine, tools.sources()), "lane": (*words.LANE, tools.sources())}
-    jobs |= {mutant.name: (*machine, mutant.texts()) for mutant in MUTANTS}
-    jobs |= {mutant.name: (*words.LANE, mutant.texts()) for mutant in LANE_MUTANTS}
+    calls = (getattr(item, "callspec", None) for item in request.session.items)
+    wanted = {call.params["mutant"].name for call in calls if call and "mutant" in call.params}
+    jobs |= {mutant.name: (*machine, mutant.texts()) for mutant in MUTANTS if mutant.name in wanted}
+    jobs |= {mutant.name: (*words.LANE, mutant.texts()) for mutant in LANE_MUTANTS if mutant.name in wanted}
     with ThreadPoolExecutor(2) as pool:
         return {name: pool.submit(tools.build, *job, fast=False) for name, job in jobs.items()}
 
@@ -103,13 +106,13 @@ def test_the_rtl_without_a_fault_passes(built: dict[str, Future[Path]]) -> None:
     assert found_in_lane(built["lane"].result()) == 0
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", few(MUTANTS, 2), ids=lambda mutant: mutant.name)
 def test_a_fault_in_the_machine_is_found(built: dict[str, Future[Path]], mutant: Mutant) -> None:
     """Values, cycles, classes, events or a conflict at a memory give it away."""
     assert found_in_machine(built[mutant.name].result()) > 0
 
 
-@pytest.mark.parametrize("mutant", LANE_MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", few(LANE_MUTANTS, 1), ids=lambda mutant: mutant.name)
 def test_a_fault_in_the_requantiser_is_found(built: dict[str, Future[Path]], mutant: Mutant) -> None:
     """At least one output differs."""
     assert found_in_lane(built[mutant.name].result()) > 0

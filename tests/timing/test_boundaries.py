@@ -23,7 +23,8 @@ from accelsim.event.traffic import Moved, Segments, first_weights
 from accelsim.plan import ContractionPlan, StreamPlan
 from accelsim.work import ContractionWork, StreamWork
 from tests.planning import planned
-from tests.timing.test_event_model import (
+from tests.tiers import drawn, examples
+from tests.timing.strategies import (
     DATAFLOWS,
     Surrounded,
     assert_busy_once,
@@ -182,7 +183,7 @@ def row_machine(**parameters: object) -> accelsim.Arch:
 
 
 @pytest.mark.parametrize(("banks", "misses"), [(8, 5), (5, 5), (4, 7), (1, 10)])
-def test_hits_and_misses(banks: int, misses: int) -> None:
+def test_a_second_pass_finds_the_rows_that_no_bank_has_lost(banks: int, misses: int) -> None:
     """400 bytes from the middle of a row on, twice: five rows, of which a second pass finds those no bank has lost."""
     work = StreamWork("vector", ((1, 400), (1, 400)), (), 0, (), 100)
     around = Surroundings(None, Addresses((50, 50), ()))
@@ -399,11 +400,12 @@ def test_a_program_is_chained(digits: Path) -> None:
 # -------------------------------------------------------------------------------------------------------- random layers
 
 
+@examples(40, 300)
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
-def test_random_contractions_among_other_layers(dataflow: str) -> None:
+def test_random_contractions_among_other_layers(dataflow: str, count: int) -> None:
     """Invariants of everything at once."""
 
-    @checked(300)
+    @checked(count)
     @given(surrounded_contractions(dataflow))
     def check(case: Surrounded) -> None:
         check_layer(case)
@@ -411,8 +413,7 @@ def test_random_contractions_among_other_layers(dataflow: str) -> None:
     check()
 
 
-@checked(300)
-@given(surrounded_streams())
+@drawn(40, 300, surrounded_streams())
 def test_random_streams_among_other_layers(case: Surrounded) -> None:
     """Layers without the array as well."""
     check_layer(case)

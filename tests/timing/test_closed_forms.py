@@ -112,7 +112,9 @@ def array_cycles(machine: contract.Machine, shape: tuple[int, int, int], acc_row
 
 @CASES
 @given(machines("ws", "is"), st.integers(1, 40), st.data())
-def test_a_single_tile(machine: contract.Machine, streamed: int, data: st.DataObject) -> None:
+def test_one_tile_takes_its_load_its_rows_and_the_skew(
+    machine: contract.Machine, streamed: int, data: st.DataObject
+) -> None:
     """One tile takes L + Mt + R + C (4.1)."""
     depth = data.draw(st.integers(1, machine.rows))
     array = Array(machine)
@@ -124,7 +126,7 @@ def test_a_single_tile(machine: contract.Machine, streamed: int, data: st.DataOb
 
 @CASES
 @given(machines("ws", "is"), st.integers(1, 40), st.booleans(), st.integers(2, 9), st.data())
-def test_the_steady_interval(
+def test_equal_tiles_follow_at_the_steady_interval(
     machine: contract.Machine, streamed: int, accumulates: bool, tiles: int, data: st.DataObject
 ) -> None:
     """Equal tiles follow each other at max(Mt, L, R + 2), max(Mt + L, R + 2) or L + Mt + R + C (4.1)."""
@@ -171,7 +173,7 @@ def test_layers_of_equal_tiles(case: tuple[contract.Machine, tuple[int, int, int
 
 @CASES
 @given(machines("os"), st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
-def test_output_stationary_layers(machine: contract.Machine, m: int, k: int, n: int) -> None:
+def test_output_stationary_totals_equal_the_closed_forms(machine: contract.Machine, m: int, k: int, n: int) -> None:
     """OS totals with the drain overlapped, not overlapped, and with flush (4.2)."""
     tiles = contract.ceiling(m, machine.rows) * contract.ceiling(n, machine.cols)
     assert array_cycles(machine, (m, k, n), acc_rows=512) == contract.output_tiles(machine, tiles, k)
@@ -285,7 +287,7 @@ CORNERS: list[tuple[str, Callable[[contract.Machine], contract.Machine], tuple[i
 
 
 @pytest.mark.parametrize(("change", "shape", "expected"), [row[1:] for row in CORNERS], ids=[row[0] for row in CORNERS])
-def test_corners(
+def test_corner_shapes_take_what_was_worked_out_by_hand(
     change: Callable[[contract.Machine], contract.Machine], shape: tuple[int, int, int], expected: int
 ) -> None:
     """Corner shapes on a 4x4 array, worked out by hand from 4.1 and 4.2."""

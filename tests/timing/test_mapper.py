@@ -2,100 +2,27 @@
 
 from __future__ import annotations
 
-from itertools import product
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, assume
 
 import accelsim
 from accelsim.arch import Arch
 from accelsim.energy import price_layer
 from accelsim.errors import UsageError
 from accelsim.explain import explain_model
-from accelsim.geometry import ConvolutionGeometry
 from accelsim.mapping import Floor, _bound, choose_plan, fitting_plans
-from accelsim.plan import ContractionPlan, Kept, buffer_needs, fits, groups_packed
+from accelsim.plan import ContractionPlan, Kept, buffer_needs, fits
 from accelsim.program import Layer, Program
 from accelsim.timing import LayerTiming, time_layer, time_program
-from accelsim.work import ContractionWork, ImageLayout
+from accelsim.work import ContractionWork
 from tests.planning import planned
-
-FEW = settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-
-
-@st.composite
-def works(draw: st.DrawFn) -> ContractionWork:
-    """Draw a small product or convolution."""
-    if draw(st.booleans()):
-        side, taps = draw(st.integers(1, 3)), draw(st.integers(1, 2))
-        window = ConvolutionGeometry((taps, taps))
-        image = ImageLayout(1, side + taps - 1, side + taps - 1, side, side, window)
-        groups = draw(st.sampled_from((1, 1, 3)))
-        channels = draw(st.integers(1, 3))
-        return ContractionWork(
-            min(side * side, 8), taps * taps * channels, draw(st.integers(1, 5)), groups, image, False, 1, 8
-        )
-    dynamic = draw(st.booleans())
-    return ContractionWork(
-        draw(st.integers(1, 8)), draw(st.integers(1, 12)), draw(st.integers(1, 8)), 1, None, dynamic, 1, 8
-    )
+from tests.tiers import drawn, few
+from tests.timing.plans import KEPT, every_plan, machines, score, works
 
 
-@st.composite
-def machines(draw: st.DrawFn) -> Arch:
-    """Draw a small machine whose scratchpads bind."""
-    return Arch(
-        array=(draw(st.integers(3, 5)), draw(st.integers(1, 5))),
-        dataflow=draw(st.sampled_from(("best", "ws", "os", "is"))),
-        objective=draw(st.sampled_from(("cycles", "energy", "edp"))),
-        spm_act=draw(st.sampled_from((40, 80, 200, 4000))),
-        spm_weight=draw(st.sampled_from((60, 120, 300, 4000))),
-        acc_rows=draw(st.sampled_from((3, 8, 64))),
-        dram_bytes_per_cycle=draw(st.sampled_from((1, 4, 16))),
-        dram_latency=draw(st.sampled_from((0, 20))),
-        dram_burst=draw(st.sampled_from((1, 16))),
-        dram_channel=draw(st.sampled_from(("shared", "private"))),
-    )
-
-
-KEPT = st.sampled_from((Kept(), Kept((True,), (), 10), Kept((), (True,), 10), Kept((True,), (True,), 20)))
-
-
-def score(arch: Arch, timing: LayerTiming) -> float:
-    """What is minimised, with the energy of the traffic alone."""
-    return {
-        "cycles": timing.cycles,
-        "energy": timing.dram_bytes,
-        "edp": timing.cycles * timing.dram_bytes,
-    }[arch.objective]
-
-
-def every_plan(work: ContractionWork, arch: Arch, kept: Kept) -> list[ContractionPlan]:
-    """Write out every plan of the machine: every size of the streamed block, every depth in whole folds, every flag."""
-    found = []
-    for dataflow in ("ws", "os", "is") if arch.dataflow == "best" else (arch.dataflow,):
-        pack = groups_packed(work, arch, dataflow)
-        depths = [work.k, *range(arch.rows, work.k, arch.rows)]
-        streamed = work.n if dataflow == "is" else work.m
-        for size, depth, outer, resident, preload in product(
-            range(1, min(streamed, arch.acc_rows) + 1), depths, "nm", (False, True), (False, True)
-        ):
-            wide = work.n if pack > 1 else min(arch.cols, work.n)
-            block = (min(arch.cols, work.m), size) if dataflow == "is" else (size, wide)
-            if dataflow == "os" and (size > arch.rows and ((size % arch.rows and size < work.m) or depth < work.k)):
-                continue
-            if preload and (outer == "n" or kept.first):
-                continue
-            plan = ContractionPlan(*block, depth, pack, resident, preload, dataflow, outer, kept.first, kept.output)
-            if fits(buffer_needs(work, plan, arch), arch, kept.reserved):
-                found.append(plan)
-    return found
-
-
-@FEW
-@given(works(), machines(), KEPT)
+@drawn(60, 400, works(), machines(), KEPT, unchecked=HealthCheck)
 def test_the_mapper_finds_what_brute_force_finds(work: ContractionWork, arch: Arch, kept: Kept) -> None:
     """On small layers the choice is as good as the best of every plan that fits."""
     assume(not (kept.first and work.dynamic_second))
@@ -111,8 +38,7 @@ def test_the_mapper_finds_what_brute_force_finds(work: ContractionWork, arch: Ar
     assert score(arch, time_layer(work, chosen, arch)) == best, (chosen, rivals)
 
 
-@FEW
-@given(works(), machines(), KEPT)
+@drawn(60, 400, works(), machines(), KEPT, unchecked=HealthCheck)
 def test_the_bound_is_never_above_what_it_bounds(work: ContractionWork, arch: Arch, kept: Kept) -> None:
     """Pruning by the bound cannot lose the best plan."""
     try:
@@ -150,7 +76,7 @@ def totals(path: Path, arch: Arch) -> tuple[int, int]:
     return sum(timing.cycles for timing in timings), sum(timing.dram_bytes for timing in timings)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", few(NETWORKS, 2))
 def test_what_stays_on_chip_is_not_moved(shared_models: Path, name: str) -> None:
     """Keeping activations never moves more; prefetching weights moves the same and takes no longer."""
     path = shared_models / f"{name}.onnx"

@@ -26,7 +26,8 @@ from accelsim.timing import time_layer, time_program
 from accelsim.work import ContractionWork
 from tests.conftest import ROOT
 from tests.planning import planned
-from tests.timing.test_mapper import KEPT, every_plan, machines, score, works
+from tests.tiers import deep, drawn, few
+from tests.timing.plans import KEPT, every_plan, machines, score, works
 
 DIGITS = str(ROOT / "models" / "digits_int8.onnx")
 FLOWS = ("ws", "os", "is")
@@ -80,9 +81,10 @@ SLOWER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("models:ds-cnn", {"array": (16, 16), "dram_burst": 8, "dram_bytes_per_cycle": 1, "spm_act": 8192,
                        "spm_weight": 512, "acc_rows": 64, "operand_buffers": 1}),
 )  # fmt: skip
+SLOW_FIRST = (pytest.param(*SLOWER[0], marks=deep), *SLOWER[1:])  # the first takes a quarter of a minute
 
 
-@pytest.mark.parametrize(("name", "parameters"), SLOWER, ids=[Path(name).stem for name, _ in SLOWER])
+@pytest.mark.parametrize(("name", "parameters"), SLOW_FIRST, ids=[Path(name).stem for name, _ in SLOWER])
 def test_best_is_not_slower_where_it_was(name: str, parameters: dict[str, Any]) -> None:
     """Cases that were slower, by up to 5.5 times."""
     found = measured(name, Arch(objective="cycles", **parameters))
@@ -113,7 +115,9 @@ def networked_machines(draw: st.DrawFn) -> Arch:
     )
 
 
-@pytest.mark.parametrize("name", [DIGITS, "models:ds-cnn", "models:autoencoder"], ids=["digits", "ds-cnn", "auto"])
+@pytest.mark.parametrize(
+    "name", few([DIGITS, "models:ds-cnn", "models:autoencoder"], 1), ids=["digits", "ds-cnn", "auto"]
+)
 @settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(arch=networked_machines())
 def test_best_is_never_worse_than_a_dataflow_alone(name: str, arch: Arch) -> None:
@@ -156,8 +160,7 @@ def rowed(arch: Arch) -> Arch:
 SOMEWHERE = Surroundings(None, Addresses((4096, 0), (8192,)))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(works(), machines(), KEPT)
+@drawn(30, 200, works(), machines(), KEPT, unchecked=HealthCheck)
 def test_with_open_rows_the_mapper_finds_what_brute_force_finds(work: ContractionWork, arch: Arch, kept: Kept) -> None:
     """On small layers the choice is the best of every plan that fits, at the same addresses; the bound holds."""
     assume(not (kept.first and work.dynamic_second))

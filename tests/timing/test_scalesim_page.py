@@ -43,7 +43,7 @@ def test_the_ladder_meets_in_the_middle(builder: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_the_commands_run(line: str) -> None:
+def test_every_command_of_the_page_prints_a_result(line: str) -> None:
     """Each prints a result."""
     outcome = command(*shlex.split(line)[1:])
     assert outcome.code == 0

@@ -25,7 +25,7 @@ def staged(digits: Path, arch: accelsim.Arch, view: View) -> tuple[list[Activity
 
 
 @pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
-def test_pictures_are_whole(digits: Path, tmp_path: Path, dataflow: str) -> None:
+def test_pictures_are_well_formed_and_of_the_whole_run(digits: Path, tmp_path: Path, dataflow: str) -> None:
     """SVG is well-formed, PNG has its size in front; both are of the whole run."""
     arch = accelsim.Arch(dataflow=dataflow)
     for name in ("run.svg", "run.png"):

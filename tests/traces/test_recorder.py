@@ -16,7 +16,8 @@ from accelsim.plan import ContractionPlan
 from accelsim.timing import LayerTiming
 from accelsim.weight_layout import pack_weights
 from accelsim.work import ContractionWork
-from tests.timing.test_event_model import (
+from tests.tiers import drawn, examples
+from tests.timing.strategies import (
     DATAFLOWS,
     Surrounded,
     checked,
@@ -54,11 +55,12 @@ def assert_buffers_suffice(trace: LayerTrace, arch: accelsim.Arch) -> None:
         assert number == 0, buffer
 
 
+@examples(40, 300)
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
-def test_phases_and_buffers_of_random_contractions(dataflow: str) -> None:
+def test_phases_and_buffers_of_random_contractions(dataflow: str, count: int) -> None:
     """Also with one channel for both directions, and among other layers; what is kept changes no result."""
 
-    @checked(300)
+    @checked(count)
     @given(surrounded_contractions(dataflow))
     def compare(case: Surrounded) -> None:
         trace = run(case)
@@ -77,8 +79,7 @@ def assert_equal_without_keeping(case: Surrounded, timing: LayerTiming) -> None:
     assert run(case, segments=True).timing == timing
 
 
-@checked(300)
-@given(surrounded_streams())
+@drawn(40, 300, surrounded_streams())
 def test_phases_and_buffers_of_random_streams(case: Surrounded) -> None:
     """Layers without the array as well, also where they move or compute nothing."""
     trace = run(case)
@@ -86,8 +87,7 @@ def test_phases_and_buffers_of_random_streams(case: Surrounded) -> None:
     assert_buffers_suffice(trace, case[0])
 
 
-@checked(300)
-@given(st.sampled_from(DATAFLOWS).flatmap(lambda dataflow: surrounded_contractions(dataflow)))
+@drawn(40, 300, st.sampled_from(DATAFLOWS).flatmap(surrounded_contractions))
 def test_segments_are_the_bytes_of_their_command(case: Surrounded) -> None:
     """Segment by segment the bursts add up to what the command moves; weights' tiles do not overlap."""
     arch, work, plan, *_ = case

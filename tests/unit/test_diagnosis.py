@@ -69,7 +69,7 @@ def draw(seed: int = 5) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("overflow", ["wrap", "saturate"])
-def test_narrow_accumulators(overflow: str) -> None:
+def test_narrow_accumulators_are_named_as_the_cause(overflow: str) -> None:
     """The product's 12-bit sums: our value, the exact sum, where it happened, and that narrowing is the cause."""
     x = draw()
     machine = accelsim.Arch(acc_bits=12, overflow=overflow, zp_mode="subtract")
@@ -274,7 +274,7 @@ def test_a_bias_with_its_own_scale() -> None:
     assert diagnose(case, Hints(bias_ratios={"t": 0.6})).cause == "unknown"
 
 
-def test_a_collapsed_pair() -> None:
+def test_a_collapsed_pair_of_quantisers_is_named_as_the_cause() -> None:
     """A reference that quantises with the file's own scale where the merged one is used."""
     op = ops.Quantise(np.float32(0.5), UINT8)
     values = np.array([4.0], np.float32)
@@ -284,7 +284,7 @@ def test_a_collapsed_pair() -> None:
     assert diagnose(case, Hints()).cause == "unknown"
 
 
-def test_sums_beyond_int32() -> None:
+def test_a_wide_sum_that_onnxruntime_wraps_is_named() -> None:
     """A wide accumulator keeps a sum that onnxruntime wraps."""
     op = product_of([32767] * 300, 2**31 - 1)
     codes = np.full((1, 300), 255, np.uint8)

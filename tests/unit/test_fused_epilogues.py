@@ -14,7 +14,7 @@ from accelsim import Arch
 from accelsim.epilogue_values import apply_epilogue
 from accelsim.operators import CodeFormat, Quantise, Rescale
 from accelsim.replay import Element, finish
-from tests.unit.test_quantised_tensors import build, fresh, own_session
+from tests.unit.quantised_models import build, fresh, own_session
 
 Array = NDArray[Any]
 UINT8 = CodeFormat(np.dtype(np.uint8), 7)

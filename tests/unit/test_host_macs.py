@@ -16,7 +16,7 @@ from accelsim.graph.host_macs import host_macs
 from accelsim.graph.without_macs import WITHOUT_MACS
 from accelsim.host import open_session
 from accelsim.tensors import TensorType
-from tests.cli.test_host_lines import lines_of
+from tests.cli.harness import lines_of
 from tests.strategies import Builder, Draw
 
 MICROSOFT = "com.microsoft"
@@ -142,14 +142,16 @@ PROJECTION = steps("bsd,dn", b=2, s=5, d=12, n=36)
          2 * steps("bhsd,bhtd", b=2, h=3, s=1, t=7, d=4)),
     ],
 )  # fmt: skip
-def test_contributed_attention(kind: str, inputs: Shapes, attributes: Mapping[str, Any], expected: int) -> None:
+def test_macs_of_contributed_attention_are_those_of_its_loops(
+    kind: str, inputs: Shapes, attributes: Mapping[str, Any], expected: int
+) -> None:
     """Projection, scores and their product with the values, each by the loops that define it."""
     assert counted(kind, inputs, (1,), MICROSOFT, **attributes) == expected
 
 
 @pytest.mark.parametrize(("kind", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
 @pytest.mark.parametrize("directions", [1, 2])
-def test_recurrent(kind: str, gates: int, directions: int) -> None:
+def test_macs_of_recurrent_nodes_count_steps_directions_and_gates(kind: str, gates: int, directions: int) -> None:
     """Per step, direction, gate and unit: one row of the input and one of the state."""
     shapes = [(6, 2, 5), (directions, gates * 3, 5), (directions, gates * 3, 3)]
     loops = steps("tbdghi", t=6, b=2, d=directions, g=gates, h=3, i=5)
@@ -172,7 +174,7 @@ def test_recurrent(kind: str, gates: int, directions: int) -> None:
         ("bhid,bhjd->bhij", [(2, 3, 4, 8), (2, 3, 5, 8)], steps("bhijd", b=2, h=3, i=4, j=5, d=8)),
     ],
 )
-def test_einsum(equation: str, shapes: Shapes, expected: int) -> None:
+def test_macs_of_einsum_are_those_of_its_contracted_pairs(equation: str, shapes: Shapes, expected: int) -> None:
     """One per combination of the indices of each pair that contracts some; elementwise products are none."""
     assert counted("Einsum", shapes, (1,), equation=equation) == expected
 
@@ -182,7 +184,7 @@ def windows(x: Sequence[int], w: Sequence[int], y: Sequence[int]) -> int:
     return steps("bmhwcij", b=y[0], m=y[1], h=y[2], w=y[3], c=w[1], i=w[2], j=w[3])
 
 
-def test_convolutions() -> None:
+def test_macs_of_convolutions_are_outputs_times_filter_weights() -> None:
     """Channels first or last, quantised or fused: outputs times the weights of a filter."""
     x, w, y = (1, 4, 6, 6), (8, 2, 3, 3), (1, 8, 4, 4)
     expected = windows(x, w, y)
@@ -222,7 +224,7 @@ def test_convolutions() -> None:
         ("MatMulIntegerToFloat", [(3, 4), (4, 5), (1,), (1,)], (3, 5), MICROSOFT, {}, steps("ijk", i=3, j=5, k=4)),
     ],
 )  # fmt: skip
-def test_products(
+def test_macs_of_products_are_rows_times_columns_times_depth(
     kind: str, inputs: Shapes, output: Sequence[int], domain: str, attributes: Mapping[str, Any], expected: int
 ) -> None:
     """Rows, columns and depth, wherever the attributes put them."""

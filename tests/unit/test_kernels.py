@@ -119,7 +119,7 @@ EDGES = [2.0**31, np.nextafter(np.float32(2**31), np.float32(0)), 2.0**40, 3e38,
 
 
 @pytest.mark.parametrize("dtype", CODES)
-def test_round_then_clamp(dtype: str) -> None:
+def test_rounding_goes_to_even_and_then_clamps(dtype: str) -> None:
     """Ties go to even; from 2^31 on, and for NaN, the answer is the lowest code; large negative values clamp."""
     code = naive.Code(dtype)
     ties = np.arange(-300, 300, 0.5, dtype=np.float32)
@@ -205,7 +205,7 @@ def draw_binary(index: int) -> tuple[Draw, Quantisation, Quantisation, Quantisat
 
 
 @pytest.mark.parametrize("index", range(48))
-def test_addition(index: int) -> None:
+def test_addition_equals_three_exact_fused_multiply_adds(index: int) -> None:
     """QLinearAdd equals three exact fused multiply-adds; some ratios send results beyond int32."""
     _, first, second, output, (a, b) = draw_binary(index)
     scale = np.float32(1e-11) if index % 8 == 7 else output.scale
@@ -217,7 +217,7 @@ def test_addition(index: int) -> None:
 
 
 @pytest.mark.parametrize("index", range(48))
-def test_multiplication(index: int) -> None:
+def test_multiplication_equals_an_exact_product_rounded_once(index: int) -> None:
     """QLinearMul equals an exact product, one multiplication, one addition and one rounding to the code."""
     draw, first, second, output, (a, b) = draw_binary(index)
     ratio = np.float32(1e9) if index % 8 == 7 else draw.beside(2.0 ** draw.integer(-9, -1))
@@ -230,7 +230,7 @@ def test_multiplication(index: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
-def test_quantise_and_dequantise(dtype: str) -> None:
+def test_quantisers_equal_their_twins_on_ties_and_beyond_the_range(dtype: str) -> None:
     """QuantizeLinear on ties, beside them, on NaN, infinities and huge values; DequantizeLinear of what came out."""
     for index in range(12):
         draw = Draw((40_006, index), ties=index % 2 == 0)
@@ -265,7 +265,7 @@ def draw_window(draw: Draw, *, dilated: bool) -> tuple[naive.Window, int, int]:
 
 
 @pytest.mark.parametrize("index", range(40))
-def test_average_pool(index: int) -> None:
+def test_average_pool_equals_a_sequential_float32_sum(index: int) -> None:
     """Average pooling equals a sequential float32 sum per window, divided by the pixels inside or by the window."""
     draw = Draw((40_007, index), ties=index % 2 == 0)
     window, height, width = draw_window(draw, dilated=False)
@@ -283,7 +283,7 @@ def test_average_pool(index: int) -> None:
 
 
 @pytest.mark.parametrize("index", range(40))
-def test_global_average_pool(index: int) -> None:
+def test_global_average_pool_equals_a_requantised_integer_sum(index: int) -> None:
     """Global average pooling, as imported, is an integer sum per plane, requantised with fl32(s_x / fl32(s_y * N))."""
     draw = Draw((40_014, index), ties=index % 2 == 0)
     build, source = Builder(draw), draw.activation()
@@ -310,7 +310,7 @@ def test_output_sizes_of_windows() -> None:
 
 
 @pytest.mark.parametrize("index", range(40))
-def test_max_pool(index: int) -> None:
+def test_max_pool_equals_the_maximum_under_each_window(index: int) -> None:
     """Max pooling equals the maximum of the codes under each window, dilated windows and ceil_mode included."""
     draw = Draw((40_008, index), ties=False)
     window, height, width = draw_window(draw, dilated=True)
@@ -323,7 +323,7 @@ def test_max_pool(index: int) -> None:
 
 
 @pytest.mark.parametrize("index", range(40))
-def test_gathered_patches(index: int) -> None:
+def test_gathered_patches_equal_im2col(index: int) -> None:
     """Patches gathered block by block equal im2col in the order (channel, kernel row, kernel column)."""
     draw = Draw((40_009, index), ties=False)
     window, height, width = draw_window(draw, dilated=True)
@@ -392,7 +392,7 @@ def softmax(rows: Array, table: Array, inverse: np.float32, code: naive.Code, ar
 
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)
 @pytest.mark.parametrize("dtype", CODES)
-def test_softmax(dtype: str, arithmetic: str) -> None:
+def test_softmax_equals_its_sequential_twin(dtype: str, arithmetic: str) -> None:
     """Softmax rows of 1 to 40 codes equal the sequential twin, also where a float32 product would overflow."""
     for index in range(30):
         draw = Draw((40_011, index), ties=index % 2 == 0)
@@ -453,7 +453,7 @@ def test_tables_of_leaky_relu(index: int) -> None:
 
 
 @pytest.mark.parametrize("index", range(12))
-def test_tables_of_concatenation(index: int) -> None:
+def test_inputs_of_a_concatenation_pass_through_the_twins_table(index: int) -> None:
     """Each input of a Concat whose scale differs passes through the twin's table; an equal one is not touched."""
     draw = Draw((40_013, index), ties=index % 2 == 0)
     build, target = Builder(draw), draw.activation()

@@ -19,7 +19,7 @@ from accelsim.float_distance import beyond, product_error
 from accelsim.graph import import_products
 from accelsim.operators import Rescale
 from tests.generator.placements import Placed
-from tests.unit.test_quantised_tensors import (
+from tests.unit.quantised_models import (
     COLUMNS,
     DEPTH,
     ROWS,

@@ -22,7 +22,7 @@ from accelsim.replay import (
     wrap_to,
 )
 from accelsim.tensors import TensorType
-from tests.unit.test_accumulators import (
+from tests.unit.operators import (
     draw_accumulator,
     draw_code,
     draw_codes,

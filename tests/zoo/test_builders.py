@@ -16,7 +16,7 @@ from accelsim.datapath import LayerValues
 from accelsim.inputs import draw_inputs
 from accelsim.models.catalogue import ENTRIES, Figures
 from accelsim.models.store import build, find, model_bytes
-from tests.test_models import assert_sound
+from tests.harness import assert_sound
 
 # Parameters as published (batch normalisation's scale and shift counted, its statistics not) and MACs.
 # resnet18, resnet50, mobilenetv2: torchvision.models, "num_params" of the weights IMAGENET1K_V1, and its "_ops" (1.814,

@@ -145,7 +145,9 @@ def test_golden_folders_remember_the_name(tmp_path: Path, options: tuple[str, ..
         (("models", "nothing-like-it", "-o", "x.onnx"), ("there is no model",)),
     ],
 )
-def test_mistakes_are_told(arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+def test_unknown_names_and_places_are_one_sentence_and_code_2(
+    arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
     """Unknown names and places: one sentence, exit code 2."""
     assert_refused(command(*arguments), 2, *words)
 

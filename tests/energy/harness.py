@@ -1,0 +1,26 @@
+"""One layer, planned as a run plans it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from accelsim import Arch
+from accelsim import operators as ops
+from accelsim.mapping import choose_plan
+from accelsim.program import Layer
+from accelsim.tensors import TensorType
+from accelsim.work import describe_work
+from accelsim.zero_points import machine_work
+
+Array = NDArray[Any]
+
+
+def planned(operator: ops.Operator, sources: list[Array], out_shape: tuple[int, ...], arch: Arch) -> Layer:
+    """Plan one operator whose output is its raw sums."""
+    inputs = tuple(TensorType.of(source.dtype.name, source.shape) for source in sources)
+    target = (TensorType.of("int32", out_shape),)
+    work = machine_work(describe_work(operator, inputs, target), operator, arch)
+    names = tuple(f"x{index}" for index in range(len(sources)))
+    return Layer("layer", "Conv", operator, names, ("y",), inputs, target, work, choose_plan("layer", work, arch).plan)
