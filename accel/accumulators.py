@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from accelsim.errors import printable
+from accelsim.errors import counted, printable
 
 if TYPE_CHECKING:
     from accelsim.result import LayerResult
@@ -86,14 +86,12 @@ def width_lines(layers: Sequence[LayerResult]) -> list[str]:
     wrong = sum(acc.overflows > 0 for acc in used)
     where = f" in {wrong:,} of {len(used):,} layers" if wrong else ""
     given = max(acc.bits for acc in used)
-    events = overflow_events(layers)
-    count = f"{events:,} overflow event{'' if events == 1 else 's'}"
+    count = counted(overflow_events(layers), "overflow event")
     lines = [f"{given} bits given, {needed_text(layers)}, {count}{where}"]
     first = first_overflow(layers)
     if first is not None:
         behind = sum(bool(layer.behind_overflow) for layer in layers)
-        read = (
-            f"; {behind:,} layer{' reads' if behind == 1 else 's read'} what overflows have changed" if behind else ""
-        )
+        verb = "reads" if behind == 1 else "read"
+        read = f"; {counted(behind, 'layer')} {verb} what overflows have changed" if behind else ""
         lines.append(f"the first overflow is in layer '{printable(first.name, 40)}'{read}")
     return lines

@@ -40,7 +40,6 @@ Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the step
 ENGINES = ("recurrence", "stepper")
 
 
-# What the classes of cycles are called in front of people.
 def native_only(timing: str) -> str:
     """Refuse SCALE-Sim's timings for a whole model.
 
@@ -141,9 +140,8 @@ def _text(result: GemmTiming, machine: Arch, engine: str, differences: list[str]
     ]
     width = len(f"{result.cycles:,}")
     for name, cycles in result.classes:
-        lines.append(
-            f"    {name:<8} {cycles:>{width},}  {cycles / max(result.cycles, 1):6.1%}  {cycle_class(name).name}"
-        )
+        share = cycles / max(result.cycles, 1)
+        lines.append(f"    {name:<8} {cycles:>{width},}  {share:6.1%}  {cycle_class(name).name}")
     lines.append("  events")
     width = max(len(f"{count:,}") for _, count in result.events)
     lines += [f"    {name:<16} {count:>{width},}" for name, count in result.events]

@@ -6,7 +6,7 @@ lighter neighbours of them for classes of the same cause. An engine has the colo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -98,5 +98,4 @@ def cycle_class(key: str, dataflow: str = "") -> CycleClass:
     if found is None:
         return CycleClass(key, key.replace("_", " "), key, key.replace("_", " "), _UNKNOWN)
     operand = {"wait_w": _STATIONARY, "wait_x_load": _STREAMED}.get(key, {}).get(dataflow)
-    name = found.name if operand is None else f"waits for {operand}"
-    return CycleClass(key, name, found.short, found.waits_for, found.colour)
+    return found if operand is None else replace(found, name=f"waits for {operand}")

@@ -104,6 +104,16 @@ def nearest(word: str, choices: Sequence[str], limit: int = 12) -> str:
     return f"valid: {', '.join(printable(choice) for choice in choices[:limit])}{more}" if choices else "there are none"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, which takes an s where there is not one.
+
+    Args:
+        number: how many.
+        noun: of one.
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 # What onnxruntime puts around its messages: error codes, and the place in its sources.
 _NOISE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |\S*/onnxruntime_src/\S+ |\bonnxruntime::[\w:~]+\([^)]*\) ")
 

@@ -10,7 +10,7 @@ from accelsim.cycle_classes import cycle_class
 from accelsim.energy import EnergyTable
 from accelsim.energy.bills import part_of
 from accelsim.energy.options import EnergyOptions
-from accelsim.errors import UsageError, printable
+from accelsim.errors import UsageError, counted, printable
 from accelsim.explain_operands import operand_lines
 from accelsim.graph.tensor_types import Feeds
 from accelsim.model import Model, Shapes
@@ -267,7 +267,7 @@ def _mapping(layer: Layer, arch: Arch, choice: Choice | None) -> list[str]:
     flows = "ws, os and is" if dataflow == "best" else dataflow
     rows = "" if not choice or not arch.dram_row_bytes else " with open rows" if choice.rows else " without open rows"
     lines = [
-        f"    mapping   least {goal} of {_count(layer.considered, 'plan')} that fit the scratchpads ({flows}), "
+        f"    mapping   least {goal} of {counted(layer.considered, 'plan')} that fit the scratchpads ({flows}), "
         f"{layer.timed:,} of them timed{rows}"
     ]
     if choice is None:
@@ -338,7 +338,7 @@ def _total(timing: LayerTiming, arch: Arch) -> str:
     last = arch.rows if arch.dataflow == "os" else 0
     behind = timing.cycle_class("requant") + timing.cycle_class("store")
     between = [(name, timing.cycle_class(name)) for name in ("push", "shift", "flush", "hazard")]
-    parts = [f"{_count(timing.event('tiles'), 'tile')} {timing.cycle_class('stream'):,}"]
+    parts = [f"{counted(timing.event('tiles'), 'tile')} {timing.cycle_class('stream'):,}"]
     for name, cycles in between:
         shown = cycles - last if name == "shift" else cycles
         parts += [f"exposed {name} {shown:,}"] if shown else []
@@ -346,8 +346,3 @@ def _total(timing: LayerTiming, arch: Arch) -> str:
     parts += [f"last drain R={last}"] if last else []
     parts += [f"R+C={timing.cycle_class('tail')}", f"requantise, store {behind:,}"]
     return f"total = {' + '.join(parts)}"
-
-
-def _count(number: int, noun: str) -> str:
-    """Return a number with its noun."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper
 
-from accelsim.graph.context import Context
+from accelsim.graph.context import FLOAT_PRODUCTS, Context
 from accelsim.graph.import_host import import_host
 from accelsim.host import run_host_operator
 from accelsim.operators import HostOperator
@@ -27,11 +27,6 @@ _SMALL_ELEMENTS = 4096
 
 # Products whose scales are operands.
 _SCALED = frozenset({"MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QGemm"})
-
-# onnxruntime multiplies by a computed operand in another order than by a constant, so that it stays computed.
-_ORDERED = frozenset(
-    {"MatMul", "FusedMatMul", "TransposeMatMul", "Gemm", "FusedGemm", "Conv", "FusedConv", "ConvTranspose"}
-)
 
 
 @dataclass(eq=False)
@@ -87,7 +82,8 @@ class ConstantFolder:
     def fold_small(self) -> None:
         """Make constants of small tensors that no input reaches, such as scales that onnxruntime converts."""
         graph = self.context.proto.graph
-        kept = {name for node in graph.node if node.op_type in _ORDERED for name in node.input}
+        # A computed operand stays computed: onnxruntime multiplies by it in another order than by a constant.
+        kept = {name for node in graph.node if node.op_type in FLOAT_PRODUCTS for name in node.input}
         kept |= {value.name for value in graph.output}
         parameters = {name for node in graph.node if "Linear" in node.op_type for name in node.input[1:]}
         parameters |= {name for node in graph.node if node.op_type in _SCALED for name in node.input[2:]}

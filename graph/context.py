@@ -23,6 +23,12 @@ class NotOnTheMachineError(Exception):
     """Raised by an importer that declines a node: it then runs as a host operator."""
 
 
+# Float products of matrices, onnxruntime's own forms included, and all float products of which both operands may be
+# codes.
+MATRIX_PRODUCTS = ("MatMul", "FusedMatMul", "TransposeMatMul", "Gemm", "FusedGemm")
+FLOAT_PRODUCTS = frozenset({*MATRIX_PRODUCTS, "Conv", "FusedConv", "ConvTranspose"})
+
+
 @dataclass(frozen=True, eq=False)
 class Prelude:
     """An operator that the machine executes before the one that replaces a node: part of the same node elsewhere."""

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from onnx import ModelProto, TensorProto
 
-from accelsim.errors import InvalidModelError, ResourceLimitError, UnsupportedModelError, printable
+from accelsim.errors import InvalidModelError, ResourceLimitError, UnsupportedModelError, counted, printable
 from accelsim.graph.element_types import ELEMENT_BITS, constant_tensors, element_name, size_bytes
 from accelsim.graph.limits import Limits
 
@@ -80,7 +80,7 @@ def external_lines(files: Sequence[ExternalFile]) -> list[str]:
         files: what `embed_external_data` returned.
     """
     return [
-        f"reads {file.tensors:,} tensor{'' if file.tensors == 1 else 's'}, {_megabytes(file.size_bytes)}, from "
+        f"reads {counted(file.tensors, 'tensor')}, {_megabytes(file.size_bytes)}, from "
         f"{printable(file.name)} beside the model"
         for file in files
     ]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from accelsim.errors import printable
+from accelsim.errors import counted, printable
 from accelsim.graph.block_quantisation import INT8_LEVEL, asks_for_int8, runs_in_int8
 from accelsim.graph.ignored import bias_scales
 from accelsim.graph.normalise import NormalisedModel
@@ -40,10 +40,10 @@ def notes_of(model: NormalisedModel) -> tuple[str, ...]:
     """
     notes: list[str] = []
     if model.by_data:
-        count = f"{len(model.by_data)} tensor{'' if len(model.by_data) == 1 else 's'}"
+        first = printable(model.by_data[0], 60)
         notes.append(
-            f"the shapes of {count} depend on data, '{printable(model.by_data[0], 60)}' first: cycles and energy are "
-            f"those of this input"
+            f"the shapes of {counted(len(model.by_data), 'tensor')} depend on data, '{first}' first: cycles and energy "
+            f"are those of this input"
         )
     if not model.reference.optimised:  # then nothing is merged or ignored
         return tuple(notes)
@@ -51,7 +51,7 @@ def notes_of(model: NormalisedModel) -> tuple[str, ...]:
     notes += _quantised_activations(model)
     if model.narrowed:
         notes.append(
-            f"onnxruntime quantises the activations of {model.narrowed:,} product{'' if model.narrowed == 1 else 's'} "
+            f"onnxruntime quantises the activations of {counted(model.narrowed, 'product')} "
             f"once more, to int8 per block, which the file does not say; the machine multiplies the codes of the file: "
             f"these layers are compared with onnxruntime at accuracy level 1, the outputs with onnxruntime on the file"
         )
@@ -76,7 +76,7 @@ def _quantised_activations(model: NormalisedModel) -> Iterator[str]:
     count = len(made) - sum(node.op_type == "MatMulNBits" and asks_for_int8(node) for node in model.source.graph.node)
     if count > 0:
         yield (
-            f"onnxruntime quantises the activations of {count:,} product{'' if count == 1 else 's'} to int8 per block "
+            f"onnxruntime quantises the activations of {counted(count, 'product')} to int8 per block "
             f"(MatMulNBits, accuracy level {INT8_LEVEL}), which the file does not say"
         )
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from accelsim.graph.constraints import node_label
-from accelsim.graph.context import Context, NotOnTheMachineError, attributes
+from accelsim.graph.context import MATRIX_PRODUCTS, Context, NotOnTheMachineError, attributes
 from accelsim.graph.import_contractions import signed_zero_points
 from accelsim.graph.import_packed_groups import unpacked_weights
 from accelsim.graph.product_endings import (
@@ -265,7 +265,7 @@ PRODUCTS: dict[str, Callable[[Context, Quantisation, Group], GroupImport]] = {
         "Conv": _convolution,
         "FusedConv": _convolution,
         "ConvTranspose": _transposed_convolution,
-        **dict.fromkeys(("MatMul", "FusedMatMul", "TransposeMatMul", "Gemm", "FusedGemm"), _matrix_product),
+        **dict.fromkeys(MATRIX_PRODUCTS, _matrix_product),
         "MatMulNBits": _packed_product,
     }.items()
 }

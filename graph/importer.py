@@ -20,7 +20,7 @@ from accelsim.graph import (
 from accelsim.graph.block_quantisation import asks_for_int8
 from accelsim.graph.channels_first import ChannelsFirst, with_channels_first
 from accelsim.graph.constraints import node_label
-from accelsim.graph.context import Context, Imported, NotOnTheMachineError
+from accelsim.graph.context import MATRIX_PRODUCTS, Context, Imported, NotOnTheMachineError
 from accelsim.graph.fold_clamps import fold_clamps
 from accelsim.graph.fuse_epilogues import fuse_epilogues
 from accelsim.graph.host_macs import domain_of
@@ -65,9 +65,7 @@ IMPORTERS: dict[str, Callable[[Context, NodeProto], Imported]] = {
     "DynamicQuantizeLinear": import_dynamic.import_dynamic_quantise,
     "DynamicQuantizeMatMul": import_dynamic.import_dynamic_matmul,
     "MatMulNBits": import_weight_only.import_matmul_n_bits,
-    **dict.fromkeys(
-        ("MatMul", "Gemm", "FusedMatMul", "FusedGemm", "TransposeMatMul"), import_weight_only.import_float_product
-    ),
+    **dict.fromkeys(MATRIX_PRODUCTS, import_weight_only.import_float_product),
     **dict.fromkeys(("Conv", "FusedConv"), import_weight_only.import_float_convolution),
     "QLinearAdd": import_elementwise.import_add,
     "QLinearMul": import_elementwise.import_multiply,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from accelsim.graph.clips import clip_bounds
-from accelsim.graph.context import Context, NotOnTheMachineError, Prelude
+from accelsim.graph.context import FLOAT_PRODUCTS, Context, NotOnTheMachineError, Prelude
 from accelsim.graph.operator_checks import BLOCKED_DOMAIN
 from accelsim.graph.quantised import CODES, Quantisation, QuantisedTensor
 from accelsim.operators import CodeFormat, Operator
@@ -26,19 +26,7 @@ from accelsim.operators import CodeFormat, Operator
 Floats = NDArray[np.float32]
 
 # Float operators that are integer at heart wherever their operands are codes.
-CONTRACTIONS = frozenset(
-    {
-        "Conv",
-        "FusedConv",
-        "ConvTranspose",
-        "MatMul",
-        "FusedMatMul",
-        "TransposeMatMul",
-        "Gemm",
-        "FusedGemm",
-        "MatMulNBits",
-    }
-)
+CONTRACTIONS = FLOAT_PRODUCTS | {"MatMulNBits"}
 
 
 @dataclass(frozen=True, eq=False)

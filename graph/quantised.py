@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from accelsim.graph.constant_folding import ConstantFolder
+from accelsim.graph.constraints import node_label
 from accelsim.graph.context import Context, NotOnTheMachineError
 from accelsim.graph.ir import Node
 from accelsim.operators import CodeFormat, Operator
@@ -160,7 +161,7 @@ class Quantisation:
         if len(known) == len(limits):
             ends = [*fill, *(end for limit in known for end in limit)]
             self.context.limits[name] = min(ends), max(ends)
-        label = node.name or node.output[0]
+        label = node_label(node)
         self.derived.setdefault(float_name, []).append(Node(label, node.op_type, operator, inputs, (name,)))
         return name
 

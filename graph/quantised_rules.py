@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from accelsim.graph.clips import clip_bounds
+from accelsim.graph.constraints import node_label
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
 from accelsim.graph.import_host import import_host
 from accelsim.graph.import_movement import VIEWS, import_slice, import_split, import_transpose
@@ -191,7 +192,7 @@ def _split(found: Quantisation, node: NodeProto, source: QuantisedTensor, import
     for name, output in zip(names, node.output, strict=True):
         context.add_type(name, TensorType.of(dtype, context.types[output].shape))
         _settle(found, output, replace(source, name=name))
-    label = node.name or node.output[0]
+    label = node_label(node)
     found.derived[node.output[0]] = [Node(label, node.op_type, imported.operator, imported.inputs, names)]
 
 

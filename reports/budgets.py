@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from accelsim.accumulators import bits_text, needed_text, overflow_events
 from accelsim.cycle_classes import cycle_class
-from accelsim.errors import printable
+from accelsim.errors import counted, printable
 from accelsim.reports.terminal import energy_text, short_names
 from accelsim.result import LayerResult, Result
 
@@ -50,7 +50,8 @@ def energy_budget_text(result: Result, budget_uj: float, tolerance: float) -> st
 def overflow_text(result: Result) -> str:
     """Return where accumulators overflowed, and the width that the sums of these inputs need."""
     events, bits = overflow_events(result.layers), result.arch["accumulator"]["bits"]
-    head = f"{_subject(result)}: {events:,} overflow events in {bits}-bit accumulators, {needed_text(result.layers)}"
+    where = f"{counted(events, 'overflow event')} in {bits}-bit accumulators"
+    head = f"{_subject(result)}: {where}, {needed_text(result.layers)}"
     rows = _layers(result, _overflows, lambda layer: f"{_overflows(layer):>14,}  {_needed(layer)}")
     return "\n".join([head, _head("them", "in", map(_overflows, result.layers)), *rows])
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 
 from accelsim.check_result import FloatReference
 from accelsim.cycle_classes import cycle_class
-from accelsim.errors import printable
+from accelsim.errors import counted, printable
 from accelsim.reports.classes import CAUSES, component_name
 from accelsim.reports.dimensions import NONE_GIVEN, chosen_dimensions
 from accelsim.reports.host import uncounted_text
 from accelsim.reports.terminal import energy_text, quantity, short_name
 from accelsim.reports.verdict import literal_warning, near_sentence, reference_words
-from accelsim.reports.words import counted
 from accelsim.result import Result
 
 

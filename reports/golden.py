@@ -5,10 +5,9 @@ from __future__ import annotations
 from rich.text import Text
 
 from accelsim.comparison import Comparison, Group, Row
-from accelsim.errors import printable
+from accelsim.errors import counted, printable
 from accelsim.reports.terminal import VERDICT_STYLES, energy_text, short_name
 from accelsim.reports.verdict import check_lines
-from accelsim.reports.words import counted
 from accelsim.result import Result
 
 # Rows of one group that are shown; the JSON has all.
@@ -23,7 +22,7 @@ def record_lines(result: Result, folder: str) -> list[Text]:
     name, place = printable(result.model.name, 40), printable(folder, 60)
     lines = [
         Text(f"recorded {name} in {place}"),
-        Text(f"         {counts}, {overflows:,} overflow events"),
+        Text(f"         {counts}, {counted(overflows, 'overflow event')}"),
     ]
     return [*lines, *check_lines(result.check)]
 

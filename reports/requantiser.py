@@ -10,8 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from accelsim.check_result import CheckResult
-from accelsim.errors import printable
-from accelsim.reports.words import counted
+from accelsim.errors import counted, printable
 from accelsim.result import Result
 
 

@@ -8,11 +8,10 @@ from textwrap import wrap
 from rich.text import Text
 
 from accelsim.check_result import CheckResult, FloatReference, LiteralDistance
-from accelsim.errors import printable
+from accelsim.errors import counted, printable
 from accelsim.reports.diagnosis import diagnosis_lines
 from accelsim.reports.requantiser import distance_lines
 from accelsim.reports.terminal import VERDICT_STYLES, short_name
-from accelsim.reports.words import counted
 
 _ROOM = 89
 

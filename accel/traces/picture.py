@@ -16,17 +16,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_COLOURS = {key: kind.colour for key, kind in CYCLE_CLASSES.items()}
 # An engine has the colour of the class of cycles that waits for it; a prefetch is darker than what it hides.
 _ENGINE_COLOURS = {
-    engine: {what: CYCLE_CLASSES[key].colour if key in CYCLE_CLASSES else key for what, key in parts.items()}
-    for engine, parts in {
-        "load": {"weights": "wait_w", "activations": "wait_x_load", "operands": "wait_load", "prefetch": "#004C77"},
-        "push": {"tile": "push"},
-        "array": {"tile": "stream"},
-        "requant": {"block": "wait_x_bank"},
-        "vector": {"block": "vector"},
-        "store": {"outputs": "store"},
-    }.items()
+    "load": {
+        "weights": _COLOURS["wait_w"],
+        "activations": _COLOURS["wait_x_load"],
+        "operands": _COLOURS["wait_load"],
+        "prefetch": "#004C77",
+    },
+    "push": {"tile": _COLOURS["push"]},
+    "array": {"tile": _COLOURS["stream"]},
+    "requant": {"block": _COLOURS["wait_x_bank"]},
+    "vector": {"block": _COLOURS["vector"]},
+    "store": {"outputs": _COLOURS["store"]},
 }
 _BUFFER_NAMES = {
     "operand_buffers": "operand buffers",
@@ -92,9 +95,8 @@ def _draw_engines(axis: Axes, activities: Sequence[Activity], engines: Sequence[
     axis.grid(axis="x", color=_GRID, linewidth=0.6)
     for activity in activities:
         _draw_layer_name(axis, activity, scene)
-        for name, kind in CYCLE_CLASSES.items():
-            parts = [part for part in activity.phases if part.what == name]
-            _draw_bars(axis, parts, 1, kind.colour, scene, gaps=False)
+        for name, colour in _COLOURS.items():
+            _draw_bars(axis, [part for part in activity.phases if part.what == name], 1, colour, scene, gaps=False)
         for row, engine in enumerate(engines, start=2):
             for what, colour in _ENGINE_COLOURS[engine].items():
                 parts = [part for part in activity.intervals if part.engine == engine and part.what == what]
