@@ -139,6 +139,8 @@ class Checker:
 
     def _check_distance(self, values: LayerValues, outputs: tuple[Array, ...], expected: list[Array]) -> int:
         """Count results that are farther from onnxruntime's than rounding explains: those of another product."""
+        if not differing(outputs[0], expected[0]).any():
+            return 0
         error = self._error(values, outputs)
         if error is None:
             return 0

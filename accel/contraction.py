@@ -112,13 +112,23 @@ def _initial_bias(weights: Weights, zero_point: int, zp_mode: str) -> NDArray[np
     return bias
 
 
-def _fits_int32(weights: Weights, bias: NDArray[np.int64], largest_operand: int) -> bool:
-    """Prove from the constants that no partial sum leaves int32: |b| + sum |w| * max |x| < 2^31."""
+def reach(weights: Weights, bias: NDArray[np.int64], largest_operand: int) -> NDArray[np.int64]:
+    """Return what no partial sum of a column exceeds in magnitude: |b| + sum |w| * max |x|.
+
+    Args:
+        weights: int16 or int32 [N, K].
+        bias: int64[N], what the accumulators start from.
+        largest_operand: max |x|.
+    """
     values = weights.values
     rows = max(1, _PATCH_BYTES // max(values.shape[1] * values.itemsize, 1))  # a block at a time, to bound memory
     sums = [np.abs(values[row : row + rows]).sum(axis=1, dtype=np.int64) for row in range(0, len(values), rows)]
-    reach = np.abs(bias) + np.concatenate([np.zeros(0, np.int64), *sums]) * largest_operand
-    return bool(reach.max(initial=0) < 2**31)
+    return np.abs(bias) + np.concatenate([np.zeros(0, np.int64), *sums]) * largest_operand
+
+
+def _fits_int32(weights: Weights, bias: NDArray[np.int64], largest_operand: int) -> bool:
+    """Prove from the constants that no partial sum leaves int32."""
+    return bool(reach(weights, bias, largest_operand).max(initial=0) < 2**31)
 
 
 def _operand(codes: IntArray, zero_point: int, zp_mode: str) -> tuple[Operand, int]:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.operators import Convolution, HostOperator, MatrixMultiply, Operator, Requantise, Rescale
+from accelsim.contraction import reach
+from accelsim.operators import CodeFormat, Convolution, HostOperator, MatrixMultiply, Operator, Requantise, Rescale
 from accelsim.runtime import complete
 from accelsim.vector_operators import FloatArithmetic
 
@@ -92,17 +93,19 @@ def beyond(mine: Array, theirs: Array, error: float) -> NDArray[np.bool_]:
 
 def _magnitudes(operator: Convolution | MatrixMultiply, inputs: Sequence[Array]) -> tuple[NDArray[np.float64], int]:
     """Return a bound of the magnitudes of products that each column adds up, in units of the sums, and their number."""
-    first = _largest(np.abs(inputs[0].astype(np.float64) - operator.input.zero_point))
+    first = _largest_operand(inputs[0], operator.input)
     weights = operator.weights
     if weights is not None:
-        rows = np.abs(weights.values.astype(np.float64)).sum(axis=1)
-        return first * rows + np.abs(weights.bias.astype(np.float64)), weights.values.shape[1]
-    zero_point = (
-        0 if not isinstance(operator, MatrixMultiply) or operator.second is None else operator.second.zero_point
-    )
-    second = _largest(np.abs(inputs[1].astype(np.float64) - zero_point))
+        return reach(weights, weights.bias.astype(np.int64), first).astype(np.float64), weights.values.shape[1]
+    code = operator.second if isinstance(operator, MatrixMultiply) else None
     depth = inputs[1].shape[-2] if inputs[1].ndim > 1 else inputs[1].shape[-1]
-    return np.array([depth * first * second]), depth
+    return np.array([float(depth) * first * _largest_operand(inputs[1], code)]), depth
+
+
+def _largest_operand(codes: Array, code: CodeFormat | None) -> int:
+    """Return the largest magnitude of codes without their zero point."""
+    zero_point = 0 if code is None else code.zero_point
+    return max(abs(int(end) - zero_point) for end in (codes.min(), codes.max())) if codes.size else 0
 
 
 def _largest(values: NDArray[np.floating]) -> float:

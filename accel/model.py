@@ -116,7 +116,7 @@ class Model:
         normalised = normalise(self.checked, shapes, self.limits, self.reference, drawn)
         self._last.clear()
         graph = import_graph(normalised)
-        made = normalised.with_float_products(graph.recast).without_weights(), graph
+        made = normalised.without_weights().with_float_products(graph.recast), graph
         self._last[_with_data(key, feeds) if normalised.by_data else key] = made
         return made
 
