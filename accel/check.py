@@ -23,7 +23,7 @@ from accelsim.graph.oracle import ReferenceTensors, final_outputs, literal_outpu
 from accelsim.operators import HostOperator, Operator, Part
 from accelsim.program import Layer, Program
 from accelsim.uniform import Decoding, Permuted
-from accelsim.verdict import BY_LAYOUT, distance, final_difference, find_behind, measure_outputs
+from accelsim.verdict import BY_LAYOUT, final_difference, find_behind, largest_units, measure_outputs, whole_distance
 
 Array = NDArray[np.generic]
 
@@ -304,13 +304,14 @@ class Checker:
         """Add how far the outputs are from the reference's, and behind which layer, where that is no mismatch."""
         if verdict.verdict not in ("near", "q31"):
             return verdict
-        apart = [name for name, array in self._final.items() if differing(outputs[name], array).any()]
-        behind, found = find_behind(program, self.layers, apart), measure_outputs(program, outputs, self._final)
+        found = measure_outputs(program, outputs, self._final)
+        behind = find_behind(program, self.layers, [output.name for output in found if output.different])
+        lsb, ulp = largest_units(found)
         return replace(
             verdict,
-            output_distance=distance(program, outputs, self._final),
-            output_lsb=found.lsb,
-            output_ulp=found.ulp,
+            output_distance=whole_distance(found),
+            output_lsb=lsb,
+            output_ulp=ulp,
             behind="" if behind is None else behind.name,
             behind_operator="" if behind is None else behind.kind,
         )
@@ -319,7 +320,7 @@ class Checker:
         """Add how far the outputs are from those of the file read literally, or why that says nothing."""
         if not self._literal:
             return replace(verdict, literal_remark=self._remark)
-        found = distance(program, outputs, self._literal)
+        found = whole_distance(measure_outputs(program, outputs, self._literal))
         if not found.share and not fuses_groups(self.model):
             return replace(verdict, literal_remark="the same, since onnxruntime fuses no Q/DQ group of this file")
         return replace(verdict, literal_qdq=found)

@@ -50,24 +50,28 @@ def step_of(name: str, array: Array, steps: Mapping[str, Steps]) -> Steps | None
     return np.ones((), np.float32) if array.dtype.kind != "f" else steps.get(name)
 
 
-def largest_distance(mine: Array, theirs: Array, step: Steps | None = None) -> float:
-    """Return the largest absolute difference, block by block, since float64 copies of large tensors are heavy.
+def largest_distance(mine: Array, theirs: Array, step: Steps | None) -> tuple[float, float | None]:
+    """Return the largest absolute difference, in real numbers and in steps.
+
+    It is looked for block by block, since float64 copies of large tensors are heavy.
 
     Args:
         mine: the machine's results.
         theirs: the other ones.
-        step: in units of which, a scalar or one per element; None takes 1.
+        step: a scalar or one per element, None where there is none, nor a distance in it.
     """
-    first, second, largest = mine.reshape(-1), theirs.reshape(-1), 0.0
+    first, second = mine.reshape(-1), theirs.reshape(-1)
     units = None if step is None else np.broadcast_to(step, mine.shape).reshape(-1) if step.ndim else step
+    largest, in_steps = 0.0, 0.0
     for start in range(0, first.size, 1 << 18):
         block = slice(start, start + (1 << 18))
         with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which nanmax leaves out
             apart = np.abs(first[block].astype(np.float64) - second[block].astype(np.float64))
+            largest = max(largest, float(np.nanmax(apart, initial=0.0)))
             if units is not None:
                 apart = _in_steps(apart, units[block] if units.ndim else units, second[block])
-        largest = max(largest, float(np.nanmax(apart, initial=0.0)))
-    return largest
+                in_steps = max(in_steps, float(np.nanmax(apart, initial=0.0)))
+    return largest, None if step is None else in_steps
 
 
 def _in_steps(apart: NDArray[np.float64], step: Steps, theirs: Array) -> NDArray[np.float64]:
@@ -82,15 +86,13 @@ def _in_steps(apart: NDArray[np.float64], step: Steps, theirs: Array) -> NDArray
 def _made(layer: Layer) -> Steps | None:
     """Return the steps of what a layer dequantises: a scalar, or one for each element."""
     operator = layer.operator
-    if isinstance(operator, Dequantise):
-        return np.asarray(operator.scale, np.float32)
-    if isinstance(operator, DequantiseUniform):
-        scales: Steps | None = operator.scale
+    if isinstance(operator, Dequantise | DequantiseUniform):
+        steps: Steps | None = np.asarray(operator.scale, np.float32)
     else:
-        scales = operator.steps if isinstance(operator, HostOperator) else None
-    if scales is None:
+        steps = operator.steps if isinstance(operator, HostOperator) else None
+    if steps is None:
         return None
-    return scales.reshape(()) if scales.size == 1 else np.broadcast_to(scales, layer.output_types[0].shape)
+    return steps.reshape(()) if steps.size == 1 else np.broadcast_to(steps, layer.output_types[0].shape)
 
 
 def _copies(layer: Layer) -> bool:

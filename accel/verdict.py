@@ -22,11 +22,19 @@ BY_LAYOUT = (HostOperator, FloatReduce)
 
 
 @dataclass(frozen=True)
-class Distances:
-    """The largest distance of differing outputs: in steps where they have one, else in units in the last place."""
+class OutputDistance:
+    """How far an output is from another evaluation's.
 
+    largest: in real numbers; lsb: in steps, None where it has none; last_place: the unit in the last place of the other
+    evaluation's largest value, of which a distance without steps is a multiple; different: elements; size: of all.
+    """
+
+    name: str
+    largest: float
     lsb: float | None
-    ulp: float | None
+    last_place: float
+    different: int
+    size: int
 
 
 def final_difference(program: Program, name: str, mine: Array, theirs: Array) -> FirstMismatch:
@@ -69,47 +77,48 @@ def find_behind(
     return next(iter([*(layer for layer in inexact if id(layer) in apart), *by_layout, *inexact]), None)
 
 
-def measure_outputs(program: Program, outputs: Mapping[str, Array], reference: Mapping[str, Array]) -> Distances:
-    """Measure how far differing outputs are from the reference's.
-
-    Args:
-        program: the program, to find the step of each output.
-        outputs: ours by name.
-        reference: those of the reference by name.
-    """
-    steps, lsb, ulp = known_steps(program), [], []
-    for name, theirs in reference.items():
-        mine = outputs[name]
-        if not differing(mine, theirs).any():
-            continue
-        step = step_of(name, mine, steps)
-        if step is not None:
-            lsb.append(round(largest_distance(mine, theirs, step), 3))
-        else:
-            ulp.append(round(largest_distance(mine, theirs) / _last_place(theirs), 3))
-    return Distances(max(lsb, default=None), max(ulp, default=None))
-
-
-def distance(program: Program, outputs: Mapping[str, Array], other: Mapping[str, Array]) -> LiteralDistance:
-    """Measure how far the outputs are from those of another evaluation; LSB where every output has a known step.
+def measure_outputs(
+    program: Program, outputs: Mapping[str, Array], other: Mapping[str, Array]
+) -> tuple[OutputDistance, ...]:
+    """Measure how far each output is from that of another evaluation.
 
     Args:
         program: the program, to find the step of each output.
         outputs: ours by name.
         other: those of the other evaluation by name.
     """
-    steps = known_steps(program)
-    largest, largest_lsb, different, total = 0.0, 0.0, 0, 0
-    known = True
+    steps, found = known_steps(program), []
     for name, theirs in other.items():
         mine = outputs[name]
-        step = step_of(name, mine, steps)
-        known = known and step is not None
-        largest = max(largest, largest_distance(mine, theirs))
-        largest_lsb = max(largest_lsb, largest_distance(mine, theirs, step))
-        different += int(differing(mine, theirs).sum())
-        total += mine.size
-    return LiteralDistance(round(largest_lsb, 3) if known else None, largest, different / max(total, 1))
+        largest, lsb = largest_distance(mine, theirs, step_of(name, mine, steps))
+        place = _last_place(theirs) if lsb is None else 1.0
+        found.append(OutputDistance(name, largest, lsb, place, int(differing(mine, theirs).sum()), mine.size))
+    return tuple(found)
+
+
+def largest_units(found: Sequence[OutputDistance]) -> tuple[float | None, float | None]:
+    """Return the largest distance of differing outputs in LSB, and that in ULP of those that have no step.
+
+    Args:
+        found: of each output.
+    """
+    apart = [output for output in found if output.different]
+    lsb = [round(output.lsb, 3) for output in apart if output.lsb is not None]
+    ulp = [round(output.largest / output.last_place, 3) for output in apart if output.lsb is None]
+    return max(lsb, default=None), max(ulp, default=None)
+
+
+def whole_distance(found: Sequence[OutputDistance]) -> LiteralDistance:
+    """Return the distance of all outputs together; in LSB where every output has a known step.
+
+    Args:
+        found: of each output.
+    """
+    steps = [output.lsb for output in found if output.lsb is not None]
+    lsb = round(max(steps, default=0.0), 3) if len(steps) == len(found) else None
+    largest = max((output.largest for output in found), default=0.0)
+    share = sum(output.different for output in found) / max(sum(output.size for output in found), 1)
+    return LiteralDistance(lsb, largest, share)
 
 
 def _last_place(theirs: Array) -> float:
