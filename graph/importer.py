@@ -37,6 +37,7 @@ from accelsim.graph.qdq_groups import CONTRACTIONS, Group, GroupImport, find_gro
 from accelsim.graph.quantised import Quantisation, analyse
 from accelsim.graph.quantised_rules import RULES, file_limits
 from accelsim.graph.share_quantisers import share_quantisers
+from accelsim.graph.source import Source
 from accelsim.graph.spelled_constants import take_spelled_constants
 from accelsim.operators import (
     Convolution,
@@ -103,7 +104,7 @@ def import_graph(model: NormalisedModel) -> Graph:
     rewritten = with_channels_first(model.proto, {**model.types, **model.inputs})
     context = Context.build(rewritten.proto, rewritten.types, model.exposed.weights)
     context.limits.update(_limits(model, rewritten))
-    found = analyse(context, RULES, lambda known: take_spelled_constants(known, model.source))
+    found = analyse(context, RULES, lambda known: take_spelled_constants(known, Source.of(model)))
     context.quantised.update(found.tensors)
     groups, recast = _import_groups(context, found, _own_blocks(model))
     nodes = [

@@ -38,7 +38,10 @@ class Source:
 
     def values(self, node: NodeProto, position: int) -> NDArray[np.generic] | None:
         """Return a constant operand, None where it is computed or too large to be held here."""
-        name = node.input[position] if position < len(node.input) else ""
+        return self.value(node.input[position]) if position < len(node.input) else None
+
+    def value(self, name: str) -> NDArray[np.generic] | None:
+        """Return a constant by name, None where it is computed or too large to be held here."""
         tensor = self.constants.get(name)
         if tensor is None or tensor.data_location == TensorProto.EXTERNAL:
             return None

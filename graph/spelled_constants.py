@@ -6,50 +6,38 @@ holds whole numbers of a small range times a scale; they are taken from it where
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, numpy_helper
+from onnx import NodeProto
 
 from accelsim.codes import code_type
 from accelsim.graph.clips import clip_bounds
-from accelsim.graph.context import attributes
 from accelsim.graph.quantised import Quantisation, QuantisedTensor
+from accelsim.graph.source import Source
 
 Array = NDArray[np.generic]
 
 
-def take_spelled_constants(found: Quantisation, file: ModelProto) -> None:
+def take_spelled_constants(found: Quantisation, source: Source) -> None:
     """Register the constants of the graph that a file makes of whole numbers and a scale.
 
     Args:
         found: what is known of the graph so far.
-        file: the checked model.
+        source: the checked file.
     """
-    makers = {name: node for node in file.graph.node for name in node.output if name}
-    values = {
-        tensor.name: numpy_helper.to_array(tensor) for tensor in file.graph.initializer if tensor.data_location == 0
-    }
-    for node in file.graph.node:
-        if node.op_type == "Constant" and "value" in (given := attributes(node)):
-            values[node.output[0]] = numpy_helper.to_array(given["value"])
-    for node in file.graph.node:
+    for node in source.nodes:
         folded = found.context.constants.get(node.output[0]) if node.op_type == "Mul" else None
         if folded is not None and folded.dtype == np.float32:
-            _take(found, node, folded, makers, values)
+            _take(found, node, folded, source)
 
 
-def _take(
-    found: Quantisation, node: NodeProto, folded: Array, makers: Mapping[str, NodeProto], values: Mapping[str, Array]
-) -> None:
+def _take(found: Quantisation, node: NodeProto, folded: Array, source: Source) -> None:
     """Register one constant, if it is what its nodes say."""
-    for source, other in (tuple(node.input), tuple(reversed(node.input))):
-        scale, limits = values.get(other), _limits(source, makers, values)
+    for whole, other in (tuple(node.input), tuple(reversed(node.input))):
+        scale, limits = source.value(other), _limits(whole, source)
         if scale is None or limits is None or scale.dtype != np.float32:
             continue
-        axis = _axis(scale.shape, folded.shape)
-        dtype = code_type(*limits)
+        axis, dtype = _axis(scale.shape, folded.shape), code_type(*limits)
         if axis is None or dtype is None:
             continue
         steps = scale.astype(np.float32)
@@ -60,7 +48,7 @@ def _take(
             name = found.add_constant(node.output[0], codes.astype(dtype))
             found.context.limits[name] = limits
             zeros = np.zeros(1, np.int64)
-            found.tensors[node.output[0]] = QuantisedTensor(name, scale.reshape(-1).astype(np.float32), zeros, axis)
+            found.tensors[node.output[0]] = QuantisedTensor(name, steps.reshape(-1), zeros, axis)
         return
 
 
@@ -72,23 +60,23 @@ def _axis(scale: tuple[int, ...], shape: tuple[int, ...]) -> int | None:
     return (axes or [0])[0] if fits else None
 
 
-def _limits(name: str, makers: Mapping[str, NodeProto], values: Mapping[str, Array]) -> tuple[int, int] | None:
+def _limits(name: str, source: Source) -> tuple[int, int] | None:
     """Return the limits of whole numbers behind Round and Clip, in either order, less what is subtracted from them."""
-    node, shift = makers.get(name), 0
+    node, shift = source.makers.get(name), 0
     if node is not None and node.op_type == "Sub":
-        zero = values.get(node.input[1])
-        if zero is None or zero.size != 1 or not float(zero.reshape(-1)[0]).is_integer():
+        zero = source.values(node, 1)
+        if zero is None or zero.size != 1 or not float(zero.item()).is_integer():
             return None
-        node, shift = makers.get(node.input[0]), int(zero.reshape(-1)[0])
+        node, shift = source.makers.get(node.input[0]), int(zero.item())
     rounded = False
     while node is not None and node.op_type == "Round":
-        rounded, node = True, makers.get(node.input[0])
+        rounded, node = True, source.makers.get(node.input[0])
     if node is None or node.op_type != "Clip":
         return None
-    before = makers.get(node.input[0])
+    before = source.makers.get(node.input[0])
     while before is not None and before.op_type in ("Add", "Sub"):
-        before = makers.get(before.input[0])
-    bounds = clip_bounds(node, values.get)
+        before = source.makers.get(before.input[0])
+    bounds = clip_bounds(node, source.value)
     if bounds is None or not (rounded or (before is not None and before.op_type == "Round")):
         return None
     if not all(np.isfinite(bound) and float(bound).is_integer() for bound in bounds):
