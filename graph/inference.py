@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
-from accelsim.graph.contributed import move_contributed
 from accelsim.graph.element_types import ELEMENT_BITS, size_bytes
-from accelsim.graph.loader import copy_model
+from accelsim.graph.loader import copy_for_inference
 
 _MOST_BYTES = 1024  # constants up to this size may be sizes or axes
 
@@ -36,19 +35,14 @@ def scalars(proto: ModelProto) -> set[str]:
 
 def _inferred(proto: ModelProto) -> Iterator[ValueInfoProto]:
     """Yield what is known of tensors; of a graph that onnx cannot follow, what it states."""
-    bare = copy_model(proto, lambda tensor: tensor if _is_small(tensor) else None)
-    declared = {value.name for value in bare.graph.input}
-    bare.graph.input.extend(
-        helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-        for tensor in proto.graph.initializer
-        if tensor.name not in declared
-    )
-    move_contributed(bare)
+    bare = copy_for_inference(proto, _is_small)
+    stated = ((tensor.name, tensor.data_type, list(tensor.dims)) for tensor in bare.graph.initializer)
+    kept = [helper.make_tensor_value_info(*constant) for constant in stated]
     try:
         graph = onnx.shape_inference.infer_shapes(bare).graph
     except Exception:  # shape inference raises several unrelated types
         graph = bare.graph
-    yield from (*graph.input, *graph.value_info, *graph.output)
+    yield from (*kept, *graph.input, *graph.value_info, *graph.output)
 
 
 def _is_small(tensor: TensorProto) -> bool:

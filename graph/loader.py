@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -254,14 +254,12 @@ def check_inferred_shapes(proto: ModelProto, limits: Limits) -> None:
         InvalidModelError: shapes contradict each other.
         ResourceLimitError: a tensor, or what is alive at once, is too large.
     """
-    skeleton = _skeleton(proto)
     try:
-        inferred = onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
+        known = _inferred_shapes(proto)
     except Exception as error:  # shape inference raises several unrelated types
         raise InvalidModelError(
             f"the shapes of the model contradict each other: {reason_of(error)}: export it again"
         ) from None
-    known = {value.name: _shape_of(value) for value in _values(inferred.graph)}
     known |= {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
     for node in proto.graph.node:
         check_operator(node, known)
@@ -277,17 +275,16 @@ def _known_shapes(proto: ModelProto) -> Mapping[str, Shape]:
     """Return the shapes of tensors as far as they are known before a run; none of a model that onnx refuses."""
     try:
         onnx.checker.check_model(_for_checker(proto))
-        inferred = onnx.shape_inference.infer_shapes(_skeleton(proto), data_prop=True)
+        return _inferred_shapes(proto)
     except Exception:  # both raise several unrelated types; whatever is wrong is said later
         return {}
-    return {value.name: _shape_of(value) for value in _values(inferred.graph)}
 
 
-def _values(graph: GraphProto) -> Iterator[ValueInfoProto]:
-    """Yield the inputs, intermediate values and outputs whose shape is known at least in part."""
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        if value.type.tensor_type.HasField("shape"):
-            yield value
+def _inferred_shapes(proto: ModelProto) -> dict[str, Shape]:
+    """Return the shapes of inputs, intermediate values and outputs that are known at least in part."""
+    graph = onnx.shape_inference.infer_shapes(_skeleton(proto), data_prop=True).graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    return {value.name: _shape_of(value) for value in values if value.type.tensor_type.HasField("shape")}
 
 
 def _shape_of(value: ValueInfoProto) -> Shape:
@@ -297,12 +294,7 @@ def _shape_of(value: ValueInfoProto) -> Shape:
 
 def _skeleton(proto: ModelProto) -> ModelProto:
     """Copy the model without the data of large weights, and without the shapes that the file claims for results."""
-    copy = copy_model(proto, lambda tensor: tensor if _may_decide_shapes(tensor) else None)
-    declared = {value.name for value in copy.graph.input}
-    for tensor in proto.graph.initializer:
-        if not _may_decide_shapes(tensor) and tensor.name not in declared:
-            value = helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-            copy.graph.input.append(value)
+    copy = copy_for_inference(proto, _may_decide_shapes)
     del copy.graph.value_info[:]
     for value in copy.graph.input:
         for dim in value.type.tensor_type.shape.dim:
@@ -310,6 +302,23 @@ def _skeleton(proto: ModelProto) -> ModelProto:
                 dim.ClearField("dim_value")
     for value in copy.graph.output:
         value.type.tensor_type.ClearField("shape")
+    return copy
+
+
+def copy_for_inference(proto: ModelProto, keep: Callable[[TensorProto], bool]) -> ModelProto:
+    """Copy a model for onnx's shape inference: constants that are not kept are inputs of their shape.
+
+    Args:
+        proto: the model.
+        keep: tells constants whose values may decide shapes.
+    """
+    copy = copy_model(proto, lambda tensor: tensor if keep(tensor) else None)
+    declared = {value.name for value in copy.graph.input}
+    copy.graph.input.extend(
+        helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        for tensor in proto.graph.initializer
+        if not keep(tensor) and tensor.name not in declared
+    )
     move_contributed(copy)
     return copy
 
@@ -374,8 +383,7 @@ def copy_model(proto: ModelProto, change: Callable[[TensorProto], TensorProto | 
     copy = ModelProto()
     _merge_fields(copy, proto, without="graph")
     _merge_fields(copy.graph, proto.graph, without="initializer")
-    changed = map(change, proto.graph.initializer)
-    copy.graph.initializer.extend(tensor for tensor in changed if tensor is not None)
+    copy.graph.initializer.extend(kept for tensor in proto.graph.initializer if (kept := change(tensor)) is not None)
     return copy
 
 
