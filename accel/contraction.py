@@ -123,7 +123,8 @@ def reach(weights: Weights, bias: NDArray[np.int64], largest_operand: int) -> ND
     values = weights.values
     rows = max(1, _PATCH_BYTES // max(values.shape[1] * values.itemsize, 1))  # a block at a time, to bound memory
     sums = [np.abs(values[row : row + rows]).sum(axis=1, dtype=np.int64) for row in range(0, len(values), rows)]
-    return np.abs(bias) + np.concatenate([np.zeros(0, np.int64), *sums]) * largest_operand
+    absolute: NDArray[np.int64] = np.concatenate([np.zeros(0, np.int64), *sums])
+    return np.abs(bias) + absolute * largest_operand
 
 
 def _fits_int32(weights: Weights, bias: NDArray[np.int64], largest_operand: int) -> bool:
