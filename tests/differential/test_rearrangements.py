@@ -13,6 +13,7 @@ import accelsim
 from accelsim.graph.constraints import OPERATORS
 from tests.differential.harness import run_on_machine
 from tests.strategies import MICROSOFT, Builder, Case, Draw, Quantisation, Shape
+from tests.tiers import few
 
 SEED = 60_001
 CASES = 24
@@ -59,7 +60,7 @@ COORDINATES = [
 
 
 @pytest.mark.parametrize("rounding", ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
-@pytest.mark.parametrize("coordinates", COORDINATES)
+@pytest.mark.parametrize("coordinates", few(COORDINATES, 2))
 def test_nearest_resize_reads_the_same_pixels(coordinates: str, rounding: str) -> None:
     """Every coordinate transformation and rounding, by scales or sizes, on all axes or on some."""
     for index in range(CASES):

@@ -21,6 +21,7 @@ from accelsim.quantise.refine import cross_entropy
 from accelsim.quantise.scheme import parse_scheme
 from accelsim.quantise.source import read_float_model
 from tests.quantise.helpers import DIGITS, build, noise, samples, two_convolutions
+from tests.tiers import few
 
 SPECS = [
     CodeSpec(8, signed=True, symmetric=True, narrow=True),
@@ -81,7 +82,10 @@ def test_rows_of_weights_never_lose_by_being_shrunk(spec: CodeSpec) -> None:
         assert _error(row, c, d, spec) <= _error(row, a, b, spec) * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("method", ["min-max", "percentile", "entropy", "mse", "moving-average", "abs-max"])
+METHODS = ["min-max", "percentile", "entropy", "mse", "moving-average", "abs-max"]
+
+
+@pytest.mark.parametrize("method", few(METHODS, set(METHODS) - {"entropy"}))
 def test_ranges_of_the_digits(method: str) -> None:
     """Every method covers the bulk of the values and stays within the extremes, abs-max with their mirror."""
     model = read_float_model(DIGITS)
@@ -112,6 +116,7 @@ def test_least_divergence_cuts_long_tails(tails: str) -> None:
     assert bulk < widths["entropy"] < 0.9 * widths["min-max"]
 
 
+@pytest.mark.deep
 def test_least_divergence_of_few_values_is_that_of_their_extremes() -> None:
     """A hundred values in two thousand bins have no divergence to speak of: they keep their range."""
     model = read_float_model(DIGITS)
