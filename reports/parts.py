@@ -108,9 +108,9 @@ def _roofline(view: View, width: float) -> Figure:
     sloped = sum(point.roof.startswith("DRAM") for point in placed)
     are, lie = ("is" if bound == 1 else "are"), ("lies" if sloped == 1 else "lie")
     roof = (
-        f"Of {len(placed):,} layers, {bound:,} {are} memory bound: most of the cycles wait for DRAM, as colours and the "
-        f"last column of the table say. {sloped:,} {lie} under the slope of DRAM, where traffic allows less than the "
-        "flat roof; the table names the roof of each."
+        f"Of {len(placed):,} layers, {bound:,} {are} memory bound: most of the cycles wait for DRAM, as colours and "
+        f"the last column of the table say. {sloped:,} {lie} under the slope of DRAM, where traffic allows less than "
+        "the flat roof; the table names the roof of each."
     )
     return Figure("", chart, roofline_table(view), _notes(roof, note, view.fold_note))
 
