@@ -68,7 +68,8 @@ class Arch(BaseModel):
     """A MAC-array accelerator: array, accumulators, buffers, requantiser, vector unit, DRAM, clock.
 
     All parameters are keyword arguments with the defaults of the timing contract, section 9; `array=(rows, cols)`
-    is accepted in place of `rows` and `cols`. Sizes of buffers are in bytes and may be written as "192KiB".
+    is accepted in place of `rows` and `cols`. Sizes of buffers are in bytes and may be written as "192KiB". A limit of
+    0 words gathered per cycle is no limit, as None is, so that TOML and JSON can say it.
 
     Raises:
         UsageError: a parameter is unknown, of the wrong type or out of range.
@@ -89,7 +90,7 @@ class Arch(BaseModel):
     drain_overlap: bool = True
     flush_between_tiles: bool = False
     weight_load: Literal["used", "full"] = "used"
-    x_gather_words_per_cycle: Annotated[int, Field(strict=True, ge=1, le=MAX_SIDE)] | None = None
+    x_gather_words_per_cycle: Annotated[int, Field(strict=True, ge=0, le=MAX_SIDE)] | None = None
     sram_read_latency: Literal[1] = 1
     acc_write_latency: Literal[1] = 1
     acc_rows: Annotated[int, Field(strict=True, ge=1, le=1 << 20)] = 512
@@ -136,6 +137,8 @@ class Arch(BaseModel):
             if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
                 spelled = next((key for key, other in KEYS.items() if other == name), name)
                 raise UsageError(f"machine description: {name} ({spelled}): {str(value).lower()} is no value of it")
+        if values.get("x_gather_words_per_cycle") == 0:
+            values["x_gather_words_per_cycle"] = None
         if "array" not in values:
             return values
         if "rows" in values or "cols" in values:
@@ -192,17 +195,22 @@ class Arch(BaseModel):
         """Return the machine that a result describes (`result.arch`, the key "arch" of result.json).
 
         Args:
-            sections: parameters by section and key; what is left out or None has its default.
+            sections: parameters by section and key; what is left out has its default.
 
         Raises:
             UsageError: unknown section or key, or a value out of range.
         """
-        given = _flatten(sections, "the machine of a result")
-        return cls(**{name: value for name, value in given.items() if value is not None})
+        return cls(**_flatten(sections, "the machine of a result"))
 
     def to_sections(self) -> dict[str, dict[str, Any]]:
-        """Return every parameter under the section and key that TOML files and --set use; None is no limit."""
-        values = self.model_dump() | {"requant_lanes": self.requantiser_lanes}
+        """Return every parameter under the section and key that TOML files and --set use, defaults resolved.
+
+        A machine that is made of them takes the same cycles as this one.
+        """
+        values = self.model_dump() | {
+            "requant_lanes": self.requantiser_lanes,
+            "x_gather_words_per_cycle": self.x_gather_words_per_cycle or 0,
+        }
         return {s: {key: values[name] for key, name in keys.items()} for s, keys in SECTIONS.items()}
 
 

@@ -1,4 +1,4 @@
-"""The verdict: every tensor against onnxruntime, teacher-forced and free-running (design, decision 4)."""
+"""The verdict: every tensor against onnxruntime, teacher-forced and free-running (ADR 16)."""
 
 from __future__ import annotations
 

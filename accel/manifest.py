@@ -200,7 +200,7 @@ def describe(name: str, array: Array) -> TensorRecord:
 
 
 def machine_of(arch: Arch) -> dict[str, dict[str, Any]]:
-    """Return every parameter under its section and key; those left to their defaults are left out."""
+    """Return every parameter under its section and key; those that follow from others are left out."""
     values = arch.model_dump()
     sections = {s: {key: values[name] for key, name in keys.items()} for s, keys in SECTIONS.items()}
     return {

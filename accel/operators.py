@@ -200,7 +200,10 @@ class FloatOperand:
 
 @dataclass(frozen=True)
 class FloatBinary:
-    """Two operands dequantised, one float32 operation (Add, Sub, Mul, Div, Max, Min), quantised (semantics, 3.9)."""
+    """Two operands dequantised, one float32 operation (Add, Sub, Mul, Div, Max, Min), quantised.
+
+    ONNX Runtime semantics, section 3.9.
+    """
 
     function: str
     first: FloatOperand

@@ -15,8 +15,9 @@ Codes = NDArray[np.uint8]
 
 
 def dynamic_parameters(values: Array) -> tuple[np.float32, int]:
-    """Return scale and zero point of a uint8 range that holds all values and 0 (semantics, section 3.9).
+    """Return scale and zero point of a uint8 range that holds all values and 0.
 
+    ONNX Runtime semantics, section 3.9:
     s = fl32(fl32(max - min) / 255), or 1 where max = min; z = round_half_even(clamp(fl32(0 - fl32(min / s)), 0, 255)).
     A range so small that s underflows to 0 keeps it, as in onnxruntime: z is then 255, and codes are 0 or 255.
 

@@ -30,7 +30,7 @@ FloatVector = NDArray[np.float32]
 
 
 def output_scale(input_scale: np.float32, weight_scales: FloatVector, out_scale: np.float32) -> FloatVector:
-    """Return fl32(fl32(s_x * s_w) / s_y), the order of ONNX Runtime semantics section 3.2."""
+    """Return fl32(fl32(s_x * s_w) / s_y), the order of ONNX Runtime semantics, section 3.2."""
     with np.errstate(over="ignore"):  # an infinite multiplier saturates every code, in onnxruntime as well
         result: FloatVector = (np.float32(input_scale) * weight_scales.astype(np.float32)) / np.float32(out_scale)
     return result

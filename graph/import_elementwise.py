@@ -33,7 +33,10 @@ Floats = NDArray[np.float32]
 
 
 def first_is_scalar(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
-    """Tell whether onnxruntime treats operand A as the scalar of its innermost broadcast span (semantics, 3.4)."""
+    """Tell whether onnxruntime treats operand A as the scalar of its innermost broadcast span.
+
+    ONNX Runtime semantics, section 3.4.
+    """
     if not first or not second:
         return not first or first[-1] == 1
     for a, b in zip(reversed(first), reversed(second), strict=False):
@@ -115,7 +118,10 @@ def import_max_pool(context: Context, node: NodeProto) -> Imported:
 
 
 def softmax_table(length: int, scale: np.float32) -> Floats:
-    """Return the 256 exponentials of QLinearSoftmax (semantics, 3.8): float64 inside, float32 entries."""
+    """Return the 256 exponentials of QLinearSoftmax: float64 inside, float32 entries.
+
+    ONNX Runtime semantics, section 3.8.
+    """
     limit = float(np.float32(math.log(np.finfo(np.float32).max / np.float32(length))))
     shift = max(0.0, limit - 5.0) / float(scale)
     with np.errstate(over="ignore"):

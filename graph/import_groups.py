@@ -78,7 +78,10 @@ def _power(context: Context, group: Group) -> GroupImport:
 
 
 def _binary(context: Context, group: Group) -> GroupImport:
-    """Add, Sub, Mul, Div, Max, Min: dequantise both, one float32 operation, quantise (semantics, 3.9)."""
+    """Add, Sub, Mul, Div, Max, Min: dequantise both, one float32 operation, quantise.
+
+    ONNX Runtime semantics, section 3.9.
+    """
     core = group.core
     if core.op_type in ("Max", "Min") and len(core.input) > 2:
         return import_chain(context, group)

@@ -22,7 +22,9 @@ def import_host(
     part: Part | None = None,
     priced: tuple[str, ...] = (),
 ) -> Imported:
-    """Wrap any node as a one-node model; what is constant in the graph stays an initialiser (semantics, section 6).
+    """Wrap any node as a one-node model; what is constant in the graph stays an initialiser.
+
+    ONNX Runtime semantics, section 6, says why.
 
     Args:
         context: the normalised graph.

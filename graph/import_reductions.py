@@ -10,7 +10,8 @@ from onnx import NodeProto
 from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
 from accelsim.vector_operators import ArgExtreme, FloatArithmetic, ReduceExtreme
 
-# Float operators of one IEEE 754 operation per element: numpy rounds as onnxruntime does (semantics, section 6).
+# Float operators of one IEEE 754 operation per element: numpy rounds as onnxruntime does (ONNX Runtime semantics,
+# section 6).
 ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div", "Sqrt", "Reciprocal", "Neg", "Abs"})
 
 

@@ -1,4 +1,4 @@
-"""Normalisation: onnxruntime's own optimiser writes the graph that it really executes (design, decision 3)."""
+"""Normalisation: onnxruntime's own optimiser writes the graph that it really executes (ADR 2)."""
 
 from __future__ import annotations
 

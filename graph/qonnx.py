@@ -213,7 +213,7 @@ class _Reader:
 
 
 def code_range(bits: int, *, signed: bool, narrow: bool) -> tuple[int, int]:
-    """Return the smallest and the largest code of a width (semantics, section 12).
+    """Return the smallest and the largest code of a width (ONNX Runtime semantics, section 12).
 
     Args:
         bits: width of a code.

@@ -1,4 +1,4 @@
-"""The reference that "bit-exact" refers to: which onnxruntime configuration, on which CPU (design, decision 2)."""
+"""The reference that "bit-exact" refers to: which onnxruntime configuration, on which CPU (ADR 15)."""
 
 from __future__ import annotations
 

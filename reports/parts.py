@@ -103,10 +103,14 @@ def _roofline(view: View, width: float) -> Figure:
         names = ", ".join(row.label for row in passed[:6]) + (", ..." if len(passed) > 6 else "")
         verb = "layer has" if len(passed) == 1 else "layers have"
         note = f"{len(passed):,} {verb} no operations, only bytes to move, and so no place on a roofline: {names}."
-    limited = sum(point.roof.startswith("DRAM") for point in points(view))
+    placed = points(view)
+    bound = sum(point.row.bound.key == "DRAM" for point in placed)
+    sloped = sum(point.roof.startswith("DRAM") for point in placed)
+    are, lie = ("is" if bound == 1 else "are"), ("lies" if sloped == 1 else "lie")
     roof = (
-        f"Of {len(points(view)):,} layers, {limited:,} lie under the slope of DRAM (memory bound) and "
-        f"{len(points(view)) - limited:,} under a flat roof; the table names the roof of each."
+        f"Of {len(placed):,} layers, {bound:,} {are} memory bound: most of the cycles wait for DRAM, as colours and "
+        f"the last column of the table say. {sloped:,} {lie} under the slope of DRAM, where traffic allows less than "
+        "the flat roof; the table names the roof of each."
     )
     return Figure("", chart, roofline_table(view), _notes(roof, note, view.fold_note))
 
@@ -207,8 +211,8 @@ QUESTIONS = (
     Question(
         "traffic",
         "DRAM traffic against the least possible",
-        "The bound: each needed operand once and each result once, but for activations that stay on chip between "
-        "layers, which are left out of it. Bursts and reloads add to it.",
+        "The bound: each needed operand once and each result once, layer by layer, but for activations that this run "
+        "keeps on chip between layers, which are left out of it. Bursts and reloads add to it.",
         _traffic,
     ),
     Question("timeline", "Timeline of one layer", "", _timeline, False),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from accelsim.pytest_plugin import AccelSim
 from tests.cli.command import command
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,3 +50,29 @@ def test_the_example_of_the_page_passes_with_a_record(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "4 passed" in done.stdout
+
+
+def shown_block(first: str) -> list[str]:
+    """Return the lines of the page's output that starts with a text, without their indent."""
+    lines = PAGE.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"    {first}"))
+    block = [line[4:] for line in lines[start : start + 20]]
+    return block[: block.index("")] if "" in block else block
+
+
+def test_the_mismatch_shown_is_the_one_found() -> None:
+    """Every line of the example of a mismatch is what 12-bit accumulators give."""
+    outcome = command("check", ROOT / "models" / "digits_int8.onnx", "--acc-bits", "12")
+    block = shown_block("check    mismatch")
+    assert len(block) == 9
+    assert outcome.stdout.splitlines()[:9] == block
+
+
+def test_the_failure_shown_is_the_one_raised(accel_sim: AccelSim) -> None:
+    """The figures of the failure are those of the digits network today."""
+    result = accel_sim(str(ROOT / "models" / "digits_int8.onnx"), array="16x16")
+    with pytest.raises(AssertionError) as failed:
+        result.assert_cycles(at_most=10_000)
+    block = shown_block("digits_int8.onnx on 16x16")
+    assert block[-1] == "  ..."
+    assert str(failed.value).splitlines()[: len(block) - 1] == block[:-1]

@@ -67,7 +67,7 @@ def draw_accumulators(view: View, width: float) -> Drawing:
 def draw_traffic(view: View, width: float) -> Drawing:
     """Draw DRAM traffic, and a mark where the least possible would be."""
     layers = view.layers
-    entries = [("read", _READ), ("written", _WRITE), ("least possible for the layer alone", _LEAST)]
+    entries = [("read", _READ), ("written", _WRITE), ("least possible beside what stays on chip", _LEAST)]
     unit, factor = ("kB", 1e3) if view.peak.dram_bytes >= 1e5 else ("B", 1.0)
     ends = []
     for row in layers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -180,25 +179,3 @@ def test_true_is_no_number(digits: Path, key: str) -> None:
     """Python takes true for 1, a machine description does not."""
     assert_refused(command("explain", digits, "--set", f"{key}=true"), 2, key, "true is no value of it")
     assert command("explain", digits, "--set", "buffers.keep_activations=true").code == 0
-
-
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {}, {"array": (4, 16)}, {"array": (4, 16), "dataflow": "os"}, {"array": (16, 4), "x_gather_words_per_cycle": 3},
-        {"requant_lanes": 5, "dataflow": "best", "prefetch_weights": True, "dram_row_bytes": 1024},
-    ],
-)  # fmt: skip
-def test_the_machine_of_a_result_is_the_machine_that_ran(parameters: dict[str, Any]) -> None:
-    """Fed back, also through JSON, it takes the same cycles: no limit on gathering stays none."""
-    arch = Arch(**parameters)
-    first = accelsim.run("models:ds-cnn", arch, values=False, check=False)
-    again = Arch.from_sections(json.loads(first.to_json())["arch"])
-    second = accelsim.run("models:ds-cnn", again, values=False, check=False)
-    assert (second.cycles, second.energy_pj, second.arch) == (first.cycles, first.energy_pj, first.arch)
-
-
-def test_a_machine_with_a_key_of_another_version_is_refused() -> None:
-    """In a sentence that names the nearest key."""
-    with pytest.raises(UsageError, match=r"unknown key 'array\.rowz'"):
-        Arch.from_sections({"array": {"rowz": 4}})

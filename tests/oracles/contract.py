@@ -87,7 +87,7 @@ def output_tiles(machine: Machine, tiles: int, depth: int) -> int:
 
 
 def scalesim_paper(machine: Machine, m: int, k: int, n: int) -> int:
-    """Cycles of SCALE-Sim's paper (peers, section 5): folds * (2R + C + T - 2)."""
+    """Cycles of SCALE-Sim's paper (docs/scalesim.md): folds * (2R + C + T - 2)."""
     folds, streamed = {
         "ws": (ceiling(k, machine.rows) * ceiling(n, machine.cols), m),
         "os": (ceiling(m, machine.rows) * ceiling(n, machine.cols), k),

@@ -1,4 +1,7 @@
-"""Naive twins of the QONNX quantisers: one number at a time, from the definition (semantics, section 12)."""
+"""Naive twins of the QONNX quantisers: one number at a time, from the definition.
+
+ONNX Runtime semantics, section 12.
+"""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from accelsim.reports.charts.graph import edges_of, lay_out
 from accelsim.reports.charts.roofline import points
 from accelsim.reports.layer_tables import cycles_table, energy_table, traffic_table
 from accelsim.reports.page import environment, report_figures, report_html, views_of
+from accelsim.reports.parts import QUESTIONS
 from accelsim.reports.tables import Table, energy_unit
 from accelsim.reports.view import view_of
 from accelsim.result import Result
@@ -315,3 +316,31 @@ def test_templates_are_packaged() -> None:
     settings = (ROOT / "pyproject.toml").read_text("utf-8")
     kinds = {path.suffix for path in (ROOT / "reports" / "templates").iterdir()}
     assert all(f'"templates/*{kind}"' in settings for kind in kinds)
+
+
+def test_memory_bound_layers_are_those_with_its_colour() -> None:
+    """The roofline's sentence counts the marks that the legend calls memory bound, and the table's last column."""
+    view = view_of(digits_result())
+    figure = next(one for one in QUESTIONS if one.key == "roofline").answer(view, 900.0)
+    (bound,) = re.findall(r"Of \d+ layers, (\d+) (?:is|are) memory bound", figure.notes[0])
+    assert figure.table is not None
+    placed = {str(point.row.number) for point in points(view)}
+    named = [row for row in figure.table.rows if row[0].text in placed and row[-1].text == "DRAM"]
+    assert int(bound) == len(named) == sum(point.row.bound.key == "DRAM" for point in points(view))
+    (sloped,) = re.findall(r"(\d+) lies? under the slope of DRAM", figure.notes[0])
+    assert int(sloped) == sum(row[-2].text.startswith("DRAM") for row in figure.table.rows)
+    assert sloped != bound
+
+
+def test_the_bound_of_traffic_is_what_its_sentences_say() -> None:
+    """What stays on chip is left out of the figure, and the intro, the legend and the note say so."""
+    result = digits_result()
+    alone = accelsim.run(DIGITS, accelsim.Arch(keep_activations=False), values=False)
+    least, more = (sum(layer.compulsory_dram_bytes or 0 for layer in one.layers) for one in (result, alone))
+    assert least < more
+    html = report_html([result])
+    section = html[html.index('id="traffic"') : html.index('id="timeline"')]
+    assert f"{least:,} of the bound" in section
+    assert "keeps on chip between layers, which are left out" in section
+    assert "least possible beside what stays on chip" in section
+    assert "for the layer alone" not in section

@@ -80,6 +80,16 @@ def test_no_track_shows_two_things_at_once(trace: PerfettoTrace) -> None:
         assert all(part.start == part.details["cycle"] for part in parts)
 
 
+@pytest.mark.parametrize("channel", ["shared", "private"])
+def test_loads_and_stores_share_a_channel_unless_told_otherwise(digits: Path, tmp_path: Path, channel: str) -> None:
+    """On the shared channel, the default, no store is moved while a load is: what docs/traces.md says."""
+    arch = accelsim.Arch(array=(8, 8), dram_channel=channel, keep_activations=False)
+    trace = traced(digits, tmp_path, arch)
+    moved = sorted((*trace.on("LOAD"), *trace.on("STORE")), key=lambda part: part.start)
+    apart = all(a.end <= b.start for a, b in pairwise(moved))
+    assert apart == (channel == accelsim.Arch().dram_channel)
+
+
 def test_counters_stay_within_the_machine(trace: PerfettoTrace) -> None:
     """Buffers in use are between none and all of them and end at none; all of them are used at times."""
     for name, capacity in CAPACITY.items():
