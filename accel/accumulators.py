@@ -3,18 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeVar
 
 from accelsim.errors import counted, printable
-
-if TYPE_CHECKING:
-    from accelsim.result import LayerResult
 
 UNKNOWN = "unknown, inputs overflowed"
 WIDEST_BITS = 64  # of an accumulator; no sum of codes needs more
 
 
-def first_overflow(layers: Sequence[LayerResult]) -> LayerResult | None:
+class Accumulator(Protocol):
+    """What is told of the accumulators of a layer."""
+
+    @property
+    def bits(self) -> int:
+        """Their width."""
+
+    @property
+    def overflows(self) -> int:
+        """How often narrowing changed a sum."""
+
+    @property
+    def min_safe_bits(self) -> int:
+        """The smallest width that holds every partial sum."""
+
+
+class Accumulated(Protocol):
+    """A layer of a result, as far as its accumulators go."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def acc(self) -> Accumulator | None:
+        """Its accumulators, None without them."""
+
+    @property
+    def sums_unknown(self) -> bool:
+        """Whether an overflow in front of it hides what its sums would be."""
+
+    @property
+    def behind_overflow(self) -> bool | None:
+        """Whether it reads what an overflow may have changed."""
+
+
+Layer = TypeVar("Layer", bound=Accumulated)
+
+
+def first_overflow(layers: Sequence[Layer]) -> Layer | None:
     """Return the first layer whose accumulators overflowed: all in front of it are as they would be without.
 
     Args:
@@ -23,7 +59,7 @@ def first_overflow(layers: Sequence[LayerResult]) -> LayerResult | None:
     return next((layer for layer in layers if layer.acc is not None and layer.acc.overflows), None)
 
 
-def bits_needed(layers: Sequence[LayerResult]) -> int | None:
+def bits_needed(layers: Sequence[Accumulated]) -> int | None:
     """Return the smallest width in which no layer overflows on this input; None without accumulators, or if unknown.
 
     Args:
@@ -34,7 +70,7 @@ def bits_needed(layers: Sequence[LayerResult]) -> int | None:
     return max(known) if widths and len(known) == len(widths) else None
 
 
-def layer_bits_needed(layer: LayerResult) -> int | None:
+def layer_bits_needed(layer: Accumulated) -> int | None:
     """Return the width that one layer needs where nothing overflows in front of it; None if that is not known.
 
     Args:
@@ -43,7 +79,7 @@ def layer_bits_needed(layer: LayerResult) -> int | None:
     return None if layer.acc is None or layer.sums_unknown else layer.acc.min_safe_bits
 
 
-def bits_text(layer: LayerResult) -> str:
+def bits_text(layer: Accumulated) -> str:
     """Return the width that one layer needs as text.
 
     Args:
@@ -53,7 +89,7 @@ def bits_text(layer: LayerResult) -> str:
     return UNKNOWN if needed is None else str(needed)
 
 
-def needed_text(layers: Sequence[LayerResult]) -> str:
+def needed_text(layers: Sequence[Accumulated]) -> str:
     """Return how many bits the sums of a run need, as part of a sentence.
 
     Args:
@@ -65,7 +101,7 @@ def needed_text(layers: Sequence[LayerResult]) -> str:
     return f"how many are needed is not known behind an overflow: run with --acc-bits {WIDEST_BITS}"
 
 
-def overflow_events(layers: Sequence[LayerResult]) -> int:
+def overflow_events(layers: Sequence[Accumulated]) -> int:
     """Return how often narrowing changed a sum.
 
     Args:
@@ -74,7 +110,7 @@ def overflow_events(layers: Sequence[LayerResult]) -> int:
     return sum(layer.acc.overflows for layer in layers if layer.acc is not None)
 
 
-def width_lines(layers: Sequence[LayerResult]) -> list[str]:
+def width_lines(layers: Sequence[Accumulated]) -> list[str]:
     """Return what a run says about its accumulators: bits given and needed, events, and where they begin.
 
     Args:

@@ -122,8 +122,9 @@ def run(
 ) -> None:
     """Run a model: outputs, cycles, energy, and the verdict against onnxruntime."""
     from accelsim.engines import check_engine
-    from accelsim.io import check_folder, write_result
+    from accelsim.io import check_folder
     from accelsim.record_timeline import TimelineRequest
+    from accelsim.result_writer import write_result
 
     check_strict(strict=strict, check=not no_check)
     machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)

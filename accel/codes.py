@@ -58,3 +58,11 @@ def code_type(lowest: int, highest: int) -> np.dtype[np.generic] | None:
         if np.iinfo(name).min <= lowest and highest <= np.iinfo(name).max:
             return np.dtype(name)
     return None
+
+
+@dataclass(frozen=True)
+class FloatOperand:
+    """An operand of a float32 operation: quantised (format and scale), or float as it is (no format)."""
+
+    code: CodeFormat | None
+    scale: np.float32

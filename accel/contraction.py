@@ -24,7 +24,8 @@ from accelsim.kernels.accumulate import (
     subtract_row_sums,
 )
 from accelsim.operators import CodeFormat, Convolution, MatrixMultiply, Weights
-from accelsim.zero_points import raw_weights, uses_row_sums
+from accelsim.weight_ranges import raw_weights
+from accelsim.zero_points import uses_row_sums
 
 IntArray = NDArray[np.generic]
 Operand = NDArray[np.signedinteger[Any]]

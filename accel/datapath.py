@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim import fixed_point, movement, reductions
+from accelsim import fixed_point, fixed_point_values, movement, reductions
 from accelsim import operators as ops
 from accelsim.contraction import AccumulatorFormat, AccumulatorUse, convolve, multiply
 from accelsim.errors import UnsupportedModelError
@@ -277,9 +277,9 @@ def _part(op: ops.Part, inputs: Arrays, types: Sequence[TensorType]) -> list[Arr
 _FUNCTIONS: dict[type[Any], Callable[[Any, Arrays, Sequence[TensorType]], list[Array]]] = {
     ops.ElementwiseAdd: _add,
     ops.ElementwiseMultiply: _multiply,
-    fixed_point.FixedAdd: fixed_point.add,
-    fixed_point.FixedMultiply: fixed_point.multiply,
-    fixed_point.FixedGlobalAveragePool: fixed_point.global_average_pool,
+    fixed_point.FixedAdd: fixed_point_values.add,
+    fixed_point.FixedMultiply: fixed_point_values.multiply,
+    fixed_point.FixedGlobalAveragePool: fixed_point_values.global_average_pool,
     ops.AveragePool: _average_pool,
     ops.GlobalAveragePool: _global_average_pool,
     ops.MaxPool: _max_pool,

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.epilogues import Requantise, Rescale
-from accelsim.fixed_point import FixedRequantise, requantise
+from accelsim.fixed_point import FixedRequantise
+from accelsim.fixed_point_values import requantise
 from accelsim.kernels.elementwise import quantise_all, requantise_rows
 from accelsim.kernels.thresholds import threshold_rows
 from accelsim.operators import Epilogue

@@ -11,19 +11,13 @@ from accelsim import operators as ops
 from accelsim.arch import Arch
 from accelsim.energy import Charge, EnergyTable, Units, price_layer
 from accelsim.fixed_point import FixedRequantise
+from accelsim.machine_work import machine_work, weight_operand_bits
 from accelsim.planner import Planner
 from accelsim.program import Layer
 from accelsim.timing import LayerTiming, time_layer
+from accelsim.weight_ranges import StaticRange, static_range
 from accelsim.work import ContractionWork, describe_work
-from accelsim.zero_points import (
-    StaticRange,
-    constant_weights,
-    is_asymmetric,
-    machine_work,
-    static_range,
-    uses_row_sums,
-    weight_operand_bits,
-)
+from accelsim.zero_points import constant_weights, is_asymmetric, uses_row_sums
 
 WEIGHT_MODES = ("wide-operand", "row-sum")
 ACTIVATION_MODES = ("fold", "subtract")

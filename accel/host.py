@@ -6,106 +6,15 @@ initialisers, all optimisations are off, one thread.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.errors import UnsupportedModelError, reason_of
 from accelsim.operators import HostOperator
-from accelsim.packed import BITS, is_narrow, run_packed
-
-_ALIGNMENT = 16  # bytes; numpy and onnxruntime allocate at multiples of it
-
-
-def open_session(
-    model: bytes,
-    *,
-    weights: Mapping[str, NDArray[np.generic]] | None = None,
-    optimise: str = "none",
-    entries: tuple[tuple[str, str], ...] = (),
-    save: str = "",
-    without: tuple[str, ...] = (),
-) -> Any:
-    """Open an onnxruntime CPU session with one thread on model bytes (never on a path).
-
-    Args:
-        model: serialised ModelProto.
-        weights: data of the constants that the model declares as external, used where it lies: keep it alive.
-        optimise: "none", "basic", "extended" or "all".
-        entries: session configuration entries.
-        save: where to write the optimised model, or "".
-        without: names of onnxruntime's optimisers that are left out.
-    """
-    import onnxruntime
-
-    levels = {
-        "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
-        "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-        "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-        "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
-    }
-    onnxruntime.set_default_logger_severity(4)  # kernels warn through the default logger, not the session's
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = levels[optimise]
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    options.enable_cpu_mem_arena = False  # the arena grows by doubling and never shrinks
-    if weights:
-        values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
-        options.add_external_initializers(list(weights), values)
-        if optimise == "none":  # nothing rewrites the constants, so that the session need not copy them either
-            for weight, value in zip(weights, values, strict=True):
-                options.add_initializer(weight, value)
-    for key, value in entries:
-        options.add_session_config_entry(key, value)
-    if save:
-        options.optimized_model_filepath = save
-    return onnxruntime.InferenceSession(
-        model, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(without)
-    )
-
-
-def run_session(
-    session: Any, names: Sequence[str], inputs: Mapping[str, NDArray[np.generic]]
-) -> list[NDArray[np.generic]]:
-    """Run a session, turning onnxruntime's errors into one sentence.
-
-    Args:
-        session: from `open_session`.
-        names: outputs wanted.
-        inputs: arrays by name.
-
-    Raises:
-        UnsupportedModelError: onnxruntime itself refuses to compute something while running.
-    """
-    feeds = {name: _aligned(array) for name, array in inputs.items()}
-    try:
-        if any(is_narrow(array.dtype) for array in feeds.values()) or _gives_narrow(session):
-            return run_packed(session, names, feeds)
-        return list(session.run(list(names), feeds))
-    except Exception as error:  # onnxruntime's errors have no common base class
-        raise UnsupportedModelError(
-            f"onnxruntime, the reference, fails while running the model: {reason_of(error)}: "
-            f"change the model or its inputs"
-        ) from None
-
-
-def _gives_narrow(session: Any) -> bool:
-    """Tell whether a session has outputs of less than a byte."""
-    return any(value.type[len("tensor(") : -1] in BITS for value in session.get_outputs())
-
-
-def _aligned(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return an array that lies in memory as onnxruntime's own tensors do.
-
-    Its reductions begin with single elements up to the next multiple of 16 bytes, so that the order of additions, and
-    the last bit with it, would depend on where a slice of another array happens to begin.
-    """
-    return array if array.ctypes.data % _ALIGNMENT == 0 else np.array(array)
+from accelsim.session import open_session, run_session
 
 
 @lru_cache(maxsize=256)

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from accelsim.errors import ResourceLimitError, UsageError, nearest, printable, reason_of
 from accelsim.files import open_regular
-from accelsim.packed import bounds, byte_type, is_narrow
-from accelsim.tensors import TensorType
+from accelsim.tensors import TensorType, bounds, byte_type, is_narrow
 
 Array = NDArray[np.generic]
 

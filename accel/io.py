@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.errors import ResourceLimitError, UsageError, printable
-from accelsim.result import Result
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -174,18 +173,6 @@ def check_folder(name: str) -> Path:
 def _unusable(folder: Path, error: OSError) -> UsageError:
     """Say why a folder cannot take results."""
     return UsageError(f"cannot write into {printable(str(folder))}: {error.strerror or error}: choose another folder")
-
-
-def write_result(result: Result, folder: Path) -> None:
-    """Create a folder if need be and write result.json and outputs.npz into it, both or none.
-
-    Raises:
-        UsageError: the folder cannot be created.
-        ResourceLimitError: a file cannot be written; older ones are left as they were.
-    """
-    files = {"outputs.npz": pack_npz(result.outputs), "result.json": result.to_json().encode()}
-    make_folder(folder)
-    write_together(folder, files)
 
 
 def make_folder(folder: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.codes import CodeFormat as CodeFormat
+from accelsim.codes import FloatOperand as FloatOperand
 from accelsim.epilogues import Quantise as Quantise
 from accelsim.epilogues import Raw as Raw
 from accelsim.epilogues import Requantise as Requantise
@@ -188,14 +189,6 @@ class Softmax:
     axis: int
     flatten: bool
     output: CodeFormat
-
-
-@dataclass(frozen=True)
-class FloatOperand:
-    """An operand of a float32 operation: quantised (format and scale), or float as it is (no format)."""
-
-    code: CodeFormat | None
-    scale: np.float32
 
 
 @dataclass(frozen=True)

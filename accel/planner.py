@@ -9,13 +9,14 @@ from accelsim.arch import Arch
 from accelsim.boundary import ALONE, Surroundings
 from accelsim.energy import EnergyTable, price_layer
 from accelsim.errors import UsageError
+from accelsim.machine_work import weight_operand_bits
 from accelsim.mapping import Floor, Mapping, choose_plan
 from accelsim.plan import ContractionPlan, Kept
 from accelsim.program import Layer
 from accelsim.residency import with_local_copies
 from accelsim.timing import DATAFLOWS, LayerTiming
 from accelsim.work import ContractionWork, StreamWork
-from accelsim.zero_points import constant_weights, weight_operand_bits
+from accelsim.zero_points import constant_weights
 
 
 class Planner:

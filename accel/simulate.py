@@ -17,7 +17,6 @@ from accelsim.contraction import AccumulatorFormat
 from accelsim.datapath import LayerValues, run_program
 from accelsim.dump import Dump
 from accelsim.energy import price_layer
-from accelsim.energy.gating import busy_macs
 from accelsim.energy.options import EnergyOptions
 from accelsim.engines import check_engine, time_with
 from accelsim.errors import UsageError
@@ -26,10 +25,11 @@ from accelsim.graph.tensor_types import Feeds
 from accelsim.inputs import check_inputs, draw_inputs
 from accelsim.layer_runs import Evaluation, LayerRun, LayerValue, Run
 from accelsim.model import Model, load
-from accelsim.packed import widened
 from accelsim.program import Program
 from accelsim.record_timeline import TimelineRequest, check_request, record_timeline
 from accelsim.result import Result
+from accelsim.tensors import widened
+from accelsim.zeros import busy_macs
 
 Array = NDArray[np.generic]
 Progress = Callable[[str, int, int], None]

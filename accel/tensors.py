@@ -1,15 +1,43 @@
-"""The type of a tensor: what every stage between loading and reporting agrees on."""
+"""Types of tensors and of their elements: what every stage between loading and reporting agrees on.
+
+numpy has no types of 2 and 4 bits (ml_dtypes lends them); arrays of them hold one code per byte.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
-from accelsim.packed import BITS
+Array = NDArray[np.generic]
+
+# Bits of the types that are packed in memory.
+BITS = {"int4": 4, "uint4": 4, "int2": 2, "uint2": 2}
+
+
+def is_narrow(dtype: np.dtype[Any]) -> bool:
+    """Tell whether codes of a type are packed in memory."""
+    return dtype.name in BITS
+
+
+def byte_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the 8-bit type that holds the codes of a narrow one."""
+    return np.dtype(np.uint8 if dtype.name.startswith("u") else np.int8)
+
+
+def bounds(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Return the lowest and the highest code of a narrow type."""
+    bits = BITS[dtype.name]
+    return (0, (1 << bits) - 1) if dtype.name.startswith("u") else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+
+
+def widened(array: Array) -> Array:
+    """Return codes of a narrow type as bytes, which any reader of a file knows; other arrays as they are."""
+    return array.astype(byte_type(array.dtype)) if is_narrow(array.dtype) else array
 
 
 @dataclass(frozen=True)

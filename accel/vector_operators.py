@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from accelsim.operators import CodeFormat, FloatOperand
+from accelsim.codes import CodeFormat, FloatOperand
 
 IntArray = NDArray[np.generic]
 Positions = NDArray[np.int32] | NDArray[np.int64]

@@ -12,7 +12,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from accelsim.graph.context import attributes
-from accelsim.host import open_session
+from accelsim.session import open_session
 
 INT8_LEVEL = 4
 _FLOAT_LEVEL = 1

@@ -13,7 +13,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from accelsim.errors import reason_of
 from accelsim.graph.limits import Limits
 from accelsim.graph.tensor_checks import check_tensor, model_constants
-from accelsim.host import open_session
+from accelsim.session import open_session
 
 # What a condition may be computed with: results no larger than operands, so that nothing hostile can grow.
 _SIMPLE = frozenset(

@@ -12,7 +12,7 @@ from accelsim.graph.context import Context, attributes
 from accelsim.graph.element_types import ELEMENT_BITS
 
 if TYPE_CHECKING:
-    from accelsim.graph.quantised import QuantisedTensor
+    from accelsim.graph.quantised_tensor import QuantisedTensor
 
 # Operators that quantisers are spelled in: the codes are made of what the first of them reads.
 _SPELLED = frozenset({"Round", "Clip", "Div", "Add", "Sub"})

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from accelsim.codes import code_bits
+from accelsim.graph.quantised_tensor import NotOnTheMachineError, QuantisedTensor
 from accelsim.operators import CodeFormat, Operator
-from accelsim.packed import BITS, bounds, is_narrow
-from accelsim.tensors import TensorType
-
-if TYPE_CHECKING:
-    from accelsim.graph.quantised import QuantisedTensor
-
-
-class NotOnTheMachineError(Exception):
-    """Raised by an importer that declines a node: it then runs as a host operator."""
-
+from accelsim.tensors import BITS, TensorType, bounds, is_narrow
 
 # Float products of matrices, onnxruntime's own forms included, and all float products of which both operands may be
 # codes.

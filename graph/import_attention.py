@@ -13,9 +13,10 @@ import numpy as np
 from onnx import NodeProto
 
 from accelsim.graph.attention_sizes import ATTENTION, AttentionSizes
-from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
+from accelsim.graph.context import Context, Imported, attributes
 from accelsim.graph.host_macs import domain_of
 from accelsim.graph.part_list import UNSCALED, Pair, PartList, float_name, pair_of
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.operators import ProductPart, VectorPart
 from accelsim.parts import Step
 

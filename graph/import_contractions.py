@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from accelsim.graph.context import Context, Imported, NotOnTheMachineError, Prelude, attributes
+from accelsim.graph.context import Context, Imported, Prelude, attributes
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.graph.windows import convolution_window
 from accelsim.operators import (
     CodeFormat,

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from accelsim.graph.context import Context, Imported, NotOnTheMachineError, Prelude, attributes
+from accelsim.graph.context import Context, Imported, Prelude, attributes
 from accelsim.graph.import_contractions import import_product, make_weights, with_runtime
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.graph.windows import convolution_window
 from accelsim.operators import Convolution, DynamicQuantise, MatrixMultiply, Raw, Rescale
 from accelsim.tensors import TensorType

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
-from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
+from accelsim.graph.context import Context, Imported, attributes
 from accelsim.graph.import_host import apply_unary
 from accelsim.graph.probes import softmax_arithmetic
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.graph.quantiser import all_codes, dequantise_codes, quantise_values
 from accelsim.graph.windows import window_geometry
 from accelsim.operators import (

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from accelsim.graph.context import Context, NotOnTheMachineError, attributes
+from accelsim.graph.context import Context, attributes
 from accelsim.graph.import_host import apply_unary
 from accelsim.graph.import_products import PRODUCTS
 from accelsim.graph.import_vector_groups import VECTOR_GROUPS, import_chain
 from accelsim.graph.qdq_groups import Group, GroupImport, quantised_operand
 from accelsim.graph.quantised import Quantisation
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.graph.quantiser import all_codes, dequantise_codes, quantise_values
 from accelsim.operators import (
     CodeFormat,

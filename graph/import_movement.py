@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto
 
-from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
+from accelsim.graph.context import Context, Imported, attributes
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.operators import Concatenate, Gather, Pad, Slice, Split, Transpose, View
 
 

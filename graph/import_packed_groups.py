@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.graph.context import Context, NotOnTheMachineError, attributes
+from accelsim.graph.context import Context, attributes
 from accelsim.graph.qdq_groups import Group
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 
 _BITS = 4  # where the operator does not say how many
 

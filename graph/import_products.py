@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from accelsim.graph.constraints import node_label
-from accelsim.graph.context import MATRIX_PRODUCTS, Context, NotOnTheMachineError, attributes
+from accelsim.graph.context import MATRIX_PRODUCTS, Context, attributes
 from accelsim.graph.import_contractions import signed_zero_points
 from accelsim.graph.import_packed_groups import unpacked_weights
 from accelsim.graph.product_endings import (
@@ -30,7 +30,8 @@ from accelsim.graph.product_endings import (
     integer_bias,
 )
 from accelsim.graph.qdq_groups import Group, GroupImport, quantised_operand
-from accelsim.graph.quantised import Quantisation, QuantisedTensor
+from accelsim.graph.quantised import Quantisation
+from accelsim.graph.quantised_tensor import NotOnTheMachineError, QuantisedTensor
 from accelsim.graph.windows import convolution_window, transposed_window
 from accelsim.operators import (
     CodeFormat,

@@ -17,7 +17,7 @@ from onnx import NodeProto
 
 from accelsim.errors import InvalidModelError, printable
 from accelsim.graph.constraints import node_label
-from accelsim.graph.context import Context, Imported, NotOnTheMachineError
+from accelsim.graph.context import Context, Imported
 from accelsim.graph.import_host import import_host
 from accelsim.graph.import_movement import VIEWS, import_transpose
 from accelsim.graph.import_qonnx_sums import import_convolution, import_gemm, import_product
@@ -29,6 +29,7 @@ from accelsim.graph.qonnx_codes import MOVES, code_name, codes_of, move_codes
 from accelsim.graph.qonnx_expand import ExpandedQuantiser
 from accelsim.graph.qonnx_grid import Codes, ConstantGrid
 from accelsim.graph.qonnx_sums import AllCodes, AllGrids, Summed, fuse
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.host import run_host_operator
 from accelsim.operators import CodeFormat, HostOperator, Transpose
 from accelsim.tensors import TensorType

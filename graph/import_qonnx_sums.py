@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from accelsim.graph.context import Context, NotOnTheMachineError, attributes
+from accelsim.graph.context import Context, attributes
 from accelsim.graph.qonnx_chain import Channels
 from accelsim.graph.qonnx_grid import Codes, Sums, sums_are_exact, weighted_sums
 from accelsim.graph.qonnx_sums import AllCodes, AllGrids, Summed, channel_scales, grid_of, operand_of
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.graph.windows import window_geometry
 from accelsim.operators import Convolution, MatrixMultiply, Weights
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 from onnx import NodeProto, helper
 
-from accelsim.graph.context import Context, NotOnTheMachineError, attributes
+from accelsim.graph.context import Context, attributes
 from accelsim.graph.qonnx_chain import Channels
 from accelsim.graph.qonnx_grid import Codes, Sums, sums_are_exact
 from accelsim.graph.qonnx_sums import AllCodes, AllGrids, Head, Summed, channel_scales, operand_of
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.graph.windows import window_geometry
 from accelsim.operators import Epilogue
 from accelsim.thresholds import SumCodes, SumPool, Threshold

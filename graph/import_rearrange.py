@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
+from accelsim.graph.context import Context, Imported, attributes
 from accelsim.graph.import_movement import import_gather
 from accelsim.graph.import_movement import import_pad as import_constant_pad
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.graph.quantiser import all_codes, dequantise_codes, quantise_values
 from accelsim.graph.resize import nearest_positions, resize_geometry
 from accelsim.operators import CodeFormat

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
-from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
+from accelsim.graph.context import Context, Imported, attributes
 from accelsim.graph.part_list import UNSCALED, PartList, float_name, pair_of
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.operators import ProductPart, VectorPart
 from accelsim.parts import Step
 from accelsim.work_stream import vector_costs

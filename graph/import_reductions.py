@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from onnx import NodeProto
 
-from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
+from accelsim.graph.context import Context, Imported, attributes
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.vector_operators import ArgExtreme, FloatArithmetic, ReduceExtreme
 
 # Float operators of one IEEE 754 operation per element: numpy rounds as onnxruntime does (ONNX Runtime semantics,

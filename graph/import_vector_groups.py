@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
+from accelsim.graph.context import Context, Imported, attributes
 from accelsim.graph.import_rearrange import (
     import_depth_to_space,
     import_expand,
@@ -23,7 +23,7 @@ from accelsim.graph.import_rearrange import (
 )
 from accelsim.graph.import_reductions import reduced_axes
 from accelsim.graph.qdq_groups import Group, GroupImport, quantised_operand
-from accelsim.graph.quantised import QuantisedTensor
+from accelsim.graph.quantised_tensor import NotOnTheMachineError, QuantisedTensor
 from accelsim.graph.quantiser import quantise_values
 from accelsim.graph.resize import linear_blend, resize_geometry
 from accelsim.graph.windows import window_geometry

@@ -14,10 +14,11 @@ from onnx import NodeProto
 
 from accelsim.epilogues import Rescale
 from accelsim.graph.block_quantisation import runs_in_int8
-from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
+from accelsim.graph.context import Context, Imported, attributes
 from accelsim.graph.element_types import ELEMENT_BITS
 from accelsim.graph.import_host import import_host
 from accelsim.graph.part_list import PartList
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.operators import FloatProduct, ProductPart, VectorPart
 from accelsim.parts import Step
 

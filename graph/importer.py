@@ -20,7 +20,7 @@ from accelsim.graph import (
 from accelsim.graph.block_quantisation import asks_for_int8
 from accelsim.graph.channels_first import ChannelsFirst, with_channels_first
 from accelsim.graph.constraints import node_label
-from accelsim.graph.context import MATRIX_PRODUCTS, Context, Imported, NotOnTheMachineError
+from accelsim.graph.context import MATRIX_PRODUCTS, Context, Imported
 from accelsim.graph.fold_clamps import fold_clamps
 from accelsim.graph.fuse_epilogues import fuse_epilogues
 from accelsim.graph.host_macs import domain_of
@@ -36,6 +36,7 @@ from accelsim.graph.operator_checks import BLOCKED_DOMAIN
 from accelsim.graph.qdq_groups import CONTRACTIONS, Group, GroupImport, find_groups
 from accelsim.graph.quantised import Quantisation, analyse
 from accelsim.graph.quantised_rules import RULES, file_limits
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.graph.share_quantisers import share_quantisers
 from accelsim.graph.source import Source
 from accelsim.graph.spelled_constants import take_spelled_constants

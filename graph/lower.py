@@ -5,10 +5,10 @@ from __future__ import annotations
 from accelsim.arch import Arch
 from accelsim.fixed_point import machine_operator
 from accelsim.graph.ir import Graph, Node
+from accelsim.machine_work import machine_work
 from accelsim.plan import StreamPlan
 from accelsim.program import Layer, Program
 from accelsim.work import describe_work
-from accelsim.zero_points import machine_work
 
 
 def lower(graph: Graph, arch: Arch) -> Program:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from accelsim.graph.normalise import NormalisedModel
 from accelsim.graph.sessions import open_named
-from accelsim.host import run_session
+from accelsim.session import run_session
 
 Array = NDArray[np.generic]
 

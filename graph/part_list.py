@@ -10,8 +10,9 @@ from onnx import NodeProto
 
 from accelsim.epilogues import Rescale
 from accelsim.graph.codes_of import codes_of
-from accelsim.graph.context import Context, Imported, NotOnTheMachineError, Prelude
+from accelsim.graph.context import Context, Imported, Prelude
 from accelsim.graph.import_host import import_host
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.operators import ProductPart, VectorPart
 from accelsim.tensors import TensorType
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from accelsim.host import open_session
 from accelsim.operators import SoftmaxArithmetic
+from accelsim.session import open_session
 
 Array = NDArray[np.generic]
 

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
-from accelsim.graph.context import Context, Imported, NotOnTheMachineError, Prelude, attributes
+from accelsim.graph.context import Context, Imported, Prelude, attributes
 from accelsim.graph.import_contractions import output_scale, with_runtime
 from accelsim.graph.import_host import import_host
 from accelsim.graph.qdq_groups import Group, GroupImport
-from accelsim.graph.quantised import Quantisation, QuantisedTensor
+from accelsim.graph.quantised import Quantisation
+from accelsim.graph.quantised_tensor import NotOnTheMachineError, QuantisedTensor
 from accelsim.graph.quantiser import quantise_values
 from accelsim.operators import CodeFormat, Contraction, Epilogue, Requantise, Rescale, View
 from accelsim.tensors import TensorType

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from accelsim.graph.clips import clip_bounds
-from accelsim.graph.context import FLOAT_PRODUCTS, Context, NotOnTheMachineError, Prelude
+from accelsim.graph.context import FLOAT_PRODUCTS, Context, Prelude
 from accelsim.graph.operator_checks import BLOCKED_DOMAIN
-from accelsim.graph.quantised import CODES, Quantisation, QuantisedTensor
+from accelsim.graph.quantised import CODES, Quantisation
+from accelsim.graph.quantised_tensor import NotOnTheMachineError, QuantisedTensor
 from accelsim.operators import CodeFormat, Operator
 
 Floats = NDArray[np.float32]

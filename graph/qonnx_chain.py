@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from accelsim.graph.context import Context, NotOnTheMachineError, attributes
+from accelsim.graph.context import Context, attributes
 from accelsim.graph.qonnx_expand import ExpandedQuantiser
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.host import run_host_operator
 from accelsim.operators import HostOperator
 from accelsim.thresholds import UNREACHED

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from accelsim.graph.context import Context, NotOnTheMachineError, attributes
+from accelsim.graph.context import Context, attributes
 from accelsim.graph.import_movement import VIEWS, import_gather, import_slice, import_split, import_transpose
 from accelsim.graph.qonnx_grid import Codes
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.graph.windows import window_geometry
 from accelsim.operators import MaxPool, Operator
 from accelsim.uniform import Decoding, Quantiser

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.graph.context import NotOnTheMachineError
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.operators import CodeFormat
 from accelsim.uniform import Decoding, Quantiser
 

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
-from accelsim.graph.context import Context, NotOnTheMachineError
+from accelsim.graph.context import Context
 from accelsim.graph.qonnx_chain import Chain, ChainEvaluator, Channels, Follower, find_steps, needs_scan
 from accelsim.graph.qonnx_codes import codes_of
 from accelsim.graph.qonnx_grid import Codes, ConstantGrid, Sums
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.operators import CodeFormat, Epilogue, Operator, Rescale
 from accelsim.thresholds import Threshold
 

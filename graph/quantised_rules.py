@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from accelsim.graph.clips import clip_bounds
 from accelsim.graph.constraints import node_label
-from accelsim.graph.context import Context, Imported, NotOnTheMachineError, attributes
+from accelsim.graph.context import Context, Imported, attributes
 from accelsim.graph.import_host import import_host
 from accelsim.graph.import_movement import VIEWS, import_slice, import_split, import_transpose
 from accelsim.graph.import_rearrange import (
@@ -23,14 +23,14 @@ from accelsim.graph.import_rearrange import (
     import_tile,
 )
 from accelsim.graph.ir import Node
-from accelsim.graph.quantised import Quantisation, QuantisedTensor, Rule
+from accelsim.graph.quantised import Quantisation, Rule
+from accelsim.graph.quantised_tensor import NotOnTheMachineError, QuantisedTensor
 from accelsim.graph.quantiser import all_codes
 from accelsim.graph.spelled_quantisers import take_clip, take_round, take_shift
 from accelsim.graph.windows import window_geometry
 from accelsim.host import run_host_operator
 from accelsim.operators import CLAMP, CodeFormat, Concatenate, HostOperator, MaxPool, Operator, Pad, TableLookup
-from accelsim.packed import is_narrow
-from accelsim.tensors import TensorType
+from accelsim.tensors import TensorType, is_narrow
 from accelsim.vector_operators import Rearrange
 
 Array = NDArray[np.generic]

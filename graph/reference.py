@@ -11,7 +11,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from accelsim.graph.activation_codes import activation_types
-from accelsim.host import open_session
+from accelsim.session import open_session
 
 # CPU flags that decide how onnxruntime's integer kernels round and saturate.
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")

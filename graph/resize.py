@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from accelsim.graph.context import Context, NotOnTheMachineError, attributes
+from accelsim.graph.context import Context, attributes
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.vector_operators import AxisBlend
 
 Floats = NDArray[np.float32]

@@ -19,7 +19,7 @@ from accelsim.errors import (
 from accelsim.graph.block_quantisation import multiply_in_float
 from accelsim.graph.loader import Weights
 from accelsim.graph.reference import Reference
-from accelsim.host import open_session
+from accelsim.session import open_session
 
 
 @dataclass(eq=False)
@@ -63,7 +63,7 @@ def open_named(data: bytes, name: str, **options: Any) -> Any:
     Args:
         data: serialised model.
         name: of the model, for messages.
-        **options: those of `accelsim.host.open_session`.
+        **options: those of `accelsim.session.open_session`.
 
     Raises:
         InvalidModelError: onnxruntime refuses the model.

@@ -12,7 +12,8 @@ from onnx import NodeProto
 
 from accelsim.codes import code_type
 from accelsim.graph.clips import clip_bounds
-from accelsim.graph.quantised import Quantisation, QuantisedTensor
+from accelsim.graph.quantised import Quantisation
+from accelsim.graph.quantised_tensor import QuantisedTensor
 from accelsim.graph.source import Source
 
 Array = NDArray[np.generic]

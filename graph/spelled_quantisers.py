@@ -12,8 +12,8 @@ import numpy as np
 from onnx import NodeProto
 
 from accelsim.codes import code_bits, code_type
-from accelsim.graph.context import NotOnTheMachineError
-from accelsim.graph.quantised import Quantisation, QuantisedTensor, Rounded
+from accelsim.graph.quantised import Quantisation, Rounded
+from accelsim.graph.quantised_tensor import NotOnTheMachineError, QuantisedTensor
 from accelsim.operators import CodeFormat, Quantise
 
 

@@ -25,7 +25,7 @@ from accelsim.graph.limits import Limits
 from accelsim.graph.loader import Weights
 from accelsim.graph.reference import Reference
 from accelsim.graph.sessions import ExposedSession, expose
-from accelsim.host import open_session, run_session
+from accelsim.session import open_session, run_session
 from accelsim.tensors import TensorType
 
 Array = NDArray[np.generic]

@@ -7,7 +7,7 @@ from typing import Any
 
 from accelsim.errors import InvalidModelError
 from accelsim.geometry import ConvolutionGeometry, DepthWindow
-from accelsim.graph.context import NotOnTheMachineError
+from accelsim.graph.quantised_tensor import NotOnTheMachineError
 
 Sizes = tuple[int, ...]
 

@@ -63,7 +63,7 @@ def test_the_shares_of_zero_operands(shared_models: Path, zp_mode: str, share: s
 def test_the_page_names_its_numbers() -> None:
     """Figures in the text are those of the tables: the 16-bit multiplication, and gates from 32 to 16 bits."""
     from accelsim.energy.area import gate_counts
-    from accelsim.energy.table import load_table
+    from accelsim.energy.reader import load_table
 
     assert f"({load_table().multiplier(16, 16).value_pj:.3f} pJ)" in PAGE
     cells = {(row.accumulator_bits, row.overflow): row.cells for row in gate_counts()}

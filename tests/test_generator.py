@@ -12,8 +12,8 @@ import pytest
 from onnx import ModelProto, helper
 
 from accelsim import epilogue_values
-from accelsim.host import open_session
 from accelsim.kernels import elementwise
+from accelsim.session import open_session
 from tests.generator.__main__ import main
 from tests.generator.graphs import MOST_NODES, OPERATORS, draw_graph
 from tests.generator.series import check_one

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from accelsim.energy.bills import price_layer
     from accelsim.energy.charges import COMPONENTS, Charge, LayerEnergy, components, gathered, units_used
-    from accelsim.energy.table import EnergyTable, UnitEnergy, load_table
+    from accelsim.energy.reader import load_table
+    from accelsim.energy.table import EnergyTable, UnitEnergy
     from accelsim.energy.units import Units, requantisation_events
 
 _HOMES = {
@@ -24,7 +25,7 @@ _HOMES = {
     "units_used": "charges",
     "EnergyTable": "table",
     "UnitEnergy": "table",
-    "load_table": "table",
+    "load_table": "reader",
     "Units": "units",
     "requantisation_events": "units",
 }

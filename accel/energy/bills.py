@@ -9,13 +9,14 @@ from accelsim.energy.charges import Charge, LayerEnergy, words_moved
 from accelsim.energy.table import EnergyTable
 from accelsim.energy.units import Units, requantisation_events
 from accelsim.fixed_point import is_fixed
+from accelsim.machine_work import weight_operand_bits
 from accelsim.narrow import ThresholdSearch, threshold_search
 from accelsim.operators import HostOperator, ProductPart, Raw, Rescale
 from accelsim.plan import ContractionPlan
 from accelsim.program import Layer
 from accelsim.timing import LayerTiming
 from accelsim.work import ContractionWork, StreamWork
-from accelsim.zero_points import constant_weights, is_asymmetric, weight_operand_bits
+from accelsim.zero_points import constant_weights, is_asymmetric
 
 
 def price_layer(

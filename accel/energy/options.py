@@ -6,10 +6,10 @@ import math
 import re
 from dataclasses import dataclass, replace
 
-from accelsim.energy.reader import read_table
+from accelsim.energy.reader import load_table, read_table
 from accelsim.energy.rows import PER_CYCLE, POWER_UNITS, Row
 from accelsim.energy.scaling import scaling
-from accelsim.energy.table import EnergyTable, load_table
+from accelsim.energy.table import EnergyTable
 from accelsim.errors import UsageError, printable
 
 _STATIC = re.compile(r"\s*([0-9.eE+-]+)\s*(W|mW|uW|pJ/cycle)\s*")

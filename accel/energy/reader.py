@@ -6,6 +6,8 @@ import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
+from importlib import resources
 from itertools import pairwise
 from typing import Any, NoReturn
 
@@ -21,7 +23,7 @@ from accelsim.energy.rows import (
     Law,
     Row,
 )
-from accelsim.energy.table import EnergyTable, place
+from accelsim.energy.table import DEFAULT_TABLE, EnergyTable, place
 from accelsim.errors import UsageError, nearest, printable
 from accelsim.files import read_input
 
@@ -314,3 +316,10 @@ def _span(table: EnergyTable, key: tuple[str, str]) -> tuple[float, float] | Non
     """Return the extent of the rows that a law passes through."""
     points = table.points(*key)
     return (points[0].x, points[-1].x) if points else None
+
+
+@cache
+def load_table(name: str = DEFAULT_TABLE) -> EnergyTable:
+    """Read a packaged energy table."""
+    text = (resources.files("accelsim") / "data" / "energy" / f"{name}.toml").read_text("utf-8")
+    return parse_table(text, f"{name}.toml")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property, wraps
-from importlib import resources
+from functools import cached_property, wraps
 from typing import Concatenate, ParamSpec
 
 from accelsim.energy.laws import Fitted, Point, bilinear, linear, power
@@ -216,12 +215,3 @@ class EnergyTable:
             return UnitEnergy("static_cycle", row.value_pj, row.basis, row.source, row.law, (row.name,))
         law = f"{row.value:g} {row.unit} at {clock_ghz:g} GHz"
         return UnitEnergy("static_cycle", row.value_pj * 1e3 / clock_ghz, row.basis, row.source, law, (row.name,))
-
-
-@cache
-def load_table(name: str = DEFAULT_TABLE) -> EnergyTable:
-    """Read a packaged energy table."""
-    from accelsim.energy.reader import parse_table
-
-    text = (resources.files("accelsim") / "data" / "energy" / f"{name}.toml").read_text("utf-8")
-    return parse_table(text, f"{name}.toml")

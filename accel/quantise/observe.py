@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
 from accelsim.errors import UnsupportedModelError, UsageError, reason_of
-from accelsim.host import open_session
 from accelsim.quantise.calibration import BATCH, Calibration
 from accelsim.quantise.progress import Steps
 from accelsim.quantise.source import FloatModel
+from accelsim.session import open_session
 
 Array = NDArray[np.generic]
 Floats = NDArray[np.float32]

@@ -25,11 +25,11 @@ from accelsim.graph.element_types import INPUT_TYPES, element_name
 from accelsim.graph.external_data import ExternalFile
 from accelsim.graph.limits import Limits
 from accelsim.graph.structure_checks import rename_duplicate_nodes
-from accelsim.host import open_session
 from accelsim.quantise.float_file import WEIGHT_AXES, checked_proto, is_weighted, read_file
 from accelsim.quantise.gelu import OLDEST_OPSET as OPSET_WITH_GELU
 from accelsim.quantise.gelu import find_gelus, write_gelus
 from accelsim.quantise.tidy import free_names, rename_made, split_odd_biases
+from accelsim.session import open_session
 from accelsim.tensors import TensorType
 
 Floats = NDArray[np.float32]

@@ -19,7 +19,7 @@ import numpy as np
 
 import accelsim
 from accelsim.event.run import time_program_by_events
-from accelsim.host import open_session
+from accelsim.session import open_session
 from accelsim.timing import time_program
 from accelsim.tracing import write_trace
 from tests.planning import planned

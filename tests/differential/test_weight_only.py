@@ -10,7 +10,7 @@ import accelsim
 from accelsim.energy import load_table
 from accelsim.explain import explain_model
 from accelsim.graph.constant_casts import fold_constant_casts
-from accelsim.host import open_session
+from accelsim.session import open_session
 from tests.strategies import MICROSOFT, Builder, Case, Draw
 from tests.word_models import judged_word
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from accelsim.energy.reader import load_table
 from accelsim.energy.rows import SIGNIFICANDS
-from accelsim.energy.table import EnergyTable, load_table
+from accelsim.energy.table import EnergyTable
 from tests.energy.tables import row, smallest, table_of
 
 CASES = settings(max_examples=300, deadline=None, derandomize=True)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import accelsim
 from accelsim.energy.options import EnergyOptions, scaled
+from accelsim.energy.reader import load_table
 from accelsim.energy.scaling import COEFFICIENTS, NODES, VOLTAGES, relative_energy, scaling
-from accelsim.energy.table import load_table
 from accelsim.errors import UsageError
 
 CASES = settings(max_examples=300, deadline=None, derandomize=True)

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from accelsim.energy.reader import parse_table, read_table
-from accelsim.energy.table import load_table
+from accelsim.energy.reader import load_table, parse_table, read_table
 from accelsim.errors import UsageError
 from tests.cli.command import assert_refused, command
 from tests.energy.tables import PACKAGED, row, smallest, table_of, text

@@ -145,7 +145,7 @@ def test_groups_restore_the_weights_that_onnxruntime_restores() -> None:
     outputs = node.input[1]
     del proto.graph.output[:]
     proto.graph.output.append(onnx.helper.make_tensor_value_info(outputs, onnx.TensorProto.FLOAT, None))
-    from accelsim.host import open_session
+    from accelsim.session import open_session
 
     (restored,) = open_session(proto.SerializeToString()).run([outputs], {"x": noise(1, (64, 6, 6))["x"]})
     assert np.array_equal(restored, weights.restored)

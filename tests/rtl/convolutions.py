@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from accelsim.graph.reference import saturates_products
-from accelsim.host import open_session
+from accelsim.session import open_session
 from tests.rtl.cases import Case, FeatureMap, Requantiser
 from tests.rtl.tools import Build
 

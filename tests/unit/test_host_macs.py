@@ -14,7 +14,7 @@ import accelsim
 from accelsim.graph.context import Context
 from accelsim.graph.host_macs import host_macs
 from accelsim.graph.without_macs import WITHOUT_MACS
-from accelsim.host import open_session
+from accelsim.session import open_session
 from accelsim.tensors import TensorType
 from tests.cli.harness import lines_of
 from tests.strategies import Builder, Draw

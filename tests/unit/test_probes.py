@@ -16,7 +16,7 @@ from accelsim.contraction import AccumulatorFormat
 from accelsim.datapath import execute
 from accelsim.graph import import_elementwise, probes
 from accelsim.graph.import_elementwise import softmax_table
-from accelsim.host import open_session
+from accelsim.session import open_session
 from accelsim.tensors import TensorType
 from tests.strategies import Draw
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 import accelsim
-from accelsim.host import open_session
+from accelsim.session import open_session
 from accelsim.verdict import largest_units, measure_outputs
 from tests.planning import planned
 from tests.strategies import Builder, Draw

@@ -16,13 +16,15 @@ from accelsim.contraction import AccumulatorFormat, convolve, multiply
 from accelsim.energy import load_table, price_layer
 from accelsim.errors import UsageError
 from accelsim.graph.import_contractions import make_weights
+from accelsim.machine_work import machine_work
 from accelsim.mapping import choose_plan
 from accelsim.plan import ContractionPlan
 from accelsim.program import Layer
 from accelsim.tensors import TensorType
 from accelsim.timing import time_layer
+from accelsim.weight_ranges import static_range
 from accelsim.work import ContractionWork, describe_work
-from accelsim.zero_points import is_asymmetric, machine_work, static_range
+from accelsim.zero_points import is_asymmetric
 from tests.oracles import naive
 from tests.strategies import Draw, bounds
 

@@ -12,12 +12,12 @@ from accelsim import Arch
 from accelsim import operators as ops
 from accelsim.energy import EnergyTable, load_table, price_layer
 from accelsim.energy.bills import billed_macs
-from accelsim.energy.gating import busy_macs
 from accelsim.energy.options import EnergyOptions
 from accelsim.errors import AccelSimError, UsageError
 from accelsim.graph.import_contractions import make_weights
 from accelsim.program import Layer
 from accelsim.timing import time_layer
+from accelsim.zeros import busy_macs
 from tests.energy.harness import Array, planned
 from tests.generator.graphs import draw_graph
 from tests.oracles import gating
