@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from accelsim.dimensions import Dimension
 from accelsim.errors import UsageError, nearest
 from accelsim.graph.binding import batch_size, bind_dimensions, input_types, open_constants, open_dimensions
 from accelsim.graph.importer import import_graph
@@ -18,7 +19,6 @@ from accelsim.graph.normalise import NormalisedModel, normalise
 from accelsim.graph.reference import MODES
 from accelsim.graph.tensor_types import Feeds
 from accelsim.inputs import draw_inputs
-from accelsim.model_info import Dimension
 from accelsim.tensors import TensorType
 
 if TYPE_CHECKING:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from accelsim.dimensions import Dimension
+
 
 @dataclass(frozen=True)
 class InputInfo:
@@ -18,19 +20,6 @@ class InputInfo:
     def described(self) -> str:
         """Shape and element type in words."""
         return f"{'x'.join(map(str, self.shape)) or 'scalar'} {self.dtype}"
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """A dimension that the model's file leaves open: its name, its size in this run, and who decided it.
-
-    origin: "input" where an array that was given has this size, "bind" where the user bound it, "default" where nothing
-    said anything and it was taken as 1.
-    """
-
-    name: str
-    size: int
-    origin: str
 
 
 @dataclass(frozen=True)

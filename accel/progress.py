@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Report = Callable[[str, int, int], None]
+# What long work reports: what is done, how far, of how many.
+Steps = Callable[[str, int, int], None]
 
 
 @contextmanager
-def layer_progress(title: str, *, quiet: bool = False, describe: bool = False) -> Iterator[Report | None]:
+def layer_progress(title: str, *, quiet: bool = False, describe: bool = False) -> Iterator[Steps | None]:
     """Show a bar over the layers of a model while the block runs.
 
     Args:

@@ -11,7 +11,7 @@ from accelsim.fixed_point import FixedAdd, FixedMultiply
 from accelsim.operators import ElementwiseAdd, ElementwiseMultiply, GlobalAveragePool, Requantise
 from accelsim.program import Layer
 from accelsim.timing import LayerTiming
-from accelsim.work_stream import vector_costs
+from accelsim.vector_costs import vector_costs
 
 MODES = ("f32", "q31")
 

@@ -16,10 +16,11 @@ from accelsim.check_result import (
     LayerCheck,
     LiteralDistance,
 )
+from accelsim.dimensions import Dimension
 from accelsim.energy_result import Baseline, ChargeLine, EnergyDetail
 from accelsim.errors import InvalidFileError, printable
 from accelsim.jsonfile import read_object
-from accelsim.model_info import Dimension, InputInfo, ModelInfo
+from accelsim.model_info import InputInfo, ModelInfo
 from accelsim.result import (
     SCHEMA_VERSION,
     AccumulatorResult,

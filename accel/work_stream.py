@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import TypeVar
 
 import numpy as np
@@ -17,6 +13,7 @@ from numpy.typing import NDArray
 from accelsim import operators as ops
 from accelsim import vector_operators as vops
 from accelsim.tensors import TensorType
+from accelsim.vector_costs import VectorCost, vector_costs
 from accelsim.thresholds import SumCodes, SumPool, Threshold
 
 Types = tuple[TensorType, ...]
@@ -72,35 +69,6 @@ class StreamWork:
         """Scratchpad bytes that one unit needs for what is not kept on chip, inputs and outputs together."""
         moved = (*self.moved_reads(kept_reads), *self.moved_writes(kept_writes))
         return -(-sum(count * size for count, size in moved) // max(self.units, 1))
-
-
-@dataclass(frozen=True)
-class VectorCost:
-    """One row of data/vector_unit.toml; finish: charged once per output, or per row of a float operator."""
-
-    per: str
-    lane_operations: int
-    events: Events
-    finish: Events = ()
-
-
-@cache
-def vector_costs() -> tuple[Mapping[str, VectorCost], Mapping[str, VectorCost]]:
-    """Read the packaged table: costs by operator class, and costs of float operators by ONNX name."""
-    text = (resources.files("accelsim") / "data" / "vector_unit.toml").read_text("utf-8")
-    table = tomllib.loads(text)
-    host = table.pop("host")
-    machine = {name: _cost(row) for name, row in table.items()}
-    simple = {"per": host["per"], "lane_operations": host["lane_operations"]}
-    floats = {name: _cost(simple | {"events": events}) for name, events in host["events"].items()}
-    return machine, floats | {name: _cost(row) for name, row in host["costs"].items()}
-
-
-def _cost(row: Mapping[str, object]) -> VectorCost:
-    """Read one row."""
-    events, finish = row["events"], row.get("finish", {})
-    assert isinstance(events, dict) and isinstance(finish, dict)  # noqa: S101, PT018 - narrows the packaged table
-    return VectorCost(str(row["per"]), int(str(row["lane_operations"])), tuple(events.items()), tuple(finish.items()))
 
 
 def describe_stream(op: ops.Operator, inputs: Types, outputs: Types) -> StreamWork:

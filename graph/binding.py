@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from onnx import ModelProto, TensorShapeProto, ValueInfoProto, helper
 
+from accelsim.dimensions import Dimension
 from accelsim.errors import UsageError, nearest, printable
 from accelsim.graph.loader import CheckedModel, copy_model
-from accelsim.model_info import Dimension
 from accelsim.tensors import TensorType
 
 Shapes = Mapping[str, tuple[int, ...]]

@@ -17,7 +17,7 @@ from accelsim.graph.part_list import UNSCALED, PartList, float_name, pair_of
 from accelsim.graph.quantised_tensor import NotOnTheMachineError
 from accelsim.operators import ProductPart, VectorPart
 from accelsim.parts import Step
-from accelsim.work_stream import vector_costs
+from accelsim.vector_costs import vector_costs
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.progress import Steps
 from accelsim.quantisation_result import Distribution, ErrorAnalysis, LayerError, TensorError, sqnr_db
 from accelsim.quantise.attempt import attempt
 from accelsim.quantise.calibration import Calibration
@@ -19,7 +20,6 @@ from accelsim.quantise.emit import QuantisedActivation
 from accelsim.quantise.grid import Grid, clipped, dequantise, quantise
 from accelsim.quantise.observe import observe, open_float, with_outputs
 from accelsim.quantise.pipeline import Quantised
-from accelsim.quantise.progress import Steps
 
 Floats = NDArray[np.float32]
 

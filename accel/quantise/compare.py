@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from accelsim.accumulators import bits_needed, overflow_events
 from accelsim.arch import Arch
 from accelsim.model import Model, load
+from accelsim.progress import Steps
 from accelsim.quantisation_result import Execution, OutputDistance, ThreeWay, sqnr_db
 from accelsim.quantise.attempt import attempt
 from accelsim.quantise.calibration import Calibration
 from accelsim.quantise.observe import joined, run_batches
 from accelsim.quantise.pipeline import Quantised
-from accelsim.quantise.progress import Steps
 from accelsim.quantise.source import FloatModel
 from accelsim.simulate import run
 

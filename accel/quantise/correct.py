@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from accelsim.progress import Steps
 from accelsim.quantise.calibration import Calibration
 from accelsim.quantise.observe import open_float
-from accelsim.quantise.progress import Steps
 from accelsim.quantise.source import FloatLayer, FloatModel
 from accelsim.quantise.weights import QuantisedWeights
 

@@ -9,6 +9,7 @@ from typing import Any
 from accelsim.arch import Arch
 from accelsim.errors import AccelSimError
 from accelsim.model import load
+from accelsim.progress import Steps
 from accelsim.quantisation_result import with_words
 from accelsim.quantise.attempt import attempt
 from accelsim.quantise.calibration import Calibration
@@ -16,7 +17,6 @@ from accelsim.quantise.compare import Outputs, execution, float_outputs, run_mac
 from accelsim.quantise.floats import as_float16
 from accelsim.quantise.observe import run_batches
 from accelsim.quantise.pipeline import Quantised, constants_bytes, quantize
-from accelsim.quantise.progress import Steps
 from accelsim.quantise.scheme import Scheme, parse_scheme
 from accelsim.quantise.sensitivity import rank_layers
 from accelsim.quantise.source import FloatModel, opset_of, read_again, read_float_model

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
 from accelsim.errors import UnsupportedModelError, UsageError, reason_of
+from accelsim.progress import Steps
 from accelsim.quantise.calibration import BATCH, Calibration
-from accelsim.quantise.progress import Steps
 from accelsim.quantise.source import FloatModel
 from accelsim.session import open_session
 

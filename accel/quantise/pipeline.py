@@ -14,6 +14,7 @@ from onnx import ModelProto
 from accelsim.errors import UsageError, nearest, printable
 from accelsim.graph.limits import Limits
 from accelsim.model import Model, load
+from accelsim.progress import Steps
 from accelsim.quantise.attempt import attempt
 from accelsim.quantise.calibration import Calibration, load_calibration
 from accelsim.quantise.correct import corrected_biases
@@ -21,7 +22,6 @@ from accelsim.quantise.emit import Emission, emit
 from accelsim.quantise.equalise import equalised
 from accelsim.quantise.lowered import float_layers
 from accelsim.quantise.names import with_full_names
-from accelsim.quantise.progress import Steps
 from accelsim.quantise.ranges import Range, Ranges, choose_ranges
 from accelsim.quantise.refine import refined_ranges
 from accelsim.quantise.scheme import Scheme, parse_scheme

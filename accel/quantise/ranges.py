@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.errors import UsageError, reason_of
+from accelsim.progress import Steps
 from accelsim.quantise.calibration import BATCH, Calibration, Feeds
 from accelsim.quantise.observe import float_tensors, observe
 from accelsim.quantise.optimum import Histogram, least_squares_range
-from accelsim.quantise.progress import Steps
 from accelsim.quantise.scheme import Scheme
 from accelsim.quantise.source import FloatModel
 from accelsim.quantise.widths import ActivationSpecs, activation_specs

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
 from accelsim.errors import UsageError
+from accelsim.progress import Steps
 from accelsim.quantise.calibration import Calibration
 from accelsim.quantise.emit import Emission, QuantisedActivation, emit
 from accelsim.quantise.grid import fit
 from accelsim.quantise.observe import FloatSession, open_float
-from accelsim.quantise.progress import Steps
 from accelsim.quantise.ranges import Range, Ranges
 from accelsim.quantise.scheme import Scheme
 from accelsim.quantise.source import FloatModel

@@ -6,12 +6,12 @@ import hashlib
 from dataclasses import replace
 
 from accelsim.arch import Arch
+from accelsim.progress import Steps
 from accelsim.quantisation_result import QuantisationReport
 from accelsim.quantise.analysis import analyse
 from accelsim.quantise.calibration import Calibration
 from accelsim.quantise.compare import compare_three, unjudged
 from accelsim.quantise.pipeline import Quantised
-from accelsim.quantise.progress import Steps
 from accelsim.quantise.sensitivity import rank_layers, ranking_samples
 
 

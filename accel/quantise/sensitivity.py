@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
+from accelsim.progress import Steps
 from accelsim.quantisation_result import Sensitivity, sqnr_db
 from accelsim.quantise.attempt import attempt
 from accelsim.quantise.calibration import Calibration, whole_batches
 from accelsim.quantise.grid import Grid
 from accelsim.quantise.observe import run_batches
 from accelsim.quantise.pipeline import Quantised
-from accelsim.quantise.progress import Steps
 from accelsim.quantise.source import FloatLayer, FloatModel
 from accelsim.quantise.storage import CODE_TYPES
 

@@ -15,7 +15,8 @@ from accelsim.datapath import execute
 from accelsim.graph.resize import AxisResize, linear_blend, source_coordinates
 from accelsim.graph.shapes import infer
 from accelsim.tensors import TensorType
-from accelsim.work_stream import StreamWork, describe_stream, vector_costs
+from accelsim.vector_costs import vector_costs
+from accelsim.work_stream import StreamWork, describe_stream
 from tests.oracles import naive, vector
 from tests.strategies import Draw, Quantisation
 
