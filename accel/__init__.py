@@ -19,9 +19,7 @@ if __name__ != "accelsim":
     raise ImportError("import accelsim, not the folder accel/: the same module under two names would not be equal")
 
 if TYPE_CHECKING:
-    from accelsim.arch import Arch, load_arch
-    from accelsim.comparison import Comparison
-    from accelsim.dump import Dump
+    from accelsim.check.dump import Dump
     from accelsim.energy.options import EnergyOptions
     from accelsim.errors import (
         AccelSimError,
@@ -31,22 +29,24 @@ if TYPE_CHECKING:
         UnsupportedModelError,
         UsageError,
     )
-    from accelsim.gemm import GemmTiming, gemm_timing
-    from accelsim.golden import record, record_again, verify
-    from accelsim.model import Model, load
+    from accelsim.machine.arch import Arch, load_arch
     from accelsim.quantise.pipeline import Quantised, quantize
     from accelsim.quantise.scheme import Scheme
-    from accelsim.result import Result
-    from accelsim.simulate import run
+    from accelsim.regression.record import record, record_again, verify
+    from accelsim.results.comparison import Comparison
+    from accelsim.results.result import Result
+    from accelsim.simulation.model import Model, load
+    from accelsim.simulation.run import run
+    from accelsim.timing.gemm import GemmTiming, gemm_timing
 
 _HOMES = {
-    "Arch": "arch",
-    "load_arch": "arch",
-    "Comparison": "comparison",
-    "Dump": "dump",
-    "record": "golden",
-    "record_again": "golden",
-    "verify": "golden",
+    "Arch": "machine.arch",
+    "load_arch": "machine.arch",
+    "Comparison": "results.comparison",
+    "Dump": "check.dump",
+    "record": "regression.record",
+    "record_again": "regression.record",
+    "verify": "regression.record",
     "EnergyOptions": "energy.options",
     "AccelSimError": "errors",
     "InvalidFileError": "errors",
@@ -54,15 +54,15 @@ _HOMES = {
     "ResourceLimitError": "errors",
     "UnsupportedModelError": "errors",
     "UsageError": "errors",
-    "GemmTiming": "gemm",
-    "gemm_timing": "gemm",
-    "Model": "model",
-    "load": "model",
+    "GemmTiming": "timing.gemm",
+    "gemm_timing": "timing.gemm",
+    "Model": "simulation.model",
+    "load": "simulation.model",
     "Quantised": "quantise.pipeline",
     "quantize": "quantise.pipeline",
     "Scheme": "quantise.scheme",
-    "Result": "result",
-    "run": "simulate",
+    "Result": "results.result",
+    "run": "simulation.run",
 }
 
 __all__ = [

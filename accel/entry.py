@@ -9,7 +9,7 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Run the command line of this process."""
     try:
-        from accelsim.cli import main as run
+        from accelsim.cli.app import main as run
     except KeyboardInterrupt:
         sys.stderr.write("accel-sim: interrupted\n")
         sys.exit(130)  # ExitCode.INTERRUPTED, which is not imported yet

@@ -17,12 +17,12 @@ import numpy as np
 from rich.console import Console
 
 import accelsim
-from accelsim.record_timeline import TimelineRequest
-from accelsim.reports.page import report_html
-from accelsim.reports.summary import print_run
-from accelsim.reports.terminal import WIDTH
-from accelsim.traces.timeline import View
-from accelsim.tracing import write_trace
+from accelsim.reports.page.page import report_html
+from accelsim.reports.terminal.run_table import WIDTH
+from accelsim.reports.terminal.summary import print_run
+from accelsim.simulation.timeline import TimelineRequest
+from accelsim.timing.scene import View
+from accelsim.traces.write import write_trace
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL, IMAGES = ROOT / "models" / "digits_int8.onnx", ROOT / "docs" / "images"
@@ -87,7 +87,7 @@ def draw_grids() -> Path:
     from matplotlib import font_manager
     from PIL import Image, ImageDraw, ImageFont
 
-    from accelsim.quantise.analysis import tensor_error
+    from accelsim.quantise.measure.analysis import tensor_error
     from accelsim.quantise.pipeline import quantize
     from accelsim.reports.charts.histograms import HEIGHT_PX, draw_histogram
     from accelsim.reports.charts.style import figure_bytes

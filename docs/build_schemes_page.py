@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from accelsim.quantise.calibration import load_calibration
-from accelsim.quantise.cost import SchemeCost, compare_schemes, read_for
+from accelsim.quantise.calibrate.calibration import load_calibration
+from accelsim.quantise.measure.schemes import SchemeCost, compare_schemes, read_for
 from accelsim.quantise.scheme import parse_scheme
 
 PAGE = Path(__file__).resolve().parent / "quantisation.md"

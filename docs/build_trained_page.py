@@ -14,8 +14,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 import accelsim
+from accelsim.quantise.calibrate.refine import cross_entropy
 from accelsim.quantise.pipeline import quantize
-from accelsim.quantise.refine import cross_entropy
 
 PAGE = Path(__file__).resolve().parent / "models.md"
 MODELS = PAGE.parent.parent / "models"

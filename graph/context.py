@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from accelsim.codes import code_bits
-from accelsim.graph.quantised_tensor import NotOnTheMachineError, QuantisedTensor
+from accelsim.graph.quantised.tensor import NotOnTheMachineError, QuantisedTensor
 from accelsim.operators import CodeFormat, Operator
-from accelsim.tensors import BITS, TensorType, bounds, is_narrow
+from accelsim.operators.codes import code_bits
+from accelsim.operators.tensors import BITS, TensorType, bounds, is_narrow
 
 # Float products of matrices, onnxruntime's own forms included, and all float products of which both operands may be
 # codes.

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from accelsim.errors import AccelSimError, printable
 from accelsim.graph.shapes import infer
 from accelsim.operators import Operator
-from accelsim.tensors import TensorType
-from accelsim.uniform import Decoding, Permuted
+from accelsim.operators.tensors import TensorType
+from accelsim.operators.uniform import Decoding, Permuted
 
 
 @dataclass(frozen=True, eq=False)

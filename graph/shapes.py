@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from accelsim import operators as ops
-from accelsim import vector_operators
-from accelsim.geometry import ConvolutionGeometry
 from accelsim.graph.vector_shapes import vector_type
-from accelsim.tensors import TensorType
-from accelsim.thresholds import DequantiseUniform, SumCodes, SumPool, Threshold
+from accelsim.operators import vector as vector_operators
+from accelsim.operators.geometry import ConvolutionGeometry
+from accelsim.operators.tensors import TensorType
+from accelsim.operators.thresholds import DequantiseUniform, SumCodes, SumPool, Threshold
 
 Types = tuple[TensorType, ...]
 

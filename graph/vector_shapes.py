@@ -1,11 +1,11 @@
-"""Types that the operators of `accelsim.vector_operators` compute."""
+"""Types that the operators of `accelsim.operators.vector` compute."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from accelsim import vector_operators as ops
-from accelsim.tensors import TensorType
+from accelsim.operators import vector as ops
+from accelsim.operators.tensors import TensorType
 
 Types = tuple[TensorType, ...]
 Shape = tuple[int, ...]

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from accelsim.models.float_nodes import IR_VERSION, OPSET, float_nodes, masked_value, plain_constants
 from accelsim.models.sketch import Parameter, Sketch, Step
 from accelsim.models.weights import Floats, draw, generator
-from accelsim.progress import Report
+from accelsim.progress import Steps
+from accelsim.reference.session import open_session
 
 Array = NDArray[np.generic]
 
@@ -46,7 +46,7 @@ def parameter_values(network: str, step: Step, calibration: Calibration) -> list
     return [weight, folded.bias]
 
 
-def calibrate(sketch: Sketch, batch: int, progress: Report | None = None) -> Calibration:
+def calibrate(sketch: Sketch, batch: int, progress: Steps | None = None) -> Calibration:
     """Run a network once on seeded inputs.
 
     Args:
@@ -134,9 +134,5 @@ def _run(step: Step, inputs: list[Array], parameters: list[Floats]) -> Floats:
         list(plain_constants(step, activation=False)),
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    result: Floats = session.run(["result"], arrays)[0]
+    result: Floats = open_session(model.SerializeToString(), optimise="all").run(["result"], arrays)[0]
     return result

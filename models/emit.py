@@ -13,7 +13,7 @@ from accelsim.models.calibrate import Calibration, parameter_values
 from accelsim.models.float_nodes import IR_VERSION, OPSET, float_nodes, masked_value, plain_constants
 from accelsim.models.sketch import Sketch, Step
 from accelsim.models.weights import Floats
-from accelsim.progress import Report
+from accelsim.progress import Steps
 
 _LEVELS = 255  # steps of a uint8 code
 _WEIGHT_CODES = 127  # largest code of a symmetric int8 weight
@@ -183,7 +183,7 @@ class QuantisedEmitter(Emitter):
             self.nodes.append(helper.make_node("DequantizeLinear", inputs, [name], f"{name}_dequantize", axis=place))
 
 
-def emit(sketch: Sketch, calibration: Calibration, *, quantised: bool, progress: Report | None = None) -> ModelProto:
+def emit(sketch: Sketch, calibration: Calibration, *, quantised: bool, progress: Steps | None = None) -> ModelProto:
     """Write a network as an ONNX model.
 
     Args:

@@ -7,8 +7,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from accelsim.cache import private_folder
 from accelsim.errors import ResourceLimitError, UsageError, nearest, printable
+from accelsim.files.cache import private_folder
 from accelsim.models.catalogue import ENTRIES, FLOAT_SUFFIX, Entry
 
 # Random numbers, the float pass that calibrates, and the form of a file come from these packages.
@@ -94,7 +94,7 @@ def _read(path: Path) -> bytes | None:
 
 def _keep(folder: Path, name: str, data: bytes) -> None:
     """Write a model and its digest into the cache."""
-    from accelsim.io import write_together
+    from accelsim.files.writing import write_together
 
     try:
         write_together(folder, {f"{name}.onnx": data, f"{name}.sha256": hashlib.sha256(data).hexdigest().encode()})

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from accelsim.errors import printable
-from accelsim.reports.terminal import short_names
-from accelsim.result import LayerResult, Result
+from accelsim.reports.terminal.run_table import short_names
+from accelsim.results.result import LayerResult, Result
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from accelsim.cycle_classes import CYCLE_CLASSES, CycleClass
+from accelsim.results.cycle_classes import CYCLE_CLASSES, CycleClass
 
 
 @dataclass(frozen=True)

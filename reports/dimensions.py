@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from accelsim.dimensions import Dimension
 from accelsim.errors import printable
+from accelsim.operators.dimensions import Dimension
 
 _ORIGINS = {"input": "as the input", "bind": "bound", "default": "none given"}
 _NAMED = 6

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from accelsim.check_result import FloatReference
-from accelsim.cycle_classes import cycle_class
 from accelsim.errors import counted, printable
 from accelsim.reports.classes import CAUSES, component_name
 from accelsim.reports.dimensions import NONE_GIVEN, chosen_dimensions
-from accelsim.reports.host import uncounted_text
-from accelsim.reports.terminal import energy_text, quantity, short_name
-from accelsim.reports.verdict import literal_warning, near_sentence, reference_words
-from accelsim.result import Result
+from accelsim.reports.terminal.host import uncounted_text
+from accelsim.reports.terminal.run_table import energy_text, quantity, short_name
+from accelsim.reports.terminal.verdict import literal_warning, near_sentence, reference_words
+from accelsim.results.check import FloatReference
+from accelsim.results.cycle_classes import cycle_class
+from accelsim.results.result import Result
 
 
 @dataclass(frozen=True)

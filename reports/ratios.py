@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from accelsim.quantisation_result import EXACT, NO_SIGNAL
+from accelsim.results.quantisation import EXACT, NO_SIGNAL
 
 
 def decibels(value: float | None) -> str:

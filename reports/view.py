@@ -9,8 +9,8 @@ from functools import cached_property
 from accelsim.errors import printable
 from accelsim.reports.classes import ordered_classes, ordered_components
 from accelsim.reports.facts import Binding, binding_of, dataflow_of, machine_name
-from accelsim.reports.terminal import short_names
-from accelsim.result import LayerResult, Result
+from accelsim.reports.terminal.run_table import short_names
+from accelsim.results.result import LayerResult, Result
 
 # Layers that charts and tables show one by one; of larger models, those with most cycles, and the rest together.
 LARGEST_LAYERS = 300

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from accelsim.arch import Arch
 from accelsim.energy import load_table
 from accelsim.graph.ir import Graph
-from accelsim.graph.lower import lower
-from accelsim.program import Program
-from accelsim.program_plans import plan
+from accelsim.machine.arch import Arch
+from accelsim.mapping.network import plan
+from accelsim.program.layers import Program
+from accelsim.program.lower import lower
 
 
 def planned(graph: Graph, arch: Arch) -> Program:

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import accelsim
-from accelsim.accumulators import bits_needed, width_lines
 from accelsim.errors import UnsupportedModelError
-from accelsim.reports.budgets import overflow_text
-from accelsim.reports.page import report_html
-from accelsim.result import Result
-from accelsim.result_file import result_from_dict
+from accelsim.reports.page.page import report_html
+from accelsim.reports.terminal.budgets import overflow_text
+from accelsim.results.accumulators import bits_needed, width_lines
+from accelsim.results.reader import result_from_dict
+from accelsim.results.result import Result
 from tests.cli.command import command
 from tests.tiers import few
 
@@ -114,7 +114,7 @@ def test_a_second_pass_that_fails_leaves_the_width_unknown(monkeypatch: pytest.M
     def fail(*arguments: object) -> None:
         raise UnsupportedModelError("a host operator takes no such values")
 
-    monkeypatch.setattr("accelsim.exact_sums.run_program", fail)
+    monkeypatch.setattr("accelsim.values.exact_sums.run_program", fail)
     found = run("digits_int8", 14)
     assert bits_needed(found.layers) is None
     assert "not known behind an overflow" in width_lines(found.layers)[0]

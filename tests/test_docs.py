@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accelsim import cli
+from accelsim.cli import app as cli
 from tests.cli.command import command as run_command
 from tests.tiers import few
 

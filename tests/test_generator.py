@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from onnx import ModelProto, helper
 
-from accelsim import epilogue_values
-from accelsim.kernels import elementwise
-from accelsim.session import open_session
+from accelsim.kernels.values import elementwise
+from accelsim.reference.session import open_session
+from accelsim.values import epilogue as epilogue_values
 from tests.generator.__main__ import main
 from tests.generator.graphs import MOST_NODES, OPERATORS, draw_graph
 from tests.generator.series import check_one

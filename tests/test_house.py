@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from accelsim.graph.constraints import OPERATORS, QONNX_OPERATORS
-from accelsim.graph.import_groups import GROUPED
-from accelsim.graph.import_parts import IN_PARTS, PART_OPERATORS
-from accelsim.graph.import_qonnx import SUMMED
-from accelsim.graph.importer import IMPORTERS
-from accelsim.graph.operators_page import operators_markdown
-from accelsim.graph.qonnx import QUANTISERS
+from accelsim.graph.importers.groups import GROUPED
+from accelsim.graph.importers.importer import IMPORTERS
+from accelsim.graph.importers.operators_page import operators_markdown
+from accelsim.graph.importers.parts import IN_PARTS, PART_OPERATORS
+from accelsim.graph.load.constraints import OPERATORS, QONNX_OPERATORS
+from accelsim.graph.qonnx.importer import SUMMED
+from accelsim.graph.qonnx.quantisers import QUANTISERS
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("accel", "graph", "models", "reports")
@@ -65,7 +65,7 @@ def test_kernels_are_compiled_in_one_way() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and node.attr in ("jit", "njit", "vectorize", "guvectorize"):
                 assert path.name == "jit.py", path
-        if path.parent.name == "kernels" and path.name not in ("jit.py", "__init__.py"):
+        if "kernels" in path.parts and path.name not in ("jit.py", "__init__.py"):
             for function in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
                 names = {ast.unparse(decorator) for decorator in function.decorator_list}
                 assert names in ({"kernel"}, {"intrinsic"}), f"{path.name}: {function.name}"

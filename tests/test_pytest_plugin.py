@@ -43,7 +43,9 @@ def run_pytest(folder: Path, text: str, *options: str) -> Outcomes:
 def test_the_entry_point_is_installed() -> None:
     """The plugin is found by pytest without any configuration."""
     names = {entry.name: entry.value for entry in metadata.entry_points(group="pytest11")}
-    assert names.get("accelsim") == "accelsim.pytest_plugin", "install the package again: pip install -e '.[test]'"
+    assert names.get("accelsim") == "accelsim.regression.pytest_plugin", (
+        "install the package again: pip install -e '.[test]'"
+    )
 
 
 def test_a_pytest_without_models_is_left_alone(tmp_path: Path) -> None:
@@ -52,7 +54,7 @@ def test_a_pytest_without_models_is_left_alone(tmp_path: Path) -> None:
         "import sys\n"
         "def test_light():\n"
         "    heavy = {'numpy', 'numba', 'onnx', 'onnxruntime', 'pydantic', 'rich', 'typer'}\n"
-        "    assert 'accelsim.pytest_plugin' in sys.modules\n"
+        "    assert 'accelsim.regression.pytest_plugin' in sys.modules\n"
         "    assert not heavy & set(sys.modules)\n"
     )
     outcomes = run_pytest(tmp_path, text, "-W", "error", "-p", "no:hypothesispytest")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from accelsim.pytest_plugin import AccelSim
+from accelsim.regression.pytest_plugin import AccelSim
 from tests.cli.command import command
 
 ROOT = Path(__file__).resolve().parent.parent

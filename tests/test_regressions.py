@@ -12,20 +12,20 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import accelsim
-from accelsim import check
-from accelsim.arch import load_arch, parse_array
-from accelsim.compare import differing
-from accelsim.contraction import AccumulatorUse
-from accelsim.geometry import ConvolutionGeometry
-from accelsim.graph.windows import window_geometry
-from accelsim.jsontext import _finite
-from accelsim.mapping import choose_plan
-from accelsim.plan import StreamPlan
-from accelsim.reports.diagnosis import diagnosis_lines
-from accelsim.result import LayerResult
-from accelsim.stepper import step_gemm
-from accelsim.timing import time_layer
-from accelsim.work import ContractionWork, ImageLayout, StreamWork
+from accelsim.check import checker as check
+from accelsim.files.json_writing import _finite
+from accelsim.graph.importers.windows import window_geometry
+from accelsim.machine.arch import load_arch, parse_array
+from accelsim.mapping.search import choose_plan
+from accelsim.operators.geometry import ConvolutionGeometry
+from accelsim.program.plan import StreamPlan
+from accelsim.program.work import ContractionWork, ImageLayout, StreamWork
+from accelsim.reports.terminal.diagnosis import diagnosis_lines
+from accelsim.results.differing import differing
+from accelsim.results.result import LayerResult
+from accelsim.timing.recurrence import time_layer
+from accelsim.timing.registers import step_gemm
+from accelsim.values.contraction import AccumulatorUse
 from tests.cli.command import process
 from tests.hostile.builders import WIDTH, around, constant, floats, model_of, parameters, quantised
 

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 
 import accelsim
-from accelsim.check_result import FloatReference
 from accelsim.errors import InvalidFileError, UsageError
-from accelsim.expectations import run_model
-from accelsim.graph.reference import literal_reference
+from accelsim.graph.normalise.reference import literal_reference
+from accelsim.regression.expectations import run_model
 from accelsim.reports.facts import facts, input_facts
-from accelsim.reports.html import result_html
-from accelsim.reports.page import report_html
-from accelsim.reports.verdict import check_lines
-from accelsim.result import Result
-from accelsim.result_file import result_from_dict
+from accelsim.reports.page.html import result_html
+from accelsim.reports.page.page import report_html
+from accelsim.reports.terminal.verdict import check_lines
+from accelsim.results.check import FloatReference
+from accelsim.results.reader import result_from_dict
+from accelsim.results.result import Result
 from tests.cli.command import assert_refused, command
 from tests.conftest import ROOT
 from tests.generator.shrink import load_saved

@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from accelsim.energy.table import EnergyTable, Imported
-from accelsim.energy_result import ChargeLine
 from accelsim.errors import UsageError, nearest, printable
-from accelsim.files import read_input
+from accelsim.files.reading import read_input
+from accelsim.results.energy import ChargeLine
 
 _LARGEST_FILE = 1 << 20
 _MOST_ACTIONS = 100_000

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from accelsim.arch import Arch
 from accelsim.energy.baselines import price_formats
 from accelsim.energy.charges import Charge, LayerEnergy, components, gathered, units_used
 from accelsim.energy.notes import notes, scaling_dict, unit_dict
 from accelsim.energy.table import EnergyTable
-from accelsim.energy_result import Baseline, ChargeLine, EnergyDetail
-from accelsim.program import Layer
-from accelsim.timing import LayerTiming
+from accelsim.machine.arch import Arch
+from accelsim.program.layers import Layer
+from accelsim.results.energy import Baseline, ChargeLine, EnergyDetail
+from accelsim.timing.layer_timing import LayerTiming
 
 ASSUMPTIONS = (
     "same mapping, cycles and counts; operands, multipliers and registers of the format's width, floats accumulated in "

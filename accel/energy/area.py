@@ -6,7 +6,7 @@ import csv
 from functools import cache
 from importlib import resources
 
-from accelsim.energy_result import GateCount
+from accelsim.results.energy import GateCount
 
 AREA_SOURCE = (
     "relative only: generic gates of yosys 0.23 (synth -noalumacc -flatten) for tests/rtl/pe.sv with 9-bit activations "

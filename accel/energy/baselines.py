@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from accelsim import operators as ops
-from accelsim.arch import Arch
 from accelsim.energy.bills import (
     billed_macs,
     block_sums,
@@ -30,11 +29,12 @@ from accelsim.energy.charges import Charge, LayerEnergy, words_moved
 from accelsim.energy.rows import FORMAT_BITS
 from accelsim.energy.table import EnergyTable, UnitEnergy
 from accelsim.energy.units import Units
-from accelsim.program import Layer
-from accelsim.tensors import TensorType
-from accelsim.thresholds import DequantiseUniform, QuantiseUniform
-from accelsim.timing import LayerTiming
-from accelsim.work import ContractionWork
+from accelsim.machine.arch import Arch
+from accelsim.operators.tensors import TensorType
+from accelsim.operators.thresholds import DequantiseUniform, QuantiseUniform
+from accelsim.program.layers import Layer
+from accelsim.program.work import ContractionWork
+from accelsim.timing.layer_timing import LayerTiming
 
 _CONVERSIONS = (ops.Quantise, ops.Dequantise, ops.DynamicQuantise, QuantiseUniform, DequantiseUniform)
 _ARITHMETIC = ("multiplier", "adder")

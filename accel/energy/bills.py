@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from functools import partial
 
-from accelsim.arch import Arch
 from accelsim.energy.charges import Charge, LayerEnergy, words_moved
 from accelsim.energy.table import EnergyTable
 from accelsim.energy.units import Units, requantisation_events
-from accelsim.fixed_point import is_fixed
-from accelsim.machine_work import weight_operand_bits
-from accelsim.narrow import ThresholdSearch, threshold_search
+from accelsim.machine.arch import Arch
 from accelsim.operators import HostOperator, ProductPart, Raw, Rescale
-from accelsim.plan import ContractionPlan
-from accelsim.program import Layer
-from accelsim.timing import LayerTiming
-from accelsim.work import ContractionWork, StreamWork
-from accelsim.zero_points import constant_weights, is_asymmetric
+from accelsim.operators.fixed_point import is_fixed
+from accelsim.operators.zero_points import constant_weights, is_asymmetric
+from accelsim.program.layers import Layer
+from accelsim.program.machine_work import weight_operand_bits
+from accelsim.program.plan import ContractionPlan
+from accelsim.program.widths import ThresholdSearch, threshold_search
+from accelsim.program.work import ContractionWork, StreamWork
+from accelsim.timing.layer_timing import LayerTiming
 
 
 def price_layer(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from accelsim.arch import Arch
 from accelsim.energy.notes import notes, scaling_dict, unit_dict
 from accelsim.energy.table import EnergyTable, UnitEnergy
 from accelsim.energy.units import Units
-from accelsim.energy_result import EnergyDetail, GateCount, TableDescription
+from accelsim.machine.arch import Arch
+from accelsim.results.energy import EnergyDetail, GateCount, TableDescription
 
 # Widths that designs ask for; which of them the table measured is for the basis to say.
 _ADDERS = (4, 8, 16, 20, 24, 32, 48, 64)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from accelsim.arch import Arch
 from accelsim.energy.rows import PER_CYCLE
 from accelsim.energy.scaling import NODES, SOURCE, VOLTAGES
 from accelsim.energy.table import EnergyTable, UnitEnergy
+from accelsim.machine.arch import Arch
 
 
 def unit_dict(unit: UnitEnergy) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from accelsim.energy.rows import (
 )
 from accelsim.energy.table import DEFAULT_TABLE, EnergyTable, place
 from accelsim.errors import UsageError, nearest, printable
-from accelsim.files import read_input
+from accelsim.files.reading import read_input
 
 _LARGEST_FILE = 1 << 20
 _MOST_ROWS = 10_000

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from accelsim.arch import Arch
 from accelsim.energy.table import EnergyTable, UnitEnergy
+from accelsim.machine.arch import Arch
 
 _TABLE_BYTES = 256
 

@@ -1,1 +1,1 @@
-"""Numba kernels. All of them are compiled through `accelsim.kernels.jit`, whose cache is keyed by their sources."""
+"""Numba kernels, compiled by `accelsim.kernels.jit` only; a room calls itself and `numerics`, and no other room."""

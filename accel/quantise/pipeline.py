@@ -12,22 +12,22 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from accelsim.errors import UsageError, nearest, printable
-from accelsim.graph.limits import Limits
-from accelsim.model import Model, load
+from accelsim.graph.load.limits import Limits
 from accelsim.progress import Steps
-from accelsim.quantise.attempt import attempt
-from accelsim.quantise.calibration import Calibration, load_calibration
-from accelsim.quantise.correct import corrected_biases
-from accelsim.quantise.emit import Emission, emit
-from accelsim.quantise.equalise import equalised
-from accelsim.quantise.lowered import float_layers
-from accelsim.quantise.names import with_full_names
-from accelsim.quantise.ranges import Range, Ranges, choose_ranges
-from accelsim.quantise.refine import refined_ranges
+from accelsim.quantise.calibrate.calibration import Calibration, load_calibration
+from accelsim.quantise.calibrate.ranges import Range, Ranges, choose_ranges
+from accelsim.quantise.calibrate.refine import refined_ranges
+from accelsim.quantise.measure.attempt import attempt
+from accelsim.quantise.measure.lowered import float_layers
+from accelsim.quantise.methods.bias_correction import corrected_biases
+from accelsim.quantise.methods.equalise import equalised
+from accelsim.quantise.network.names import with_full_names
+from accelsim.quantise.network.source import FloatModel, opset_of, read_again, read_float_model
 from accelsim.quantise.scheme import Scheme, parse_scheme
-from accelsim.quantise.sharing import separated
-from accelsim.quantise.source import FloatModel, opset_of, read_again, read_float_model
-from accelsim.quantise.weights import Weights, quantise_weights, ungrouped
+from accelsim.quantise.write.emit import Emission, emit
+from accelsim.quantise.write.sharing import separated
+from accelsim.quantise.write.weights import Weights, quantise_weights, ungrouped
+from accelsim.simulation.model import Model, load
 
 Array = NDArray[np.generic]
 
@@ -95,7 +95,7 @@ class Quantised:
 
     def save(self, path: str | Path) -> None:
         """Write the Q/DQ file, whole or not at all."""
-        from accelsim.io import written_atomically
+        from accelsim.files.writing import written_atomically
 
         with written_atomically(Path(path)) as file:
             file.write(self.onnx)
@@ -165,7 +165,7 @@ def constants_bytes(proto: ModelProto) -> int:
     Args:
         proto: the model.
     """
-    from accelsim.graph.element_types import size_bytes
+    from accelsim.graph.load.element_types import size_bytes
 
     return sum(size_bytes(tensor) for tensor in proto.graph.initializer)
 

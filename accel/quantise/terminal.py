@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from accelsim.errors import printable
-from accelsim.quantisation_result import QuantisationReport
-from accelsim.quantise.cost import SchemeCost, SchemeTable
-from accelsim.quantise.names import short_layer, short_names
+from accelsim.quantise.measure.schemes import SchemeCost, SchemeTable
+from accelsim.quantise.network.names import short_layer, short_names
 from accelsim.reports.ratios import decibels, share
+from accelsim.results.quantisation import QuantisationReport
 
 _MOST_LAYERS = 40
 _LONGEST_WORST = 12  # characters of the most sensitive layer

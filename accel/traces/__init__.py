@@ -1,1 +1,1 @@
-"""What the event model recorded, for people and other tools: Perfetto, VCD, pictures, DRAM accesses."""
+"""What is drawn of what the event model recorded: Perfetto, VCD, pictures, DRAM accesses, on one time axis."""

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.addresses import Addresses, AddressMap
-from accelsim.arch import Arch
-from accelsim.event.recorder import Interval
-from accelsim.event.run import LayerTrace
-from accelsim.event.traffic import Moved
-from accelsim.plan import StreamPlan
-from accelsim.traces.timeline import Placed, Scene, channel_cycles
-from accelsim.work import ContractionWork, StreamWork
+from accelsim.machine.arch import Arch
+from accelsim.program.addresses import Addresses, AddressMap
+from accelsim.program.plan import StreamPlan
+from accelsim.program.work import ContractionWork, StreamWork
+from accelsim.timing.event.recorder import Interval
+from accelsim.timing.event.run import LayerTrace
+from accelsim.timing.event.traffic import Moved
+from accelsim.timing.scene import Placed, Scene, channel_cycles
 
 Numbers = NDArray[np.int64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from accelsim.event.recorder import Interval
+from accelsim.timing.event.recorder import Interval
 
 Chain = tuple[int, ...]
 

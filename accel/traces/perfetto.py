@@ -14,11 +14,11 @@ from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import (
 )
 from perfetto.trace_builder.proto_builder import StreamingTraceProtoBuilder
 
-from accelsim.arch import Arch
-from accelsim.event.recorder import BUFFERS, ENGINES, Interval
+from accelsim.machine.arch import Arch
+from accelsim.timing.event.recorder import BUFFERS, ENGINES, Interval
+from accelsim.timing.scene import Activity, Budget, Scene, rates
 from accelsim.traces.clock import Clock
 from accelsim.traces.flows import chains
-from accelsim.traces.timeline import Activity, Budget, Scene, rates
 
 LAYERS, ISSUE = "LAYERS", "ISSUE PORT"
 COUNTERS = {

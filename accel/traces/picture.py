@@ -6,11 +6,11 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from accelsim.arch import Arch
-from accelsim.cycle_classes import CYCLE_CLASSES, cycle_class
 from accelsim.errors import printable
-from accelsim.event.recorder import BUFFERS, ENGINES, Interval
-from accelsim.traces.timeline import Activity, Scene, rates
+from accelsim.machine.arch import Arch
+from accelsim.results.cycle_classes import CYCLE_CLASSES, cycle_class
+from accelsim.timing.event.recorder import BUFFERS, ENGINES, Interval
+from accelsim.timing.scene import Activity, Scene, rates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

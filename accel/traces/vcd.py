@@ -6,11 +6,11 @@ from typing import IO, Any
 
 from vcd import VCDWriter
 
-from accelsim.arch import Arch
 from accelsim.errors import printable
-from accelsim.event.recorder import BUFFERS, ENGINES
+from accelsim.machine.arch import Arch
+from accelsim.timing.event.recorder import BUFFERS, ENGINES
+from accelsim.timing.scene import Activity, Budget, Scene, rates
 from accelsim.traces.clock import Clock
-from accelsim.traces.timeline import Activity, Budget, Scene, rates
 
 Changes = dict[int, dict[str, str | int | float]]
 

@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 
 import accelsim
 from accelsim.energy import load_table
-from accelsim.explain_operands import zero_point_costs
+from accelsim.explain.operands import zero_point_costs
 
 CHANNELS = ((3, 16, 3), (16, 32, 1))  # input channels, output channels, kernel
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from accelsim.reports.charts.style import INK, SMALL_PX, Drawing, blank, plain, text_width
-from accelsim.reports.terminal import energy_text, short_operator
+from accelsim.reports.terminal.run_table import energy_text, short_operator
 from accelsim.reports.view import LayerView, View
 
 _BOX_WIDTH, _BOX_HEIGHT = 250.0, 26.0

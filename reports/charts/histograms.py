@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from accelsim.quantisation_result import TensorError
 from accelsim.reports.charts.bars import spread_ticks
 from accelsim.reports.charts.style import RED, SMALL_PX, Drawing, blank, grid, place
+from accelsim.results.quantisation import TensorError
 
 HEIGHT_PX = 132.0
 _MOST_LINES = 64  # a finer grid is drawn as a band

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from accelsim.accumulators import bits_text, layer_bits_needed
-from accelsim.cycle_classes import cycle_class
 from accelsim.reports.charts.bars import Rows, Scale, Series, draw_ends, draw_legend, legend_height, row_axes, stacked
 from accelsim.reports.charts.style import FAINT, INK, RED, Drawing, bar
 from accelsim.reports.classes import component_colours, component_name
-from accelsim.reports.tables import energy_unit
+from accelsim.reports.page.tables import energy_unit
 from accelsim.reports.view import LayerView, View
+from accelsim.results.accumulators import bits_text, layer_bits_needed
+from accelsim.results.cycle_classes import cycle_class
 
 _READ, _WRITE, _LEAST = "#56B4E9", "#D55E00", INK
 _FREE, _USED = FAINT, "#009E73"

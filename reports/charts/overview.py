@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from accelsim.cycle_classes import cycle_class
 from accelsim.reports.charts.bars import Rows, Scale, Series, stacked
 from accelsim.reports.charts.style import Drawing, plain
 from accelsim.reports.classes import component_colours, component_name, ordered_classes, ordered_components
-from accelsim.reports.tables import energy_unit
-from accelsim.reports.terminal import energy_text
+from accelsim.reports.page.tables import energy_unit
+from accelsim.reports.terminal.run_table import energy_text
 from accelsim.reports.view import View
+from accelsim.results.cycle_classes import cycle_class
 
 
 def total_cycles(view: View, key: str) -> int:

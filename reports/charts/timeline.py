@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from accelsim.cycle_classes import cycle_class
 from accelsim.reports.charts.bars import draw_legend, legend_height, spread_ticks
 from accelsim.reports.charts.style import Drawing, blank, grid, place
 from accelsim.reports.classes import ordered_classes
 from accelsim.reports.view import View
-from accelsim.timeline import Bar, Timeline
+from accelsim.results.cycle_classes import cycle_class
+from accelsim.results.timeline import Bar, Timeline
 
 _ENGINES = ("load", "push", "array", "requant", "vector", "store")
 _NAMES = {"requant": "requantiser", "load": "DRAM load", "store": "DRAM store", "vector": "vector unit"}

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 import accelsim
-from accelsim.event.run import time_program_by_events
-from accelsim.session import open_session
-from accelsim.timing import time_program
-from accelsim.tracing import write_trace
+from accelsim.reference.session import open_session
+from accelsim.timing.event.run import time_program_by_events
+from accelsim.timing.recurrence import time_program
+from accelsim.traces.write import write_trace
 from tests.planning import planned
 
 MODELS = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("ACCEL_SIM_MODELS", "models"))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from accelsim.cli import main
+from accelsim.cli.app import main
 
 
 @dataclass(frozen=True)

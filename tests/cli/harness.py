@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 import accelsim
-from accelsim.reports.host import host_lines
+from accelsim.reports.terminal.host import host_lines
 from tests.strategies import Builder, Case, Draw, Quantisation
 
 

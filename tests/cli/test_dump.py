@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from accelsim.graph.loader import load_model
-from accelsim.graph.normalise import normalise
-from accelsim.graph.oracle import ReferenceTensors
-from accelsim.inputs import draw_inputs
+from accelsim.check.oracle import ReferenceTensors
+from accelsim.graph.load.loader import load_model
+from accelsim.graph.normalise.normalise import normalise
+from accelsim.simulation.inputs import draw_inputs
 from tests.cli.command import assert_refused, command, run_model
 from tests.hostile.builders import quantised
 
@@ -124,7 +124,7 @@ def test_an_interrupted_dump_has_no_index(digits: Path, tmp_path: Path, monkeypa
         raise KeyboardInterrupt
 
     assert command("check", digits, "--dump", tmp_path).code == 0
-    monkeypatch.setattr("accelsim.check.Checker.verdict", interrupted)
+    monkeypatch.setattr("accelsim.check.checker.Checker.verdict", interrupted)
     assert command("check", digits, "--dump", tmp_path).code == 130
     assert "index.json" not in {path.name for path in tmp_path.iterdir()}
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accelsim.arch import Arch
-from accelsim.explain import output_stationary_formula, stationary_formula
-from accelsim.kernels.array import output_step, stationary_step
-from accelsim.kernels.specs import CLASSES
-from accelsim.plan import ContractionPlan
-from accelsim.timing import array_spec
-from accelsim.work import ContractionWork
+from accelsim.explain.layers import output_stationary_formula, stationary_formula
+from accelsim.kernels.cycles.array import output_step, stationary_step
+from accelsim.kernels.cycles.specs import CLASSES
+from accelsim.machine.arch import Arch
+from accelsim.program.plan import ContractionPlan
+from accelsim.program.work import ContractionWork
+from accelsim.timing.recurrence import array_spec
 from tests.cli.command import assert_refused, command
 
 MODES = [

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from accelsim.arch import Arch
-from accelsim.cli_gemm import formula
-from accelsim.gemm import TIMINGS, gemm_timing
+from accelsim.cli.gemm import formula
+from accelsim.machine.arch import Arch
+from accelsim.timing.gemm import TIMINGS, gemm_timing
 from tests.cli.command import assert_refused, command
 
 MODES = [
@@ -105,7 +105,7 @@ def test_the_stepper_says_that_it_agrees(options: tuple[str, ...]) -> None:
 
 def test_a_stepper_that_differs_is_a_mismatch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 3, and what differs."""
-    monkeypatch.setattr("accelsim.stepper._accumulated", lambda operands, arch: operands[2])
+    monkeypatch.setattr("accelsim.timing.registers._accumulated", lambda operands, arch: operands[2])
     outcome = command("gemm", "9", "20", "7", "--engine", "stepper")
     assert outcome.code == 3
     assert "differs in accumulators" in outcome.stdout

@@ -19,9 +19,9 @@ import pytest
 from onnx import ModelProto
 
 import accelsim
-from accelsim import golden_folder
-from accelsim.kernels.elementwise import requantise_rows
-from accelsim.manifest import Manifest
+from accelsim.kernels.values.elementwise import requantise_rows
+from accelsim.regression import folder as golden_folder
+from accelsim.results.manifest import Manifest
 from tests.cli.command import Outcome, assert_refused, command, process
 from tests.hostile.builders import WIDTH, floats, quantised, replace_constant
 from tests.tiers import few
@@ -64,7 +64,7 @@ def break_values(monkeypatch: pytest.MonkeyPatch) -> None:
         requantise_rows(acc, multiplier, zero, lowest, highest, out)
         out[0] += 1
 
-    monkeypatch.setattr("accelsim.epilogue_values.requantise_rows", broken)
+    monkeypatch.setattr("accelsim.values.epilogue.requantise_rows", broken)
 
 
 def with_versions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def with_versions(monkeypatch: pytest.MonkeyPatch) -> None:
         result = real(*arguments, **options)
         return replace(result, versions={**result.versions, "numpy": "99.0"})
 
-    monkeypatch.setattr("accelsim.golden.run", run)
+    monkeypatch.setattr("accelsim.regression.record.run", run)
 
 
 # ---- recording

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import accelsim
 from accelsim.errors import ResourceLimitError
-from accelsim.inputs import read_npz
+from accelsim.simulation.inputs import read_npz
 from tests.cli.command import Outcome, assert_refused, command
 
 IMAGE = np.zeros((1, 1, 16, 16), np.float32)
@@ -127,7 +127,7 @@ def test_a_missing_input_file_is_named(digits: Path, tmp_path: Path) -> None:
 
 def test_archive_that_unpacks_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The unpacked size is bounded before anything is unpacked."""
-    monkeypatch.setattr("accelsim.inputs.LARGEST_NPZ_BYTES", 10_000)
+    monkeypatch.setattr("accelsim.simulation.inputs.LARGEST_NPZ_BYTES", 10_000)
     path = tmp_path / "inputs.npz"
     np.savez_compressed(path, image=np.zeros(10_000, np.float32))
     assert path.stat().st_size < 1000

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import accelsim
 from accelsim import Arch
-from accelsim.arch import SECTIONS, load_arch
 from accelsim.errors import UsageError
-from accelsim.gemm import gemm_timing
-from accelsim.model import Model
+from accelsim.machine.arch import SECTIONS, load_arch
+from accelsim.simulation.model import Model
+from accelsim.timing.gemm import gemm_timing
 from tests.conftest import ROOT
 
 _BOOLEANS = ("weight_double_buffer", "drain_overlap", "flush_between_tiles", "keep_activations", "prefetch_weights")

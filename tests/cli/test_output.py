@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from accelsim.errors import ResourceLimitError
-from accelsim.io import write_atomically, write_together
+from accelsim.files.writing import write_atomically, write_together
 from tests.cli.command import assert_refused, command, process
 
 # The keys that result.json promises, by path; later versions may add keys.
@@ -213,7 +213,7 @@ def test_internal_errors_are_one_sentence(digits: Path, monkeypatch: pytest.Monk
         (OSError(errno.ENOSPC, "No space left on device"), 6, "No space left on device"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ):
-        monkeypatch.setattr("accelsim.simulate.run", _fail(error))
+        monkeypatch.setattr("accelsim.simulation.run.run", _fail(error))
         assert_refused(command("run", digits), code, words)
 
 
@@ -224,7 +224,7 @@ def test_remarks_of_libraries_are_not_shown(digits: Path, monkeypatch: pytest.Mo
         warnings.warn("overflow encountered", RuntimeWarning, stacklevel=1)
         raise MemoryError
 
-    monkeypatch.setattr("accelsim.simulate.run", warn)
+    monkeypatch.setattr("accelsim.simulation.run.run", warn)
     assert_refused(command("run", digits), 6, "out of memory")
     with pytest.warns(RuntimeWarning, match="overflow"):
         command("run", digits, "--debug")

@@ -182,7 +182,7 @@ def test_help_imports_no_heavy_package() -> None:
     """--help and mistakes on the command line import none of numpy, numba, onnx and onnxruntime."""
     program = (
         "import sys\n"
-        "from accelsim.cli import main\n"
+        "from accelsim.cli.app import main\n"
         "try:\n"
         "    main(sys.argv[1:])\n"
         "finally:\n"

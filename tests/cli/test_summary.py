@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import accelsim
-from accelsim.cycle_classes import CYCLE_CLASSES, cycle_class
-from accelsim.kernels.specs import CLASSES
+from accelsim.kernels.cycles.specs import CLASSES
 from accelsim.reports.classes import CAUSES, component_colours, ordered_classes
 from accelsim.reports.facts import binding, binding_of, facts
-from accelsim.result import Result
+from accelsim.results.cycle_classes import CYCLE_CLASSES, cycle_class
+from accelsim.results.result import Result
 from tests.cli.command import command
 
 

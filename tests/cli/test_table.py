@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 import accelsim
-from accelsim.reports.terminal import run_table, short_names
-from accelsim.result import Result
+from accelsim.reports.terminal.run_table import run_table, short_names
+from accelsim.results.result import Result
 
 MODELS = ["deeplabv3_mnv2_dm05_uint8", "mobilenetv2_100_224_int8", "textgen_transformer_int8"]
 

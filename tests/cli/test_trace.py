@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import accelsim
-from accelsim import tracing
+from accelsim.traces import write as tracing
 from tests.cli.command import assert_refused, command, process
 
 FORMATS = {"pftrace": b"\x0a", "vcd": b"$comment", "svg": b"<?xml", "png": b"\x89PNG", "dram": b"LD 0x0\n"}

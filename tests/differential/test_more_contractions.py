@@ -9,7 +9,7 @@ import pytest
 
 import accelsim
 from accelsim.energy import load_table
-from accelsim.result import LayerResult
+from accelsim.results.result import LayerResult
 from tests.strategies import MICROSOFT, Builder, Case, Draw, Quantisation
 
 SEED = 60_101

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 import accelsim
-from accelsim.graph.float_models import float_model_error
+from accelsim.graph.load.float_models import float_model_error
 
 Array = NDArray[Any]
 

@@ -12,15 +12,15 @@ import pytest
 from onnx import ModelProto
 
 import accelsim
-from accelsim.event.run import time_program_by_events
 from accelsim.graph.context import Context
-from accelsim.graph.host_macs import host_macs
-from accelsim.graph.import_parts import IN_PARTS
-from accelsim.program import Program
-from accelsim.reports.summary import detail_lines
-from accelsim.result_file import result_from_dict
-from accelsim.timing import time_layer, time_program
-from accelsim.work import ContractionWork
+from accelsim.graph.importers.host_macs import host_macs
+from accelsim.graph.importers.parts import IN_PARTS
+from accelsim.program.layers import Program
+from accelsim.program.work import ContractionWork
+from accelsim.reports.terminal.summary import detail_lines
+from accelsim.results.reader import result_from_dict
+from accelsim.timing.event.run import time_program_by_events
+from accelsim.timing.recurrence import time_layer, time_program
 from tests.planning import planned
 from tests.strategies import MICROSOFT, Builder, Case, Draw, Quantisation
 
@@ -340,10 +340,10 @@ def test_arithmetic_follows_the_operands() -> None:
 
 def test_no_memory_is_taken_by_results_without_values() -> None:
     """Scores of many positions are zeros without strides."""
-    from accelsim.contraction import AccumulatorFormat
-    from accelsim.datapath import execute
     from accelsim.operators import ProductPart
-    from accelsim.tensors import TensorType
+    from accelsim.operators.tensors import TensorType
+    from accelsim.values.contraction import AccumulatorFormat
+    from accelsim.values.execute import execute
 
     kind = TensorType.of(np.float32, (1 << 20, 1 << 20))
     (result,), use = execute(ProductPart(1, 1, 1), [], [kind], AccumulatorFormat(32, "wrap", "fold", "wide-operand"))

@@ -12,11 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 import accelsim
-from accelsim import fixed_point, operators
-from accelsim.contraction import AccumulatorFormat
-from accelsim.datapath import LayerValues, execute, run_program
+from accelsim import operators
 from accelsim.energy import load_table
-from accelsim.tensors import TensorType
+from accelsim.operators import fixed_point
+from accelsim.operators.tensors import TensorType
+from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.execute import LayerValues, execute, run_program
 from tests.cli.command import command
 from tests.generator.graphs import draw_graph
 from tests.oracles import fixed_point as exact

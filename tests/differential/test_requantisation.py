@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from accelsim.graph.import_contractions import output_scale
-from accelsim.kernels import elementwise
-from accelsim.session import open_session
+from accelsim.graph.importers.contractions import output_scale
+from accelsim.kernels.values import elementwise
+from accelsim.reference.session import open_session
 from tests.strategies import MICROSOFT, Builder, Draw, Quantisation, bounds
 from tests.tiers import few
 

@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from accelsim.graph.constraints import OPERATORS
+from accelsim.graph.load.constraints import OPERATORS
 from tests.differential.registry import SEED, run_exactly
 from tests.differential.single_operators import REGISTRY
 from tests.strategies import Draw

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import accelsim
-from accelsim.graph.constraints import OPERATORS
+from accelsim.graph.load.constraints import OPERATORS
 from tests.differential.harness import run_on_machine
 from tests.strategies import Builder, Case, Draw, Quantisation, Shape, broadcast_pair
 

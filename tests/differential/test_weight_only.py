@@ -8,9 +8,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import accelsim
 from accelsim.energy import load_table
-from accelsim.explain import explain_model
-from accelsim.graph.constant_casts import fold_constant_casts
-from accelsim.session import open_session
+from accelsim.explain.layers import explain_model
+from accelsim.graph.normalise.constant_casts import fold_constant_casts
+from accelsim.reference.session import open_session
 from tests.strategies import MICROSOFT, Builder, Case, Draw
 from tests.word_models import judged_word
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import accelsim
-from accelsim.work import ContractionWork
+from accelsim.program.work import ContractionWork
 from tests.differential.single_operators import REGISTRY
 from tests.planning import planned
 from tests.strategies import Draw

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from accelsim import Arch
 from accelsim import operators as ops
-from accelsim.machine_work import machine_work
-from accelsim.mapping import choose_plan
-from accelsim.program import Layer
-from accelsim.tensors import TensorType
-from accelsim.work import describe_work
+from accelsim.mapping.search import choose_plan
+from accelsim.operators.tensors import TensorType
+from accelsim.program.layers import Layer
+from accelsim.program.machine_work import machine_work
+from accelsim.program.work import describe_work
 
 Array = NDArray[Any]
 

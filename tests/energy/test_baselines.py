@@ -15,12 +15,13 @@ from accelsim import Arch
 from accelsim import operators as ops
 from accelsim.energy import EnergyTable, components, load_table
 from accelsim.energy.baselines import FORMATS, NumberFormat, price_formats
-from accelsim.mapping import choose_plan
-from accelsim.program import Layer
-from accelsim.result import Result
-from accelsim.tensors import TensorType
-from accelsim.timing import LayerTiming, time_layer
-from accelsim.work import describe_work
+from accelsim.mapping.search import choose_plan
+from accelsim.operators.tensors import TensorType
+from accelsim.program.layers import Layer
+from accelsim.program.work import describe_work
+from accelsim.results.result import Result
+from accelsim.timing.layer_timing import LayerTiming
+from accelsim.timing.recurrence import time_layer
 from tests.cli.command import command
 from tests.energy.harness import planned
 

@@ -14,7 +14,7 @@ import pytest
 import accelsim
 from accelsim import Arch
 from accelsim.energy import COMPONENTS, EnergyTable, load_table, price_layer
-from accelsim.timing import time_program
+from accelsim.timing.recurrence import time_program
 from tests.cli.harness import mixed_case
 from tests.planning import planned
 from tests.strategies import Builder, Draw, Quantisation

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import ModelProto, helper
 
 from accelsim import Arch
-from accelsim.graph.float_models import is_quantised
+from accelsim.graph.load.float_models import is_quantised
 from tests.generator import contractions, elementwise, movement, pools, qoperators, unusual
 from tests.generator.builder import GraphBuilder
 from tests.generator.growth import OPERATORS, Growth, Operator, Style, Tensor

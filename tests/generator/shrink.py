@@ -17,7 +17,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from accelsim import Arch
-from accelsim.session import open_session
+from accelsim.reference.session import open_session
 from tests.generator.values import Array
 from tests.generator.verify import OUTSIDE, Outcome, Setup, verify
 from tests.strategies import Case

@@ -15,7 +15,7 @@ from onnx import ModelProto, helper
 
 import accelsim
 from accelsim.errors import InvalidModelError, ResourceLimitError
-from accelsim.graph.limits import Limits
+from accelsim.graph.load.limits import Limits
 from tests.cli.command import assert_refused, command, process_arguments, run_model
 from tests.hostile.builders import quantised
 
@@ -117,7 +117,7 @@ def test_pipe_without_a_writer(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command_line: list[str], code: int
 ) -> None:
     """A pipe into which nobody writes is given up after some time, whatever it stands for."""
-    monkeypatch.setattr("accelsim.files.PIPE_SECONDS", 0.1)
+    monkeypatch.setattr("accelsim.files.reading.PIPE_SECONDS", 0.1)
     os.mkfifo(tmp_path / "pipe")
     names = {"PIPE": str(tmp_path / "pipe"), "MODEL": str(digits)}
     reason = "not a regular file" if "--input" in command_line else "nobody writes into this pipe"

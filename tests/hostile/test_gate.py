@@ -14,9 +14,9 @@ from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 
 import accelsim
 from accelsim import Arch, load
-from accelsim.golden import record, verify
-from accelsim.graph.float_models import is_quantised
-from accelsim.graph.limits import Limits
+from accelsim.graph.load.float_models import is_quantised
+from accelsim.graph.load.limits import Limits
+from accelsim.regression.record import record, verify
 
 Array = NDArray[Any]
 X = helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 16])

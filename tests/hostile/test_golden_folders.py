@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accelsim.io import pack_npz
-from accelsim.manifest import _seal
+from accelsim.files.writing import pack_npz
+from accelsim.results.manifest import _seal
 from tests.cli.command import assert_refused, command
 
 Manifest = dict[str, Any]

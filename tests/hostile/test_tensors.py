@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto, helper
 
 import accelsim
 from accelsim.errors import ResourceLimitError
-from accelsim.graph.limits import Limits
+from accelsim.graph.load.limits import Limits
 from tests.cli.command import assert_refused, run_model
 from tests.hostile.builders import Edit, around, constant, floats, initialiser, quantised
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
-from accelsim.graph.constraints import OPSET_WINDOW
+from accelsim.graph.load.constraints import OPSET_WINDOW
 from tests.cli.command import assert_refused, run_model
 from tests.hostile.builders import around, constant, floats, model_of, node, quantised
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim import operators as ops
-from accelsim.arch import Arch
-from accelsim.plan import ContractionPlan
-from accelsim.program import Layer
-from accelsim.work import ContractionWork
+from accelsim.machine.arch import Arch
+from accelsim.program.layers import Layer
+from accelsim.program.plan import ContractionPlan
+from accelsim.program.work import ContractionWork
 
 Array = NDArray[Any]
 

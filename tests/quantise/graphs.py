@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 import accelsim
-from accelsim.quantisation_result import ThreeWay
-from accelsim.quantise.compare import compare_three
+from accelsim.quantise.measure.three_way import compare_three
 from accelsim.quantise.pipeline import Quantised, quantize
+from accelsim.results.quantisation import ThreeWay
 
 Array = NDArray[np.generic]
 Floats = NDArray[np.float32]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accelsim.quantise.analysis import analyse, tensor_error
 from accelsim.quantise.grid import CodeSpec, Grid, dequantise, fit, quantise
+from accelsim.quantise.measure.analysis import analyse, tensor_error
+from accelsim.quantise.measure.sensitivity import rank_layers
 from accelsim.quantise.pipeline import quantize
-from accelsim.quantise.sensitivity import rank_layers
 from tests.quantise.helpers import DIGITS, noise, samples, two_convolutions
 
 

@@ -13,7 +13,7 @@ from onnx import ModelProto, TensorProto, helper
 
 import accelsim
 from accelsim.errors import ResourceLimitError
-from accelsim.graph.limits import Limits
+from accelsim.graph.load.limits import Limits
 from accelsim.quantise.pipeline import quantize
 from tests.cli.command import assert_refused, command
 from tests.quantise.helpers import (
@@ -215,7 +215,7 @@ def test_an_interrupted_report_leaves_the_model(tmp_path: Path, small: Path, mon
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("accelsim.quantise.report.report_on", interrupt)
+    monkeypatch.setattr("accelsim.quantise.measure.report.report_on", interrupt)
     done = quantize_into(tmp_path, small)
     assert done.code == 130
     assert "q.onnx is written and complete, its report is not" in done.stderr

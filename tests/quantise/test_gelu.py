@@ -8,11 +8,11 @@ from onnx import ModelProto, NodeProto, numpy_helper
 
 import accelsim
 from accelsim.errors import UnsupportedModelError
-from accelsim.model import own_model
 from accelsim.operators import TableLookup
-from accelsim.quantise import source
-from accelsim.quantise.compare import compare_three
+from accelsim.quantise.measure.three_way import compare_three
+from accelsim.quantise.network import source
 from accelsim.quantise.pipeline import Quantised, quantize
+from accelsim.simulation.model import own_model
 from tests.quantise.graphs import model, near, node, normal
 from tests.tiers import few
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from accelsim.quantise.grid import CodeSpec, Grid, clipped, dequantise, fit, quantise
-from accelsim.session import open_session
+from accelsim.reference.session import open_session
 
 UINT8 = CodeSpec(8, signed=False, symmetric=False, narrow=False)
 INT8 = CodeSpec(8, signed=True, symmetric=True, narrow=True)

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from accelsim.errors import AccelSimError, ResourceLimitError, UnsupportedModelError, UsageError
-from accelsim.quantisation_file import read_quantisation
-from accelsim.quantise.calibration import load_calibration
-from accelsim.quantise.cost import compare_schemes
+from accelsim.quantise.calibrate.calibration import load_calibration
+from accelsim.quantise.measure.schemes import compare_schemes
+from accelsim.quantise.measure.sensitivity import rank_layers
+from accelsim.quantise.network.source import read_float_model
 from accelsim.quantise.pipeline import quantize
 from accelsim.quantise.scheme import parse_scheme
-from accelsim.quantise.sensitivity import rank_layers
-from accelsim.quantise.source import read_float_model
-from accelsim.reports.page import quantisation_html
+from accelsim.reports.page.page import quantisation_html
+from accelsim.results.quantisation_reader import read_quantisation
 from tests.cli.command import command
 from tests.quantise.helpers import noise, quantize_into, two_convolutions
 
@@ -67,7 +67,7 @@ def test_a_missing_figure_costs_a_cell(
 
 def test_only_what_failed_is_missing(small: Path, calibrated: Path, tmp_path: Path, monkeypatch: Any) -> None:
     """One layer's variant fails: its cell is n/a and comes last, the other's is a number."""
-    from accelsim.quantise import sensitivity
+    from accelsim.quantise.measure import sensitivity
 
     real = sensitivity.run_batches
 
@@ -107,7 +107,7 @@ def test_schemes_lose_cells_only(place: str, lost: tuple[str, ...], kept: tuple[
 
 def test_half_precision_that_cannot_run_keeps_its_size(monkeypatch: Any) -> None:
     """Bytes and bits of fp16 are known without running it."""
-    monkeypatch.setattr("accelsim.quantise.cost.run_batches", failing(UnsupportedModelError))
+    monkeypatch.setattr("accelsim.quantise.measure.schemes.run_batches", failing(UnsupportedModelError))
     model = read_float_model(two_convolutions())
     (row,) = compare_schemes(model, [parse_scheme("fp16")], load_calibration(noise(), model)).rows
     assert (row.sqnr_db, row.effective_bits) == (None, 16.0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from accelsim.errors import UsageError
-from accelsim.quantise.names import short_layer, short_names, with_full_names
+from accelsim.quantise.network.names import short_layer, short_names, with_full_names
+from accelsim.quantise.network.source import read_float_model
 from accelsim.quantise.pipeline import quantize
 from accelsim.quantise.scheme import parse_scheme
-from accelsim.quantise.source import read_float_model
 from tests.quantise.graphs import X, model, node, normal
 
 FIRST, SECOND = "net/block/dense/MatMul;net/block/dense/BiasAdd", "net/other/dense/MatMul"

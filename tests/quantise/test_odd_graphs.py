@@ -8,12 +8,12 @@ from onnx import ModelProto, TensorProto
 
 import accelsim
 from accelsim.errors import UnsupportedModelError, UsageError
-from accelsim.quantise.calibration import load_calibration
-from accelsim.quantise.compare import compare_three
-from accelsim.quantise.cost import compare_schemes
+from accelsim.quantise.calibrate.calibration import load_calibration
+from accelsim.quantise.measure.schemes import compare_schemes
+from accelsim.quantise.measure.three_way import compare_three
+from accelsim.quantise.network.source import read_float_model
 from accelsim.quantise.pipeline import quantize
 from accelsim.quantise.scheme import named
-from accelsim.quantise.source import read_float_model
 from tests.quantise.graphs import X, model, near, node, normal, sqnr
 from tests.quantise.helpers import two_convolutions
 from tests.tiers import few
@@ -256,7 +256,7 @@ def test_repairs_that_find_nothing_to_do_say_so() -> None:
 
 def test_prepared_networks_compute_what_they_did() -> None:
     """New names and biases that moved change no value."""
-    from accelsim.quantise.observe import run_batches
+    from accelsim.quantise.calibrate.observe import run_batches
 
     data = model(
         [node("Gemm", ["x", "w", "b"], ["h"], name="g"), node("Mul", ["h", "h_scale"], ["y"], name="mul")],
@@ -289,7 +289,7 @@ def test_float16_of_operators_that_read_an_input_twice(operands: tuple[str, str]
 def test_float16_networks_that_onnxruntime_refuses_are_no_matter_of_keep_float(monkeypatch: pytest.MonkeyPatch) -> None:
     """The row stays, and what it says is what can be done about it."""
     prepared = read_float_model(two_convolutions())
-    monkeypatch.setattr("accelsim.quantise.cost.as_float16", lambda proto: ModelProto(ir_version=8))
+    monkeypatch.setattr("accelsim.quantise.measure.schemes.as_float16", lambda proto: ModelProto(ir_version=8))
     data = load_calibration({"x": normal(4, 8, 6, 6)}, prepared)
     (row,) = compare_schemes(prepared, [named("fp16")], data).rows
     assert row.remarks[0].endswith("leave fp16 out of the table")

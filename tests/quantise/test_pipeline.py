@@ -13,12 +13,12 @@ from onnx import ModelProto, numpy_helper
 
 import accelsim
 from accelsim.errors import UsageError
-from accelsim.quantise.analysis import analyse
-from accelsim.quantise.observe import run_batches
+from accelsim.quantise.calibrate.observe import run_batches
+from accelsim.quantise.measure.analysis import analyse
+from accelsim.quantise.network.source import read_float_model
 from accelsim.quantise.pipeline import Quantised, quantize
 from accelsim.quantise.scheme import NAMES, named, parse_scheme
-from accelsim.quantise.source import read_float_model
-from accelsim.result import Result
+from accelsim.results.result import Result
 from tests.quantise.helpers import DIGITS, TEST, build, noise, samples, two_convolutions
 from tests.tiers import few
 
@@ -145,7 +145,7 @@ def test_groups_restore_the_weights_that_onnxruntime_restores() -> None:
     outputs = node.input[1]
     del proto.graph.output[:]
     proto.graph.output.append(onnx.helper.make_tensor_value_info(outputs, onnx.TensorProto.FLOAT, None))
-    from accelsim.session import open_session
+    from accelsim.reference.session import open_session
 
     (restored,) = open_session(proto.SerializeToString()).run([outputs], {"x": noise(1, (64, 6, 6))["x"]})
     assert np.array_equal(restored, weights.restored)
@@ -248,8 +248,8 @@ def test_the_file_says_where_it_comes_from() -> None:
 @pytest.mark.deep
 def test_int8_loses_nothing_on_the_digits() -> None:
     """Post-training int8 is within half a point of float on the held-back images."""
-    from accelsim.quantise.calibration import load_calibration
-    from accelsim.quantise.compare import compare_three
+    from accelsim.quantise.calibrate.calibration import load_calibration
+    from accelsim.quantise.measure.three_way import compare_three
 
     quantised = quantize(DIGITS, "int8-per-channel", samples())
     found = compare_three(quantised, load_calibration(samples(TEST), quantised.model))

@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from accelsim.quantise.analysis import tensor_error
-from accelsim.quantise.calibration import load_calibration
+from accelsim.quantise.calibrate.calibration import load_calibration
+from accelsim.quantise.calibrate.observe import run_batches
+from accelsim.quantise.calibrate.optimum import Histogram, least_squares_range, shrink_rows, squared_error
+from accelsim.quantise.calibrate.ranges import choose_ranges
+from accelsim.quantise.calibrate.refine import cross_entropy
 from accelsim.quantise.grid import CodeSpec, Grid, fit
-from accelsim.quantise.observe import run_batches
-from accelsim.quantise.optimum import Histogram, least_squares_range, shrink_rows, squared_error
+from accelsim.quantise.measure.analysis import tensor_error
+from accelsim.quantise.network.source import read_float_model
 from accelsim.quantise.pipeline import Quantised, quantize
-from accelsim.quantise.ranges import choose_ranges
-from accelsim.quantise.refine import cross_entropy
 from accelsim.quantise.scheme import parse_scheme
-from accelsim.quantise.source import read_float_model
 from tests.quantise.helpers import DIGITS, build, noise, samples, two_convolutions
 from tests.tiers import few
 

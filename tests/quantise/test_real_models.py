@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 import accelsim
-from accelsim.quantise.observe import run_batches
-from accelsim.quantise.source import read_float_model
+from accelsim.quantise.calibrate.observe import run_batches
+from accelsim.quantise.network.source import read_float_model
 from tests.cli.command import command
 from tests.tiers import few
 
@@ -48,7 +48,7 @@ def test_quantize_then_run_is_exact_and_classifies_as_in_float(
     assert result.macs_on_array_share == 1
     if name in CLASSIFIERS:
         model = read_float_model(source)
-        from accelsim.quantise.calibration import load_calibration
+        from accelsim.quantise.calibrate.calibration import load_calibration
 
         exact = next(iter(run_batches(model, model.original, load_calibration(arrays, model)).values()))
         loaded = accelsim.load(target)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from onnx import ModelProto, numpy_helper
 
-from accelsim.quantise.calibration import load_calibration
-from accelsim.quantise.correct import corrected_biases
-from accelsim.quantise.equalise import equalised, find_pairs
-from accelsim.quantise.observe import run_batches
+from accelsim.quantise.calibrate.calibration import load_calibration
+from accelsim.quantise.calibrate.observe import run_batches
+from accelsim.quantise.methods.bias_correction import corrected_biases
+from accelsim.quantise.methods.equalise import equalised, find_pairs
+from accelsim.quantise.network.source import read_float_model
 from accelsim.quantise.pipeline import quantize
 from accelsim.quantise.scheme import parse_scheme
-from accelsim.quantise.source import read_float_model
-from accelsim.quantise.weights import quantise_weights
+from accelsim.quantise.write.weights import quantise_weights
 from tests.quantise.helpers import DIGITS, noise, samples, two_convolutions
 
 
@@ -130,7 +130,7 @@ def test_corrected_layers_have_no_mean_error(bias: bool, name: str) -> None:
 
 def test_bias_correction_improves_few_bits_on_the_digits() -> None:
     """At four bits the outputs' error falls by some dB."""
-    from accelsim.quantise.analysis import analyse
+    from accelsim.quantise.measure.analysis import analyse
 
     plain, corrected = (analyse(quantize(DIGITS, f"w4a8{more}", samples())) for more in ("", "+bias_correction"))
     assert corrected.output_sqnr_db > plain.output_sqnr_db + 2

@@ -11,7 +11,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper
 
 from accelsim.errors import UsageError
-from accelsim.quantise.calibration import Calibration
+from accelsim.quantise.calibrate.calibration import Calibration
 from accelsim.quantise.pipeline import quantize
 from tests.cli.command import assert_refused, command
 from tests.quantise.helpers import (

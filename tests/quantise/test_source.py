@@ -12,9 +12,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import accelsim
 from accelsim.errors import AccelSimError, ResourceLimitError, UnsupportedModelError, UsageError
-from accelsim.graph.limits import Limits
+from accelsim.graph.load.limits import Limits
+from accelsim.quantise.network.source import read_float_model
 from accelsim.quantise.pipeline import quantize
-from accelsim.quantise.source import read_float_model
 from tests.qonnx_models import DOMAIN
 from tests.quantise.helpers import build, two_convolutions
 

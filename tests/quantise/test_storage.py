@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto
 
 import accelsim
-from accelsim.quantise.compare import compare_three
+from accelsim.quantise.measure.three_way import compare_three
 from accelsim.quantise.pipeline import Quantised, quantize
 from tests.quantise.graphs import node, normal
 from tests.quantise.helpers import build

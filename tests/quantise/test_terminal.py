@@ -8,9 +8,16 @@ import re
 import pytest
 from rich.console import Console
 
-from accelsim.quantisation_result import ErrorAnalysis, Execution, LayerError, QuantisationReport, Sensitivity, ThreeWay
-from accelsim.quantise.cost import SchemeCost, SchemeTable
+from accelsim.quantise.measure.schemes import SchemeCost, SchemeTable
 from accelsim.quantise.terminal import print_comparison, print_errors, print_schemes
+from accelsim.results.quantisation import (
+    ErrorAnalysis,
+    Execution,
+    LayerError,
+    QuantisationReport,
+    Sensitivity,
+    ThreeWay,
+)
 
 SMALL = SchemeCost(
     "int8-symmetric-per-channel", 0.986, 0.99, 32.4, "p1", 20.0, 25345, 8.64, 14986, 8.26e6, 27584, 32, 20

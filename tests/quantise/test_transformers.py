@@ -7,13 +7,13 @@ import pytest
 from onnx import ModelProto, TensorProto
 
 from accelsim.errors import UsageError
-from accelsim.quantise.calibration import load_calibration
-from accelsim.quantise.cost import compare_schemes
-from accelsim.quantise.observe import run_batches
+from accelsim.quantise.calibrate.calibration import load_calibration
+from accelsim.quantise.calibrate.observe import run_batches
+from accelsim.quantise.measure.report import report_on
+from accelsim.quantise.measure.schemes import compare_schemes
+from accelsim.quantise.network.source import read_float_model
 from accelsim.quantise.pipeline import quantize
-from accelsim.quantise.report import report_on
 from accelsim.quantise.scheme import named
-from accelsim.quantise.source import read_float_model
 from tests.quantise.graphs import Array, model, near, node, normal
 from tests.tiers import few
 
@@ -91,7 +91,7 @@ def test_the_report_on_a_tied_table_is_about_the_file() -> None:
 
 def run_literal(proto: ModelProto, tensor: str) -> Array:
     """Return a tensor of a quantised model, each node executed for itself."""
-    from accelsim.quantise.observe import open_float, with_outputs
+    from accelsim.quantise.calibrate.observe import open_float, with_outputs
 
     session = open_float(with_outputs(proto, [tensor]), literal=True)
     (array,) = session.run(session.outputs, IDS)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import accelsim
 from accelsim import Arch
-from accelsim.check_result import CheckResult
-from accelsim.record_timeline import TimelineRequest
-from accelsim.result import Result
+from accelsim.results.check import CheckResult
+from accelsim.results.result import Result
+from accelsim.simulation.timeline import TimelineRequest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DIGITS = ROOT / "models" / "digits_int8.onnx"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from accelsim.reports.page import report_html
-from accelsim.result import Result
+from accelsim.reports.page.page import report_html
+from accelsim.results.result import Result
 from tests.report.browser import Browser, cut, overlaps
 from tests.report.results import digits_result, model_result, named_badly
 

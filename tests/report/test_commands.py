@@ -13,9 +13,9 @@ import pytest
 
 import accelsim
 from accelsim.reports.changes import changes_between
-from accelsim.reports.page import report_html
-from accelsim.result import Result
-from accelsim.result_file import read_result
+from accelsim.reports.page.page import report_html
+from accelsim.results.reader import read_result
+from accelsim.results.result import Result
 from tests.cli.command import assert_refused, command, process
 from tests.report.results import HOSTILE, consistent, digits_result, named_badly
 

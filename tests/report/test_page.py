@@ -19,13 +19,13 @@ import accelsim
 from accelsim.errors import UsageError
 from accelsim.reports.charts.graph import edges_of, lay_out
 from accelsim.reports.charts.roofline import points
-from accelsim.reports.layer_tables import cycles_table, energy_table, traffic_table
-from accelsim.reports.page import environment, report_figures, report_html, views_of
-from accelsim.reports.parts import QUESTIONS
-from accelsim.reports.tables import Table, energy_unit
+from accelsim.reports.page.layer_tables import cycles_table, energy_table, traffic_table
+from accelsim.reports.page.page import environment, report_figures, report_html, views_of
+from accelsim.reports.page.parts import QUESTIONS
+from accelsim.reports.page.tables import Table, energy_unit
 from accelsim.reports.view import view_of
-from accelsim.result import Result
-from accelsim.result_file import result_from_dict
+from accelsim.results.reader import result_from_dict
+from accelsim.results.result import Result
 from tests.cli.command import process_environment
 from tests.report.results import DIGITS, HOSTILE, ROOT, digits_result, model_result, named_badly
 

@@ -18,13 +18,13 @@ from onnx import helper
 
 import accelsim
 from accelsim.errors import AccelSimError, InvalidFileError, UsageError
-from accelsim.quantisation_file import read_quantisation
-from accelsim.quantisation_result import QuantisationReport
+from accelsim.quantise.measure.report import report_on
 from accelsim.quantise.pipeline import Quantised, quantize
-from accelsim.quantise.report import report_on
 from accelsim.reports.charts.histograms import draw_histogram, grid_lines
-from accelsim.reports.page import quantisation_html, report_figures, report_html
-from accelsim.result import Result
+from accelsim.reports.page.page import quantisation_html, report_figures, report_html
+from accelsim.results.quantisation import QuantisationReport
+from accelsim.results.quantisation_reader import read_quantisation
+from accelsim.results.result import Result
 from tests.cli.command import assert_refused, command
 from tests.quantise.helpers import DIGITS, build, samples
 from tests.report.browser import Browser, cut, overlaps

@@ -9,11 +9,11 @@ import pytest
 
 import accelsim
 from accelsim import Arch
-from accelsim.compulsory import compulsory_bytes
-from accelsim.event.run import trace_layer
-from accelsim.record_timeline import LARGEST_BARS, TimelineRequest
-from accelsim.timing import time_program
-from accelsim.work import ContractionWork
+from accelsim.program.compulsory import compulsory_bytes
+from accelsim.program.work import ContractionWork
+from accelsim.simulation.timeline import LARGEST_BARS, TimelineRequest
+from accelsim.timing.event.run import trace_layer
+from accelsim.timing.recurrence import time_program
 from tests.cli.command import assert_refused, command
 from tests.planning import planned
 from tests.report.results import DIGITS, digits_result
@@ -115,7 +115,7 @@ def test_a_long_timeline_is_cut_with_a_word(digits: Path, tmp_path: Path) -> Non
 
 def test_too_many_tiles_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers beyond the limit are passed over, which is said; when there is no other, the timeline is empty."""
-    monkeypatch.setattr("accelsim.record_timeline.LARGEST_TILES", 20)
+    monkeypatch.setattr("accelsim.simulation.timeline.LARGEST_TILES", 20)
     passed = accelsim.run(DIGITS, values=False, timeline=TimelineRequest()).timeline
     assert passed is not None
     assert passed.layer != "depthwise2"

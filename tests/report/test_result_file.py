@@ -14,8 +14,8 @@ import accelsim
 from accelsim import Arch
 from accelsim.energy.options import EnergyOptions
 from accelsim.errors import AccelSimError, InvalidFileError
-from accelsim.reports.page import report_html
-from accelsim.result_file import read_result, result_from_dict
+from accelsim.reports.page.page import report_html
+from accelsim.results.reader import read_result, result_from_dict
 from tests.cli.command import assert_refused, command
 from tests.report.harness import ANYTHING, DAMAGED, Path_, altered, places, plain
 from tests.report.results import digits_result, model_result
@@ -199,7 +199,7 @@ def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert_refused(command("report", "/dev/zero", "-o", tmp_path / "p.html"), 5, "not a regular file")
     assert_refused(command("report", "a\0b", "-o", tmp_path / "p.html"), 2, "cannot read a result")
     assert_refused(command("report", "x" * 5000, "-o", tmp_path / "p.html"), 2, "cannot read a result")
-    monkeypatch.setattr("accelsim.result_file.LARGEST_FILE_BYTES", 100)
+    monkeypatch.setattr("accelsim.results.reader.LARGEST_FILE_BYTES", 100)
     (tmp_path / "result.json").write_text(json.dumps(plain()))
     assert_refused(command("report", tmp_path, "-o", tmp_path / "p.html"), 6, "limit of 100 bytes")
 

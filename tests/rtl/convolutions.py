@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from accelsim.graph.reference import saturates_products
-from accelsim.session import open_session
+from accelsim.graph.normalise.reference import saturates_products
+from accelsim.reference.session import open_session
 from tests.rtl.cases import Case, FeatureMap, Requantiser
 from tests.rtl.tools import Build
 

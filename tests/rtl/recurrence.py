@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accelsim.kernels import timeline
-from accelsim.kernels.array import issue_chunk
-from accelsim.kernels.transfers import block_store, closed_rows, first_operand_load, second_operand_load
+from accelsim.kernels.cycles import contraction as timeline
+from accelsim.kernels.cycles.array import issue_chunk
+from accelsim.kernels.cycles.transfers import block_store, closed_rows, first_operand_load, second_operand_load
 from tests.rtl.cases import CLASSES, EVENTS, Case, Transfers, tiles
 from tests.rtl.tools import Build
 from tests.timing.harness import run_alone

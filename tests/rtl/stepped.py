@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import accelsim
-from accelsim.stepper import step_gemm
+from accelsim.timing.registers import step_gemm
 from tests.rtl.cases import EVENTS, Answer, Case
 from tests.rtl.tools import Build
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.arch import Arch
-from accelsim.kernels import stepper_specs as specs
-from accelsim.kernels import timeline
-from accelsim.stepper import Stepper
+from accelsim.kernels.cycles import contraction as timeline
+from accelsim.kernels.registers import specs
+from accelsim.machine.arch import Arch
+from accelsim.timing.registers import Stepper
 
 Integers = NDArray[np.int64]
 

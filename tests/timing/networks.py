@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.plan import ContractionPlan, Plan, StreamPlan
-from accelsim.work import ContractionWork, ImageLayout, StreamWork
+from accelsim.program.plan import ContractionPlan, Plan, StreamPlan
+from accelsim.program.work import ContractionWork, ImageLayout, StreamWork
 
 
 @cache

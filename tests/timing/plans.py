@@ -6,11 +6,11 @@ from itertools import product
 
 from hypothesis import strategies as st
 
-from accelsim.arch import Arch
-from accelsim.geometry import ConvolutionGeometry
-from accelsim.plan import ContractionPlan, Kept, buffer_needs, fits, groups_packed
-from accelsim.timing import LayerTiming
-from accelsim.work import ContractionWork, ImageLayout
+from accelsim.machine.arch import Arch
+from accelsim.operators.geometry import ConvolutionGeometry
+from accelsim.program.plan import ContractionPlan, Kept, buffer_needs, fits, groups_packed
+from accelsim.program.work import ContractionWork, ImageLayout
+from accelsim.timing.layer_timing import LayerTiming
 
 
 @st.composite

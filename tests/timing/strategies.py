@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 import accelsim
-from accelsim.addresses import Addresses
-from accelsim.boundary import Boundary, Prefetch, Surroundings
-from accelsim.event.recorder import Interval
-from accelsim.event.run import LayerTrace, trace_layer
-from accelsim.geometry import ConvolutionGeometry
 from accelsim.graph.shapes import pooled_size
-from accelsim.plan import ContractionPlan, Plan, StreamPlan
-from accelsim.work import ContractionWork, ImageLayout, PackedBits, StreamWork, Work
+from accelsim.operators.geometry import ConvolutionGeometry
+from accelsim.program.addresses import Addresses
+from accelsim.program.plan import ContractionPlan, Plan, StreamPlan
+from accelsim.program.work import ContractionWork, ImageLayout, PackedBits, StreamWork, Work
+from accelsim.timing.boundary import Boundary, Prefetch, Surroundings
+from accelsim.timing.event.recorder import Interval
+from accelsim.timing.event.run import LayerTrace, trace_layer
 
 DATAFLOWS = ("ws", "os", "is")
 Case = tuple[accelsim.Arch, ContractionWork, ContractionPlan]

@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import accelsim
-from accelsim.addresses import Addresses
-from accelsim.boundary import Boundary, Prefetch, Surroundings
-from accelsim.event.channel import LOAD, STORE, Command, open_channels
-from accelsim.event.recorder import Interval, Recorder
-from accelsim.event.rows import OpenRows
-from accelsim.event.run import LayerTrace, time_program_by_events, trace_layer
-from accelsim.event.traffic import Moved, Segments, first_weights
-from accelsim.plan import ContractionPlan, StreamPlan
-from accelsim.work import ContractionWork, StreamWork
+from accelsim.program.addresses import Addresses
+from accelsim.program.plan import ContractionPlan, StreamPlan
+from accelsim.program.work import ContractionWork, StreamWork
+from accelsim.timing.boundary import Boundary, Prefetch, Surroundings
+from accelsim.timing.event.channel import LOAD, STORE, Command, open_channels
+from accelsim.timing.event.recorder import Interval, Recorder
+from accelsim.timing.event.rows import OpenRows
+from accelsim.timing.event.run import LayerTrace, time_program_by_events, trace_layer
+from accelsim.timing.event.traffic import Moved, Segments, first_weights
 from tests.planning import planned
 from tests.tiers import drawn, examples
 from tests.timing.strategies import (

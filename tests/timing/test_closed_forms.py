@@ -11,11 +11,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from accelsim.arch import Arch
-from accelsim.kernels import timeline
-from accelsim.plan import ContractionPlan
-from accelsim.timing import array_spec, loop_spec
-from accelsim.work import ContractionWork
+from accelsim.kernels.cycles import contraction as timeline
+from accelsim.machine.arch import Arch
+from accelsim.program.plan import ContractionPlan
+from accelsim.program.work import ContractionWork
+from accelsim.timing.recurrence import array_spec, loop_spec
 from tests.oracles import contract
 from tests.timing.harness import run_alone
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from accelsim.arch import Arch
-from accelsim.kernels.timeline import CLASSES, output_step, stationary_step
-from accelsim.timing import array_spec
+from accelsim.kernels.cycles.contraction import CLASSES, output_step, stationary_step
+from accelsim.machine.arch import Arch
+from accelsim.timing.recurrence import array_spec
 
 ROWS = COLS = 32
 ACC_ROWS = 1024

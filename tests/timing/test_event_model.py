@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import accelsim
-from accelsim.event.run import time_program_by_events, trace_layer
-from accelsim.event.traffic import needed_span
-from accelsim.kernels.timeline import image_span
-from accelsim.plan import ContractionPlan
-from accelsim.timing import LayerTiming, loop_spec, time_layer, time_program
-from accelsim.work import ContractionWork, ImageLayout
+from accelsim.kernels.cycles.contraction import image_span
+from accelsim.program.plan import ContractionPlan
+from accelsim.program.work import ContractionWork, ImageLayout
+from accelsim.timing.event.run import time_program_by_events, trace_layer
+from accelsim.timing.event.traffic import needed_span
+from accelsim.timing.layer_timing import LayerTiming
+from accelsim.timing.recurrence import loop_spec, time_layer, time_program
 from tests.planning import planned
 from tests.tiers import drawn, examples, few
 from tests.timing.strategies import (

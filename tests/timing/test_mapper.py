@@ -8,15 +8,16 @@ import pytest
 from hypothesis import HealthCheck, assume
 
 import accelsim
-from accelsim.arch import Arch
 from accelsim.energy import price_layer
 from accelsim.errors import UsageError
-from accelsim.explain import explain_model
-from accelsim.mapping import Floor, _bound, choose_plan, fitting_plans
-from accelsim.plan import ContractionPlan, Kept, buffer_needs, fits
-from accelsim.program import Layer, Program
-from accelsim.timing import LayerTiming, time_layer, time_program
-from accelsim.work import ContractionWork
+from accelsim.explain.layers import explain_model
+from accelsim.machine.arch import Arch
+from accelsim.mapping.search import Floor, _bound, choose_plan, fitting_plans
+from accelsim.program.layers import Layer, Program
+from accelsim.program.plan import ContractionPlan, Kept, buffer_needs, fits
+from accelsim.program.work import ContractionWork
+from accelsim.timing.layer_timing import LayerTiming
+from accelsim.timing.recurrence import time_layer, time_program
 from tests.planning import planned
 from tests.tiers import drawn, few
 from tests.timing.plans import KEPT, every_plan, machines, score, works

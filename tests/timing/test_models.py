@@ -13,10 +13,11 @@ import accelsim
 from accelsim import Arch
 from accelsim.energy import load_table, price_layer
 from accelsim.graph.ir import Graph
-from accelsim.plan import ContractionPlan
-from accelsim.program import Layer
-from accelsim.timing import LayerTiming, time_program
-from accelsim.work import ContractionWork
+from accelsim.program.layers import Layer
+from accelsim.program.plan import ContractionPlan
+from accelsim.program.work import ContractionWork
+from accelsim.timing.layer_timing import LayerTiming
+from accelsim.timing.recurrence import time_program
 from tests.oracles import contract
 from tests.planning import planned
 from tests.tiers import few

@@ -11,19 +11,19 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import accelsim
-from accelsim.addresses import Addresses
-from accelsim.arch import Arch
-from accelsim.boundary import Surroundings
 from accelsim.energy import load_table, price_layer
 from accelsim.errors import UsageError
-from accelsim.event.run import time_program_by_events
-from accelsim.explain import explain_model
+from accelsim.explain.layers import explain_model
 from accelsim.graph.ir import Graph
-from accelsim.mapping import Floor, _bound, choose_plan, fitting_plans
-from accelsim.plan import ContractionPlan, Kept
-from accelsim.program import Program
-from accelsim.timing import time_layer, time_program
-from accelsim.work import ContractionWork
+from accelsim.machine.arch import Arch
+from accelsim.mapping.search import Floor, _bound, choose_plan, fitting_plans
+from accelsim.program.addresses import Addresses
+from accelsim.program.layers import Program
+from accelsim.program.plan import ContractionPlan, Kept
+from accelsim.program.work import ContractionWork
+from accelsim.timing.boundary import Surroundings
+from accelsim.timing.event.run import time_program_by_events
+from accelsim.timing.recurrence import time_layer, time_program
 from tests.conftest import ROOT
 from tests.planning import planned
 from tests.tiers import deep, drawn, few

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accelsim import operators as ops
-from accelsim.arch import Arch
-from accelsim.kernels import timeline
-from accelsim.plan import StreamPlan
-from accelsim.tensors import TensorType
-from accelsim.timing import DATAFLOWS, time_layer
-from accelsim.work import describe_work
+from accelsim.kernels.cycles import contraction as timeline
+from accelsim.machine.arch import Arch
+from accelsim.operators.tensors import TensorType
+from accelsim.program.plan import StreamPlan
+from accelsim.program.work import describe_work
+from accelsim.timing.recurrence import DATAFLOWS, time_layer
 from tests.oracles import contract
 from tests.timing.harness import run_alone
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from accelsim.arch import Arch
-from accelsim.stepper import step_gemm
+from accelsim.machine.arch import Arch
+from accelsim.timing.registers import step_gemm
 from tests.timing.harness import ArrayUnderTest, Operands, assert_gate
 
 R, C = 4, 3

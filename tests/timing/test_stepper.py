@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from accelsim.arch import Arch
 from accelsim.errors import ResourceLimitError, UsageError
-from accelsim.gemm import gemm_timing
-from accelsim.kernels import stepper_specs, timeline
-from accelsim.stepper import SteppedGemm, Stepper, step_gemm
-from accelsim.timing import array_spec
+from accelsim.kernels.cycles import contraction as timeline
+from accelsim.kernels.registers import specs as stepper_specs
+from accelsim.machine.arch import Arch
+from accelsim.timing.gemm import gemm_timing
+from accelsim.timing.recurrence import array_spec
+from accelsim.timing.registers import SteppedGemm, Stepper, step_gemm
 from tests.tiers import few
 from tests.timing.harness import Operands
 
@@ -288,6 +289,6 @@ def test_what_the_stepper_does_not_execute_is_refused(monkeypatch: pytest.Monkey
     parts = operands.activations, operands.weights, operands.bias
     with pytest.raises(UsageError, match="one per tile"):
         step_gemm(*parts, Arch(array=4), ready_w=[0, 0])
-    monkeypatch.setattr("accelsim.stepper.MAX_PE_CYCLES", 1 << 16)
+    monkeypatch.setattr("accelsim.timing.registers.MAX_PE_CYCLES", 1 << 16)
     with pytest.raises(ResourceLimitError, match="smaller product"):
         step_gemm(*parts, Arch(array=4), ready_w=[1 << 40])

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 import accelsim
-from accelsim.addresses import map_addresses
-from accelsim.event.run import time_program_by_events
-from accelsim.plan import ContractionPlan, StreamPlan
-from accelsim.program import Layer, Program
+from accelsim.program.addresses import map_addresses
+from accelsim.program.layers import Layer, Program
+from accelsim.program.plan import ContractionPlan, StreamPlan
+from accelsim.timing.event.run import time_program_by_events
+from accelsim.timing.scene import Activity, Scene, View, rates, run_scene, set_scene, visible
 from accelsim.traces.dram import Accesses, accesses
-from accelsim.traces.timeline import Activity, Scene, View, rates, run_scene, set_scene, visible
-from accelsim.tracing import FORMATS, write_trace
+from accelsim.traces.write import FORMATS, write_trace
 from tests.planning import planned
 from tests.traces.reader import read_accesses, read_perfetto, read_vcd
 

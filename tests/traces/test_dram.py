@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import accelsim
-from accelsim.addresses import AddressMap, Region, _lay_out, map_addresses
 from accelsim.errors import UsageError
-from accelsim.program import Program
-from accelsim.tensors import TensorType
+from accelsim.operators.tensors import TensorType
+from accelsim.program.addresses import AddressMap, Region, _lay_out, map_addresses
+from accelsim.program.layers import Program
+from accelsim.timing.scene import View, run_scene, set_scene
 from accelsim.traces.dram import Accesses, accesses
-from accelsim.traces.timeline import View, run_scene, set_scene
-from accelsim.tracing import write_trace
+from accelsim.traces.write import write_trace
 from tests.planning import planned
 from tests.traces.reader import read_accesses
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import accelsim
-from accelsim.event.recorder import ENGINES
-from accelsim.timing import time_program
-from accelsim.traces.timeline import View
-from accelsim.tracing import write_trace
+from accelsim.timing.event.recorder import ENGINES
+from accelsim.timing.recurrence import time_program
+from accelsim.timing.scene import View
+from accelsim.traces.write import write_trace
 from tests.planning import planned
 from tests.traces.reader import PerfettoTrace, read_perfetto
 

@@ -10,10 +10,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import accelsim
-from accelsim.cycle_classes import CYCLE_CLASSES
+from accelsim.results.cycle_classes import CYCLE_CLASSES
+from accelsim.timing.scene import Activity, Scene, View, run_scene, set_scene, visible
 from accelsim.traces import picture
-from accelsim.traces.timeline import Activity, Scene, View, run_scene, set_scene, visible
-from accelsim.tracing import write_trace
+from accelsim.traces.write import write_trace
 from tests.planning import planned
 
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import accelsim
-from accelsim.event.recorder import BUFFERS
-from accelsim.event.run import LayerTrace, trace_layer
-from accelsim.plan import ContractionPlan
-from accelsim.timing import LayerTiming
-from accelsim.weight_layout import pack_weights
-from accelsim.work import ContractionWork
+from accelsim.program.plan import ContractionPlan
+from accelsim.program.weight_layout import pack_weights
+from accelsim.program.work import ContractionWork
+from accelsim.timing.event.recorder import BUFFERS
+from accelsim.timing.event.run import LayerTrace, trace_layer
+from accelsim.timing.layer_timing import LayerTiming
 from tests.tiers import drawn, examples
 from tests.timing.strategies import (
     DATAFLOWS,

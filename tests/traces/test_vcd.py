@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import accelsim
-from accelsim.event.recorder import BUFFERS, ENGINES
-from accelsim.event.run import trace_layer
-from accelsim.traces.timeline import View
-from accelsim.tracing import write_trace
+from accelsim.timing.event.recorder import BUFFERS, ENGINES
+from accelsim.timing.event.run import trace_layer
+from accelsim.timing.scene import View
+from accelsim.traces.write import write_trace
 from tests.planning import planned
 from tests.traces.reader import Waves, read_vcd
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.contraction import AccumulatorFormat
-from accelsim.geometry import ConvolutionGeometry
 from accelsim.operators import (
     CodeFormat,
     Convolution,
@@ -16,6 +14,8 @@ from accelsim.operators import (
     Rescale,
     Weights,
 )
+from accelsim.operators.geometry import ConvolutionGeometry
+from accelsim.values.contraction import AccumulatorFormat
 from tests.oracles import naive
 
 INT32 = (-(2**31), 2**31 - 1)

@@ -10,9 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from accelsim.contraction import AccumulatorFormat, AccumulatorUse, accumulate, convolve, multiply
-from accelsim.geometry import ConvolutionGeometry
-from accelsim.kernels.accumulate import accumulate_narrow
+from accelsim.kernels.values.accumulate import accumulate_narrow
 from accelsim.operators import (
     CodeFormat,
     Convolution,
@@ -23,6 +21,8 @@ from accelsim.operators import (
     Rescale,
     Weights,
 )
+from accelsim.operators.geometry import ConvolutionGeometry
+from accelsim.values.contraction import AccumulatorFormat, AccumulatorUse, accumulate, convolve, multiply
 from tests.oracles import naive
 from tests.unit.operators import (
     INT32,

@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import accelsim
-from accelsim.graph.activation_codes import activation_types
+from accelsim.graph.normalise.activation_codes import activation_types
 from tests.strategies import MICROSOFT, Builder, Draw
 
 SEED = 71_003

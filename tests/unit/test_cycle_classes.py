@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from accelsim.cycle_classes import CYCLE_CLASSES, cycle_class
-from accelsim.kernels.specs import CLASSES
+from accelsim.kernels.cycles.specs import CLASSES
 from accelsim.reports.classes import CAUSES
+from accelsim.results.cycle_classes import CYCLE_CLASSES, cycle_class
 
 
 def test_every_class_of_the_kernels_is_described_once() -> None:

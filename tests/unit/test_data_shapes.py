@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import accelsim
-from accelsim.graph.data_shapes import shapes_by_data
+from accelsim.graph.normalise.data_shapes import shapes_by_data
 from tests.strategies import MICROSOFT, Builder, Case, Draw
 
 SEED = 71_006

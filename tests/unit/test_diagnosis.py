@@ -14,18 +14,18 @@ from onnx import ModelProto, helper
 
 import accelsim
 from accelsim import operators as ops
-from accelsim.check import Checker
-from accelsim.check_result import FirstMismatch
-from accelsim.contraction import AccumulatorFormat
-from accelsim.diagnose import Case, diagnose, inherited
-from accelsim.hints import Hints
-from accelsim.kernels.elementwise import add_codes, requantise_rows
-from accelsim.model import Model
-from accelsim.plan import StreamPlan
-from accelsim.program import Layer
-from accelsim.result import Result
-from accelsim.tensors import TensorType
-from accelsim.work import StreamWork
+from accelsim.check.checker import Checker
+from accelsim.check.diagnose import Case, diagnose, inherited
+from accelsim.check.hints import Hints
+from accelsim.kernels.values.elementwise import add_codes, requantise_rows
+from accelsim.operators.tensors import TensorType
+from accelsim.program.layers import Layer
+from accelsim.program.plan import StreamPlan
+from accelsim.program.work import StreamWork
+from accelsim.results.check import FirstMismatch
+from accelsim.results.result import Result
+from accelsim.simulation.model import Model
+from accelsim.values.contraction import AccumulatorFormat
 from tests.hostile.builders import WIDTH, constant, floats, model_of, parameters, quantised, replace_constant
 
 Array = NDArray[np.generic]
@@ -175,7 +175,7 @@ def test_a_wrong_kernel_is_convicted(monkeypatch: pytest.MonkeyPatch) -> None:
         requantise_rows(acc, multiplier, zero, lowest, highest, out)
         out[-1] += 2
 
-    monkeypatch.setattr("accelsim.epilogue_values.requantise_rows", broken)
+    monkeypatch.setattr("accelsim.values.epilogue.requantise_rows", broken)
     first = first_of(accelsim.run(quantised_model(), inputs={"x": draw()}))
     assert (first.layer, first.index, first.got - first.expected) == ("product", (0, WIDTH - 1), 2)
     assert first.diagnosis.cause == "kernel"
@@ -214,7 +214,7 @@ def test_an_addition_without_fma(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = {"a": pairs[0], "b": pairs[1]}
     assert accelsim.run(model, inputs=inputs).check.verdict == "exact"
     reference = accelsim.run(model, inputs=inputs).outputs["c"]
-    monkeypatch.setattr("accelsim.kernels.elementwise.add_codes", rounded)
+    monkeypatch.setattr("accelsim.kernels.values.elementwise.add_codes", rounded)
     result = accelsim.run(model, inputs=inputs)
     first = first_of(result)
     assert (first.layer, first.operator, first.tensor) == ("the sum", "QLinearAdd", "c")

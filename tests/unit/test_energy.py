@@ -25,11 +25,11 @@ from accelsim.energy import (
     price_layer,
     units_used,
 )
-from accelsim.mapping import choose_plan
-from accelsim.program import Layer, Program
-from accelsim.tensors import TensorType
-from accelsim.timing import time_layer, time_program
-from accelsim.work import describe_work
+from accelsim.mapping.search import choose_plan
+from accelsim.operators.tensors import TensorType
+from accelsim.program.layers import Layer, Program
+from accelsim.program.work import describe_work
+from accelsim.timing.recurrence import time_layer, time_program
 from tests.planning import planned
 
 CASES = settings(max_examples=500, deadline=None, derandomize=True)

@@ -11,9 +11,9 @@ from onnx import helper
 
 import accelsim
 from accelsim import Arch
-from accelsim.epilogue_values import apply_epilogue
+from accelsim.check.replay import Element, finish
 from accelsim.operators import CodeFormat, Quantise, Rescale
-from accelsim.replay import Element, finish
+from accelsim.values.epilogue import apply_epilogue
 from tests.unit.quantised_models import build, fresh, own_session
 
 Array = NDArray[Any]

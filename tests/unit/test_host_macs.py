@@ -12,10 +12,10 @@ from onnx import FunctionProto, NodeProto, TensorProto, defs, helper
 
 import accelsim
 from accelsim.graph.context import Context
-from accelsim.graph.host_macs import host_macs
-from accelsim.graph.without_macs import WITHOUT_MACS
-from accelsim.session import open_session
-from accelsim.tensors import TensorType
+from accelsim.graph.importers.host_macs import host_macs
+from accelsim.graph.importers.without_macs import WITHOUT_MACS
+from accelsim.operators.tensors import TensorType
+from accelsim.reference.session import open_session
 from tests.cli.harness import lines_of
 from tests.strategies import Builder, Draw
 

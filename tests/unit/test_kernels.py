@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 import accelsim
 from accelsim import operators
-from accelsim.contraction import AccumulatorFormat
-from accelsim.datapath import execute
-from accelsim.geometry import ConvolutionGeometry
-from accelsim.graph.import_contractions import output_scale
-from accelsim.graph.import_elementwise import softmax_table
+from accelsim.graph.importers.contractions import output_scale
+from accelsim.graph.importers.elementwise import softmax_table
 from accelsim.graph.shapes import window_shape
-from accelsim.kernels import accumulate, elementwise, numerics
-from accelsim.tensors import TensorType
+from accelsim.kernels import numerics
+from accelsim.kernels.values import accumulate, elementwise
+from accelsim.operators.geometry import ConvolutionGeometry
+from accelsim.operators.tensors import TensorType
+from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.execute import execute
 from tests.oracles import naive
 from tests.strategies import Builder, Case, Draw, Quantisation, bounds
 

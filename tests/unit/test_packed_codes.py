@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import accelsim
-from accelsim.explain import explain_model
-from accelsim.kernels.specs import LoopSpec
-from accelsim.kernels.transfers import block_store, closed_rows, first_operand_load, second_operand_load
-from accelsim.tensors import TensorType
-from accelsim.work import StreamWork, describe_work
+from accelsim.explain.layers import explain_model
+from accelsim.kernels.cycles.specs import LoopSpec
+from accelsim.kernels.cycles.transfers import block_store, closed_rows, first_operand_load, second_operand_load
+from accelsim.operators.tensors import TensorType
+from accelsim.program.work import StreamWork, describe_work
 from tests.qonnx_models import QonnxGraph
 
 BURST = 16

@@ -12,12 +12,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from accelsim import Arch, UsageError, load_arch
-from accelsim.geometry import ConvolutionGeometry
-from accelsim.kernels import timeline
-from accelsim.mapping import choose_plan
-from accelsim.plan import ContractionPlan, StreamPlan
-from accelsim.timing import loop_spec, time_layer
-from accelsim.work import ContractionWork, ImageLayout, StreamWork
+from accelsim.kernels.cycles import contraction as timeline
+from accelsim.mapping.search import choose_plan
+from accelsim.operators.geometry import ConvolutionGeometry
+from accelsim.program.plan import ContractionPlan, StreamPlan
+from accelsim.program.work import ContractionWork, ImageLayout, StreamWork
+from accelsim.timing.recurrence import loop_spec, time_layer
 from tests.oracles import contract
 
 CASES = settings(max_examples=400, deadline=None, derandomize=True)

@@ -12,12 +12,13 @@ from onnx import helper, numpy_helper
 
 import accelsim
 from accelsim import operators
-from accelsim.contraction import AccumulatorFormat
-from accelsim.datapath import execute
-from accelsim.graph import import_elementwise, probes
-from accelsim.graph.import_elementwise import softmax_table
-from accelsim.session import open_session
-from accelsim.tensors import TensorType
+from accelsim.graph.importers import elementwise as import_elementwise
+from accelsim.graph.importers.elementwise import softmax_table
+from accelsim.operators.tensors import TensorType
+from accelsim.reference import probes
+from accelsim.reference.session import open_session
+from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.execute import execute
 from tests.strategies import Draw
 
 Array = NDArray[Any]

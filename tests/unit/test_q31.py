@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from accelsim import fixed_point, operators
-from accelsim.contraction import AccumulatorFormat
-from accelsim.datapath import execute
-from accelsim.epilogue_values import apply_epilogue
+from accelsim import operators
 from accelsim.kernels import numerics
-from accelsim.tensors import TensorType
+from accelsim.operators import fixed_point
+from accelsim.operators.tensors import TensorType
+from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.epilogue import apply_epilogue
+from accelsim.values.execute import execute
 from tests.oracles import fixed_point as exact
 from tests.strategies import Draw, bounds
 from tests.tiers import few

@@ -7,13 +7,13 @@ from itertools import product
 import numpy as np
 import pytest
 
-from accelsim.graph.loader import load_bytes
-from accelsim.graph.normalise import normalise
-from accelsim.graph.oracle import final_outputs
-from accelsim.graph.qonnx_grid import odd_part, sums_are_exact
-from accelsim.kernels.thresholds import threshold_rows
-from accelsim.thresholds import UNREACHED
-from accelsim.uniform import Decoding
+from accelsim.check.oracle import final_outputs
+from accelsim.graph.load.loader import load_bytes
+from accelsim.graph.normalise.normalise import normalise
+from accelsim.graph.qonnx.grid import odd_part, sums_are_exact
+from accelsim.kernels.values.thresholds import threshold_rows
+from accelsim.operators.thresholds import UNREACHED
+from accelsim.operators.uniform import Decoding
 from tests.oracles import qonnx as naive
 from tests.qonnx_models import MODES, QonnxGraph
 from tests.tiers import few

@@ -14,11 +14,11 @@ from onnx import TensorProto, helper
 
 import accelsim
 from accelsim import Arch
-from accelsim.contraction import AccumulatorFormat
-from accelsim.datapath import execute
-from accelsim.float_distance import beyond, product_error
-from accelsim.graph import import_products
+from accelsim.check.float_distance import beyond, product_error
+from accelsim.graph.importers import products as import_products
 from accelsim.operators import Rescale
+from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.execute import execute
 from tests.generator.placements import Placed
 from tests.unit.quantised_models import (
     COLUMNS,
@@ -308,7 +308,7 @@ def test_float_sums_in_any_order_stay_within_the_error(depth: int, half: bool) -
     rng = np.random.default_rng(depth)
     codes = rng.integers(-128, 128, (ROWS, depth, 1)).astype(np.int8)
     exact, _ = execute(
-        operator, [codes], [accelsim.tensors.TensorType.of("f4", (ROWS, COLUMNS, 1))], AccumulatorFormat()
+        operator, [codes], [accelsim.operators.tensors.TensorType.of("f4", (ROWS, COLUMNS, 1))], AccumulatorFormat()
     )
     error = product_error(operator, [codes], half=half)
     assert error is not None

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 import accelsim
 from accelsim import Arch
-from accelsim.explain import explain_model
+from accelsim.explain.layers import explain_model
 from tests.generator.placements import Placed
 from tests.unit.quantised_models import (
     COLUMNS,

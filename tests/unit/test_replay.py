@@ -7,10 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from accelsim import operators as ops
-from accelsim.contraction import AccumulatorFormat, convolve, multiply
-from accelsim.datapath import execute
-from accelsim.geometry import ConvolutionGeometry, DepthWindow
-from accelsim.replay import (
+from accelsim.check.replay import (
     INT32_HIGHEST,
     INT32_LOWEST,
     Element,
@@ -21,7 +18,10 @@ from accelsim.replay import (
     saturating_pairs,
     wrap_to,
 )
-from accelsim.tensors import TensorType
+from accelsim.operators.geometry import ConvolutionGeometry, DepthWindow
+from accelsim.operators.tensors import TensorType
+from accelsim.values.contraction import AccumulatorFormat, convolve, multiply
+from accelsim.values.execute import execute
 from tests.unit.operators import (
     draw_accumulator,
     draw_code,

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 import accelsim
-from accelsim.session import open_session
-from accelsim.verdict import largest_units, measure_outputs
+from accelsim.check.verdict import largest_units, measure_outputs
+from accelsim.reference.session import open_session
 from tests.planning import planned
 from tests.strategies import Builder, Draw
 

@@ -9,14 +9,15 @@ import pytest
 from numpy.typing import NDArray
 
 import accelsim
-from accelsim import operators, vector_operators
-from accelsim.contraction import AccumulatorFormat
-from accelsim.datapath import execute
-from accelsim.graph.resize import AxisResize, linear_blend, source_coordinates
+from accelsim import operators
+from accelsim.graph.importers.resize import AxisResize, linear_blend, source_coordinates
 from accelsim.graph.shapes import infer
-from accelsim.tensors import TensorType
-from accelsim.vector_costs import vector_costs
-from accelsim.work_stream import StreamWork, describe_stream
+from accelsim.machine.vector_costs import vector_costs
+from accelsim.operators import vector as vector_operators
+from accelsim.operators.tensors import TensorType
+from accelsim.program.stream_work import StreamWork, describe_stream
+from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.execute import execute
 from tests.oracles import naive, vector
 from tests.strategies import Draw, Quantisation
 
@@ -200,8 +201,8 @@ def test_computed_indices_cost_a_segment_each() -> None:
 
 def test_every_price_is_made_of_known_operations() -> None:
     """Each event of the table has an energy, each row a unit that is counted, and at least one lane operation."""
-    from accelsim import fixed_point
     from accelsim.energy import Units, load_table
+    from accelsim.operators import fixed_point
 
     units = Units(load_table(), accelsim.Arch())
     machine, floats = vector_costs()

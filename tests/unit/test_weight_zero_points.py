@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 
 from accelsim import Arch
 from accelsim import operators as ops
-from accelsim.contraction import AccumulatorFormat, convolve, multiply
 from accelsim.energy import load_table, price_layer
 from accelsim.errors import UsageError
-from accelsim.graph.import_contractions import make_weights
-from accelsim.machine_work import machine_work
-from accelsim.mapping import choose_plan
-from accelsim.plan import ContractionPlan
-from accelsim.program import Layer
-from accelsim.tensors import TensorType
-from accelsim.timing import time_layer
-from accelsim.weight_ranges import static_range
-from accelsim.work import ContractionWork, describe_work
-from accelsim.zero_points import is_asymmetric
+from accelsim.graph.importers.contractions import make_weights
+from accelsim.mapping.search import choose_plan
+from accelsim.operators.tensors import TensorType
+from accelsim.operators.zero_points import is_asymmetric
+from accelsim.program.layers import Layer
+from accelsim.program.machine_work import machine_work
+from accelsim.program.plan import ContractionPlan
+from accelsim.program.work import ContractionWork, describe_work
+from accelsim.timing.recurrence import time_layer
+from accelsim.values.contraction import AccumulatorFormat, convolve, multiply
+from accelsim.values.ranges import static_range
 from tests.oracles import naive
 from tests.strategies import Draw, bounds
 

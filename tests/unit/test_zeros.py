@@ -14,10 +14,10 @@ from accelsim.energy import EnergyTable, load_table, price_layer
 from accelsim.energy.bills import billed_macs
 from accelsim.energy.options import EnergyOptions
 from accelsim.errors import AccelSimError, UsageError
-from accelsim.graph.import_contractions import make_weights
-from accelsim.program import Layer
-from accelsim.timing import time_layer
-from accelsim.zeros import busy_macs
+from accelsim.graph.importers.contractions import make_weights
+from accelsim.program.layers import Layer
+from accelsim.timing.recurrence import time_layer
+from accelsim.values.zeros import busy_macs
 from tests.energy.harness import Array, planned
 from tests.generator.graphs import draw_graph
 from tests.oracles import gating

@@ -12,10 +12,10 @@ import onnx
 import pytest
 
 import accelsim
-from accelsim.datapath import LayerValues
-from accelsim.inputs import draw_inputs
 from accelsim.models.catalogue import ENTRIES, Figures
 from accelsim.models.store import build, find, model_bytes
+from accelsim.simulation.inputs import draw_inputs
+from accelsim.values.execute import LayerValues
 from tests.harness import assert_sound
 
 # Parameters as published (batch normalisation's scale and shift counted, its statistics not) and MACs.

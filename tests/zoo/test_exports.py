@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import accelsim
-from accelsim.reports.verdict import reference_words
+from accelsim.reports.terminal.verdict import reference_words
 
 EXPORTS = Path(__file__).parent / "exports"
 MODELS = Path(__file__).resolve().parents[2] / "models"

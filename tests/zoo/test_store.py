@@ -69,7 +69,7 @@ def test_a_full_disk_only_costs_time(private_cache: Path, monkeypatch: pytest.Mo
     def fail(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("accelsim.io.write_through", fail)
+    monkeypatch.setattr("accelsim.files.writing.write_through", fail)
     assert len(store.model_bytes("ds-cnn")) > 20_000
     assert kept(private_cache) == []
 

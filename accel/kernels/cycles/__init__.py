@@ -1,0 +1,1 @@
+"""Kernels of the timing recurrence: array, loads, stores, streams. They know no values."""

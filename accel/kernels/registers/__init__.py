@@ -1,0 +1,1 @@
+"""Kernels of the register-level stepper: every register in every cycle. They know no recurrence."""

@@ -1,0 +1,1 @@
+"""Kernels that compute values: accumulators, element-wise loops, reductions. They know no time."""

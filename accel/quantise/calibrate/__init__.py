@@ -1,0 +1,1 @@
+"""From samples to ranges: observing a float network, choosing scales and zero points."""

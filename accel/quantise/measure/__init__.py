@@ -1,0 +1,1 @@
+"""What quantisation costs and loses: errors, sensitivities, schemes side by side."""

@@ -1,0 +1,1 @@
+"""Methods that change a network before or after its weights are rounded: one file each."""

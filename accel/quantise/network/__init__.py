@@ -1,0 +1,1 @@
+"""The float network: read, tidied, edited, indexed."""

@@ -1,0 +1,1 @@
+"""The quantised file: widths, weights, where quantisers stand, how codes are stored."""

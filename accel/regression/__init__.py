@@ -1,0 +1,1 @@
+"""Runs recorded, later ones compared with them, and what pytest demands of a model."""

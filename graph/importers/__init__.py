@@ -1,0 +1,1 @@
+"""From nodes to typed operators of the machine: one module per kind of operator."""

@@ -1,0 +1,1 @@
+"""From bytes to a checked model: limits, structure, tensors, operators, files beside it."""

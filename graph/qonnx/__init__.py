@@ -1,0 +1,1 @@
+"""QONNX: its quantisers, and sums of codes with thresholds."""
