@@ -1,1 +1,1 @@
-"""Exact integers: what each operator computes, in accumulators of any width. Knows no cycles, energy or plans' choice."""
+"""Exact integers: what each operator computes, in accumulators of any width. Knows no cycles, no energy, no plans."""

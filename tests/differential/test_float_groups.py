@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import accelsim
+from tests.check.word_models import judged_word
 from tests.strategies import Builder, Case, Draw, Quantisation
-from tests.word_models import judged_word
 
 SEED = 50_001
 WIDE = ("uint8", "int8", "uint16", "int16")

@@ -18,12 +18,12 @@ from accelsim.operators import fixed_point
 from accelsim.operators.tensors import TensorType
 from accelsim.values.contraction import AccumulatorFormat
 from accelsim.values.execute import LayerValues, execute, run_program
+from tests.check.word_models import judged_word
 from tests.cli.command import command
 from tests.generator.graphs import draw_graph
 from tests.oracles import fixed_point as exact
 from tests.planning import planned
 from tests.tiers import few
-from tests.word_models import judged_word
 
 GRAPHS = 24
 SEED = 71_003

@@ -11,8 +11,8 @@ from accelsim.energy import load_table
 from accelsim.explain.layers import explain_model
 from accelsim.graph.normalise.constant_casts import fold_constant_casts
 from accelsim.reference.session import open_session
+from tests.check.word_models import judged_word
 from tests.strategies import MICROSOFT, Builder, Case, Draw
-from tests.word_models import judged_word
 
 SEED = 70_201
 

@@ -11,7 +11,7 @@ import pytest
 
 from accelsim.energy.area import AREA_SOURCE, gate_counts
 from tests.cli.command import command
-from tests.scripts import script
+from tests.docs.scripts import script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 REPORT = """

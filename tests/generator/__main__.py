@@ -22,7 +22,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="seed of the series")
     parser.add_argument("--first", type=int, default=0, help="index of the first graph")
     parser.add_argument("--jobs", type=int, default=1, help="number of processes")
-    parser.add_argument("--save", type=Path, default=Path("tests/regressions"), help="folder for shrunk failures")
+    parser.add_argument("--save", type=Path, default=Path("tests/saved_graphs"), help="folder for shrunk failures")
     parser.add_argument("--operators", default="", help="rows of the table to draw from, separated by commas")
     options = parser.parse_args(arguments)
     options.wanted = tuple(filter(None, options.operators.split(",")))

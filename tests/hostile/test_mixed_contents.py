@@ -11,9 +11,9 @@ import pytest
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, helper
 
 import accelsim
+from tests.check.word_models import judged_word
 from tests.cli.command import assert_refused, run_model
 from tests.hostile.builders import around, constant, floats, model_of, quantised
-from tests.word_models import judged_word
 
 FINDING = re.compile(r"  - [\w.]+ '[^']*': .+; .+")
 

@@ -12,8 +12,8 @@ import pytest
 
 from accelsim.quantise.scheme import NAMES
 from tests.cli.command import command
+from tests.docs.scripts import script
 from tests.quantise.helpers import ROOT
-from tests.scripts import script
 
 PAGE = (ROOT / "docs" / "quantisation.md").read_text("utf-8")
 COMMANDS = re.findall(r"^    (accel-sim .*)$", PAGE, re.MULTILINE)

@@ -13,10 +13,10 @@ from onnx import TensorProto
 import accelsim
 from accelsim.quantise.measure.three_way import compare_three
 from accelsim.quantise.pipeline import Quantised, quantize
+from tests.check.word_models import judged_word
 from tests.quantise.graphs import node, normal
 from tests.quantise.helpers import build
 from tests.tiers import few
-from tests.word_models import judged_word
 
 # Node, shape of the weights, whether it has a bias, shape of a sample.
 LAYERS: dict[str, tuple[str, tuple[int, ...], bool, tuple[int, ...]]] = {

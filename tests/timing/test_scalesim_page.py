@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from tests.cli.command import command
-from tests.scripts import script
+from tests.docs.scripts import script
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 PAGE = (DOCS / "scalesim.md").read_text("utf-8")

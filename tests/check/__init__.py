@@ -1,0 +1,1 @@
+"""The verdict, its words, and why an element differs."""

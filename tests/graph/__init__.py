@@ -1,0 +1,1 @@
+"""From bytes to typed operators: what is loaded, refused, recognised."""

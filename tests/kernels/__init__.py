@@ -1,0 +1,1 @@
+"""Numba kernels against their twins."""

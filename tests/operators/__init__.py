@@ -1,0 +1,1 @@
+"""Operators drawn for tests."""

@@ -1,0 +1,1 @@
+"""What onnxruntime does, found out by asking it."""

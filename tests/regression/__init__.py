@@ -1,0 +1,1 @@
+"""Recorded runs, verified, and the pytest plugin."""

@@ -1,0 +1,1 @@
+"""Results as data: what they keep, written and read back."""

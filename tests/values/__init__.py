@@ -1,0 +1,1 @@
+"""Exact integers: accumulators, epilogues, zero points, vector operators."""
