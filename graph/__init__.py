@@ -1,4 +1,4 @@
-"""From ONNX bytes to the typed integer graph: loading, normalising, importing, lowering."""
+"""From ONNX bytes to the typed integer graph: loading, normalising, recognising, importing. Knows no machine."""
 
 if __name__ != "accelsim.graph":
     raise ImportError(

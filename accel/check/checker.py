@@ -29,7 +29,7 @@ from accelsim.operators.uniform import Decoding, Permuted
 from accelsim.program.layers import Layer, Program
 from accelsim.results.check import CheckResult, FirstMismatch, FloatReference, LayerCheck
 from accelsim.results.differing import differing
-from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.accumulators import AccumulatorFormat
 from accelsim.values.execute import LayerValues, execute
 
 Array = NDArray[np.generic]

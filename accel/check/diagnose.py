@@ -30,7 +30,7 @@ from accelsim.check.replay import (
 from accelsim.errors import printable
 from accelsim.program.layers import Layer
 from accelsim.results.check import AccumulatorEvidence, Diagnosis
-from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.accumulators import AccumulatorFormat
 
 Array = NDArray[np.generic]
 

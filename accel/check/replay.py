@@ -24,7 +24,7 @@ from accelsim.operators import (
     Weights,
 )
 from accelsim.operators.zero_points import uses_row_sums
-from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.accumulators import AccumulatorFormat
 from accelsim.values.epilogue import apply_epilogue
 from accelsim.values.runtime import complete
 

@@ -11,7 +11,7 @@ from accelsim.operators import Dequantise, Gather, HostOperator, Pad, Slice, Spl
 from accelsim.operators.thresholds import DequantiseUniform
 from accelsim.operators.vector import IndexedRead, Pick, Rearrange, Shuffle
 from accelsim.program.layers import Layer, Program
-from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.accumulators import AccumulatorFormat
 from accelsim.values.execute import execute
 
 Array = NDArray[np.generic]

@@ -93,7 +93,8 @@ def machine_from(
     settings: list[str] | None,
 ) -> Arch:
     """Build the machine from the options."""
-    from accelsim.machine.arch import load_arch, parse_array
+    from accelsim.machine.arch import parse_array
+    from accelsim.machine.description import load_arch
 
     return load_arch(
         arch,

@@ -9,11 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from accelsim.energy.bills import price_layer
-    from accelsim.energy.charges import COMPONENTS, Charge, LayerEnergy, components, gathered, units_used
-    from accelsim.energy.reader import load_table
-    from accelsim.energy.table import EnergyTable, UnitEnergy
-    from accelsim.energy.units import Units, requantisation_events
+    from accelsim.energy.bills import price_layer as price_layer
+    from accelsim.energy.charges import COMPONENTS as COMPONENTS
+    from accelsim.energy.charges import Charge as Charge
+    from accelsim.energy.charges import LayerEnergy as LayerEnergy
+    from accelsim.energy.charges import components as components
+    from accelsim.energy.charges import gathered as gathered
+    from accelsim.energy.charges import units_used as units_used
+    from accelsim.energy.reader import load_table as load_table
+    from accelsim.energy.table import EnergyTable as EnergyTable
+    from accelsim.energy.table import UnitEnergy as UnitEnergy
+    from accelsim.energy.units import Units as Units
+    from accelsim.energy.units import requantisation_events as requantisation_events
 
 _HOMES = {
     "price_layer": "bills",
@@ -30,20 +37,7 @@ _HOMES = {
     "requantisation_events": "units",
 }
 
-__all__ = [
-    "COMPONENTS",
-    "Charge",
-    "EnergyTable",
-    "LayerEnergy",
-    "UnitEnergy",
-    "Units",
-    "components",
-    "gathered",
-    "load_table",
-    "price_layer",
-    "requantisation_events",
-    "units_used",
-]
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,8 @@ from accelsim.graph.normalise.tensor_types import Feeds
 from accelsim.machine.arch import Arch
 from accelsim.program.compulsory import operand_bytes
 from accelsim.program.layers import Choice, Layer
-from accelsim.program.plan import ContractionPlan, StreamPlan, second_stays
+from accelsim.program.plan import ContractionPlan, StreamPlan
+from accelsim.program.scratchpads import second_stays
 from accelsim.program.widths import narrow_lines
 from accelsim.program.work import ContractionWork, StreamWork
 from accelsim.reports.dimensions import NONE_GIVEN, chosen_dimensions

@@ -16,9 +16,10 @@ from math import fsum
 from accelsim.energy import EnergyTable, price_layer
 from accelsim.errors import UsageError
 from accelsim.machine.arch import Arch
+from accelsim.mapping.bounds import objective
 from accelsim.mapping.planner import Planner
 from accelsim.mapping.residency import keep_activations
-from accelsim.mapping.search import is_plannable, objective
+from accelsim.mapping.search import is_plannable
 from accelsim.program.addresses import map_addresses
 from accelsim.program.layers import Choice, Layer, Program
 from accelsim.program.plan import ContractionPlan, Kept

@@ -8,8 +8,9 @@ from dataclasses import replace
 from accelsim.energy import EnergyTable, price_layer
 from accelsim.errors import UsageError
 from accelsim.machine.arch import Arch
+from accelsim.mapping.bounds import Floor
 from accelsim.mapping.residency import with_local_copies
-from accelsim.mapping.search import Floor, Mapping, choose_plan
+from accelsim.mapping.search import Mapping, choose_plan
 from accelsim.operators.zero_points import constant_weights
 from accelsim.program.layers import Layer
 from accelsim.program.machine_work import weight_operand_bits

@@ -2,4 +2,41 @@
 
 On top of onnxruntime.quantization where it does the job (which tensors get a quantiser, percentile and entropy
 calibration); ours where it does not: other ranges, 2 bits, groups, bias correction, equalisation, errors taken apart.
+
+Public names are imported when they are first used.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from accelsim.quantise.calibrate.calibration import load_calibration as load_calibration
+    from accelsim.quantise.grid import CodeSpec as CodeSpec
+    from accelsim.quantise.grid import Grid as Grid
+    from accelsim.quantise.grid import dequantise as dequantise
+    from accelsim.quantise.grid import fit as fit
+    from accelsim.quantise.grid import quantise as quantise
+    from accelsim.quantise.measure.analysis import tensor_error as tensor_error
+    from accelsim.quantise.measure.three_way import compare_three as compare_three
+
+_HOMES = {
+    "CodeSpec": "grid",
+    "Grid": "grid",
+    "compare_three": "measure.three_way",
+    "dequantise": "grid",
+    "fit": "grid",
+    "load_calibration": "calibrate.calibration",
+    "quantise": "grid",
+    "tensor_error": "measure.analysis",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module where it lives."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'accelsim.quantise' has no attribute '{name}'")
+    return getattr(import_module(f"accelsim.quantise.{_HOMES[name]}"), name)

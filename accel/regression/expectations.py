@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from accelsim.errors import UsageError, printable
 from accelsim.graph.load.bindings import parse_bindings
-from accelsim.machine.arch import load_arch, parse_array
+from accelsim.machine.arch import parse_array
+from accelsim.machine.description import load_arch
 from accelsim.regression.record import verify
 from accelsim.reports.terminal.budgets import cycles_text, energy_budget_text, overflow_text
 from accelsim.reports.terminal.golden import comparison_lines

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from accelsim.errors import InvalidFileError, UsageError, nearest, printable
 from accelsim.files.json_reading import read_regular
 from accelsim.files.writing import pack_npz
-from accelsim.machine.arch import Arch, resolve_arch
+from accelsim.machine.arch import Arch
+from accelsim.machine.description import resolve_arch
 from accelsim.regression.folder import MANIFEST, GoldenFolder, check_target, file_record, read_folder, write_folder
 from accelsim.results.comparison import GROUPS, Comparison, Tolerance, compare
 from accelsim.results.manifest import (

@@ -15,7 +15,7 @@ from accelsim.results.check import CheckResult, LayerCheck
 from accelsim.results.timeline import Timeline
 from accelsim.simulation.model import Bound, Model
 from accelsim.timing.layer_timing import LayerTiming
-from accelsim.values.contraction import AccumulatorUse
+from accelsim.values.accumulators import AccumulatorUse
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,8 @@ from accelsim.energy import price_layer
 from accelsim.energy.options import EnergyOptions
 from accelsim.errors import UsageError
 from accelsim.graph.normalise.tensor_types import Feeds
-from accelsim.machine.arch import Arch, resolve_arch
+from accelsim.machine.arch import Arch
+from accelsim.machine.description import resolve_arch
 from accelsim.operators.tensors import widened
 from accelsim.program.layers import Program
 from accelsim.results.result import Result
@@ -26,7 +27,7 @@ from accelsim.simulation.layer_runs import Evaluation, LayerRun, LayerValue, Run
 from accelsim.simulation.model import Model, load
 from accelsim.simulation.timeline import TimelineRequest, check_request, record_timeline
 from accelsim.timing.engines import check_engine, time_with
-from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.accumulators import AccumulatorFormat
 from accelsim.values.exact_sums import behind_overflow, exact_uses
 from accelsim.values.execute import LayerValues, run_program
 from accelsim.values.zeros import busy_macs

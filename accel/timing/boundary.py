@@ -9,7 +9,8 @@ from itertools import pairwise
 from accelsim.machine.arch import Arch
 from accelsim.program.addresses import Addresses, map_addresses
 from accelsim.program.layers import Layer, Program
-from accelsim.program.plan import ContractionPlan, weight_buffer_bytes
+from accelsim.program.plan import ContractionPlan
+from accelsim.program.scratchpads import weight_buffer_bytes
 from accelsim.program.work import ContractionWork
 
 

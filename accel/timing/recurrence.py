@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from accelsim.kernels.cycles import contraction as timeline
 from accelsim.machine.arch import Arch
 from accelsim.program.layers import Program
-from accelsim.program.plan import ContractionPlan, Plan, StreamPlan, once_more
+from accelsim.program.plan import ContractionPlan, Plan, StreamPlan
+from accelsim.program.scratchpads import once_more
 from accelsim.program.stream_work import moved_entries
 from accelsim.program.weight_layout import pack_weights
 from accelsim.program.work import ContractionWork, ImageLayout, StreamWork, Work

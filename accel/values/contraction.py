@@ -8,7 +8,7 @@ answer. (3) Otherwise the layer is run again in the narrow accumulator, step by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from accelsim.kernels.values.accumulate import (
 )
 from accelsim.operators import CodeFormat, Convolution, MatrixMultiply, Weights
 from accelsim.operators.zero_points import uses_row_sums
+from accelsim.values.accumulators import AccumulatorFormat, AccumulatorUse, Tally
 from accelsim.values.epilogue import apply_epilogue
 from accelsim.values.images import padded_images
 from accelsim.values.ranges import raw_weights
@@ -32,77 +33,6 @@ Operand = NDArray[np.signedinteger[Any]]
 
 _PATCH_BYTES = 1 << 19  # a block of gathered patches should stay in the L2 cache
 _LONGEST_BLOCK = 2048
-
-
-@dataclass(frozen=True)
-class AccumulatorFormat:
-    """Width, overflow behaviour and zero-point modes (of activations, of weights) of the accumulators."""
-
-    bits: int = 32
-    overflow: str = "wrap"
-    zp_mode: str = "fold"
-    weight_zero_point: str = "wide-operand"
-
-    @property
-    def lowest(self) -> int:
-        """Smallest value."""
-        return -(1 << (self.bits - 1))
-
-    @property
-    def highest(self) -> int:
-        """Largest value."""
-        return (1 << (self.bits - 1)) - 1
-
-
-@dataclass(frozen=True)
-class AccumulatorUse:
-    """What the accumulators of a layer went through.
-
-    lowest, highest: extremes of all exact partial sums, bias included, in the normative order.
-    overflows: how often narrowing changed a value.
-    """
-
-    bits: int
-    lowest: int
-    highest: int
-    overflows: int
-
-    @property
-    def peak(self) -> int:
-        """Largest magnitude of an exact partial sum."""
-        return max(-self.lowest, self.highest)
-
-    @property
-    def min_safe_bits(self) -> int:
-        """Smallest two's complement width that holds every exact partial sum."""
-        return max(max(self.highest, 0).bit_length(), max(~self.lowest, 0).bit_length()) + 1
-
-
-@dataclass
-class _Tally:
-    """Extremes and events of one layer, gathered over images and matrices."""
-
-    extremes: NDArray[np.int64]
-    overflows: int = 0
-
-    @classmethod
-    def empty(cls) -> _Tally:
-        """Start with no value seen."""
-        bounds = np.iinfo(np.int64)
-        return cls(np.array([bounds.max, bounds.min], np.int64))
-
-    def inside(self, accumulator: AccumulatorFormat) -> bool:
-        """Tell whether nothing seen so far leaves the accumulator."""
-        return bool(self.extremes[0] >= accumulator.lowest and self.extremes[1] <= accumulator.highest)
-
-    def add(self, use: AccumulatorUse) -> None:
-        """Take in what another part of the layer went through."""
-        self.extremes[:] = min(self.extremes[0], use.lowest), max(self.extremes[1], use.highest)
-        self.overflows += use.overflows
-
-    def use(self, accumulator: AccumulatorFormat) -> AccumulatorUse:
-        """Freeze the tally."""
-        return AccumulatorUse(accumulator.bits, int(self.extremes[0]), int(self.extremes[1]), self.overflows)
 
 
 def _initial_bias(weights: Weights, zero_point: int, zp_mode: str) -> NDArray[np.int64]:
@@ -173,7 +103,7 @@ def convolve(
         summed = replace(op, weights=codes_of_weights)
     pixels = int(np.prod(out_shape[-2:])) if codes.ndim > 3 else out_shape[-1]
     exact = np.int32 if _fits_int32(summed.weights, bias, _largest(op.input, accumulator.zp_mode)) else np.int64
-    tally = _Tally.empty()
+    tally = Tally.empty()
     outputs = []
     for image in padded_images(operand, op, out_shape, pad_value):
         acc = _convolve_image(image, summed, bias, pixels, out_shape[-1], exact, accumulator, tally)
@@ -193,7 +123,7 @@ def _assemble_images(outputs: list[IntArray], out_shape: tuple[int, ...]) -> Int
 
 
 def _without_zero_points(
-    acc: IntArray, weights: Weights, groups: int, accumulator: AccumulatorFormat, tally: _Tally
+    acc: IntArray, weights: Weights, groups: int, accumulator: AccumulatorFormat, tally: Tally
 ) -> IntArray:
     """Return A - z_w * S of raw sums [N + groups, M], narrowed once (contract, section 2)."""
     columns = weights.values.shape[0]
@@ -212,7 +142,7 @@ def _convolve_image(
     output_width: int,
     exact: type[np.signedinteger],
     accumulator: AccumulatorFormat,
-    tally: _Tally,
+    tally: Tally,
 ) -> IntArray:
     """Convolve one padded image; returns accumulators [N, M]."""
     shape = op.geometry
@@ -221,7 +151,7 @@ def _convolve_image(
     block = max(64, min(_LONGEST_BLOCK, _PATCH_BYTES // (2 * depth)))
     window = (op.groups, shape.kernel, shape.strides, shape.dilations, output_width, block)
     acc = np.repeat(bias.astype(exact)[:, None], pixels, axis=1)
-    seen = _Tally.empty()
+    seen = Tally.empty()
     convolve_exact(image, weights, acc, *window, seen.extremes)
     tally.extremes[0] = min(tally.extremes[0], seen.extremes[0])
     tally.extremes[1] = max(tally.extremes[1], seen.extremes[1])
@@ -252,7 +182,7 @@ def accumulate(
     Returns:
         Accumulators int32 or int64 [rows, lanes] and what they went through.
     """
-    tally = _Tally.empty()
+    tally = Tally.empty()
     acc: IntArray = start.astype(np.int32 if fits_int32 else np.int64)
     accumulate_exact(stationary, streamed, acc, tally.extremes)
     if not tally.inside(accumulator):
@@ -313,7 +243,7 @@ def _multiply_constant(
     else:
         acc, use = _few_rows(rows, summed, start, accumulator, fits_int32=fits)
     if summed is not weights:
-        tally = _Tally.empty()
+        tally = Tally.empty()
         tally.add(use)
         acc = _without_zero_points(acc, weights, 1, accumulator, tally)
         use = tally.use(accumulator)
@@ -328,7 +258,7 @@ def _few_rows(
 
     Weights are transposed block by block, so that no second copy of all of them is made.
     """
-    tally, parts = _Tally.empty(), []
+    tally, parts = Tally.empty(), []
     stationary = np.ascontiguousarray(rows)
     for first in range(0, weights.values.shape[0], _LONGEST_BLOCK):
         block = slice(first, first + _LONGEST_BLOCK)
@@ -356,7 +286,7 @@ def _multiply_dynamic(
     right, _ = _operand(second, code.zero_point, "subtract")
     rights = np.broadcast_to(right, (*leading, depth, columns)).reshape(-1, depth, columns)
     bound = depth * _largest(op.input, "subtract") * _largest(code, "subtract")
-    tally = _Tally.empty()
+    tally = Tally.empty()
     outputs = []
     for a, b in zip(lefts, rights, strict=True):
         start = np.zeros((columns, rows), np.int64)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from accelsim.errors import AccelSimError
 from accelsim.program.layers import Program
 from accelsim.results.accumulators import WIDEST_BITS
-from accelsim.values.contraction import AccumulatorFormat, AccumulatorUse
+from accelsim.values.accumulators import AccumulatorFormat, AccumulatorUse
 from accelsim.values.execute import run_program
 
 Array = NDArray[np.generic]

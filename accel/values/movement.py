@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim import operators
 from accelsim.errors import UnsupportedModelError
 from accelsim.operators import vector as ops
 from accelsim.operators.tensors import TensorType
@@ -93,10 +94,47 @@ def lookup(table: Array | None, codes: Array) -> Array:
     return np.asarray(table[index])
 
 
+def _concatenate(op: operators.Concatenate, inputs: Arrays, types: Types) -> list[Array]:
+    parts = [lookup(table, codes) for table, codes in zip(op.tables, inputs, strict=True)]
+    return [np.concatenate(parts, axis=op.axis)]
+
+
+def _view(op: operators.View, inputs: Arrays, types: Types) -> list[Array]:
+    return [np.ascontiguousarray(inputs[0]).reshape(op.shape)]
+
+
+def _transpose(op: operators.Transpose, inputs: Arrays, types: Types) -> list[Array]:
+    return [np.asarray(inputs[0].transpose(op.permutation), order="C")]  # may be a scalar
+
+
+def _slice(op: operators.Slice, inputs: Arrays, types: Types) -> list[Array]:
+    return [np.ascontiguousarray(inputs[0][tuple(slice(*part) for part in op.ranges)])]
+
+
+def _split(op: operators.Split, inputs: Arrays, types: Types) -> list[Array]:
+    cuts = np.cumsum(op.sizes)[:-1]
+    return [np.ascontiguousarray(part) for part in np.split(inputs[0], cuts, axis=op.axis)]
+
+
+def _gather(op: operators.Gather, inputs: Arrays, types: Types) -> list[Array]:
+    return [np.asarray(np.take(inputs[0], op.indices, axis=op.axis), order="C")]  # may be a scalar
+
+
+def _pad(op: operators.Pad, inputs: Arrays, types: Types) -> list[Array]:
+    return [np.pad(inputs[0], op.widths, constant_values=op.value)]
+
+
 FUNCTIONS: dict[type[Any], Callable[[Any, Arrays, Types], list[Array]]] = {
     ops.Rearrange: rearrange,
     ops.Shuffle: shuffle,
     ops.Pick: pick,
     ops.IndexedRead: indexed_read,
     ops.Select: select,
+    operators.Concatenate: _concatenate,
+    operators.View: _view,
+    operators.Transpose: _transpose,
+    operators.Slice: _slice,
+    operators.Split: _split,
+    operators.Gather: _gather,
+    operators.Pad: _pad,
 }

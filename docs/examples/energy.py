@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import accelsim
-from accelsim.energy.reader import load_table
+from accelsim.energy import load_table
 
 DIGITS = Path(__file__).resolve().parent.parent.parent / "models" / "digits_int8.onnx"
 

@@ -17,7 +17,6 @@ from onnx import helper, numpy_helper
 
 import accelsim
 from accelsim.energy import load_table
-from accelsim.explain.operands import zero_point_costs
 
 CHANNELS = ((3, 16, 3), (16, 32, 1))  # input channels, output channels, kernel
 
@@ -78,7 +77,7 @@ def row(kind: str, content: bytes, handling: str) -> str:
     model = accelsim.load(content)
     result = accelsim.run(model, arch)
     layers = [layer for layer in model.bind(None).planned(arch).layers if hasattr(layer.operator, "weights")]
-    costs = [zero_point_costs(layer, arch, load_table())[0] for layer in layers]
+    costs = [accelsim.zero_point_costs(layer, arch, load_table())[0] for layer in layers]
     bits = max(cost.sums.bits for cost in costs if cost.sums)
     (operands,) = {name for name in (unit["name"] for unit in result.energy.units) if name.startswith("int9x")}
     chip = result.energy_pj - result.energy_components_pj["dram"]

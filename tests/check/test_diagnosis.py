@@ -25,7 +25,7 @@ from accelsim.program.work import StreamWork
 from accelsim.results.check import FirstMismatch
 from accelsim.results.result import Result
 from accelsim.simulation.model import Model
-from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.accumulators import AccumulatorFormat
 from tests.hostile.builders import WIDTH, constant, floats, model_of, parameters, quantised, replace_constant
 
 Array = NDArray[np.generic]

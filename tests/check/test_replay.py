@@ -20,7 +20,8 @@ from accelsim.check.replay import (
 )
 from accelsim.operators.geometry import ConvolutionGeometry, DepthWindow
 from accelsim.operators.tensors import TensorType
-from accelsim.values.contraction import AccumulatorFormat, convolve, multiply
+from accelsim.values.accumulators import AccumulatorFormat
+from accelsim.values.contraction import convolve, multiply
 from accelsim.values.execute import execute
 from tests.operators.drawn import (
     draw_accumulator,

@@ -342,7 +342,7 @@ def test_no_memory_is_taken_by_results_without_values() -> None:
     """Scores of many positions are zeros without strides."""
     from accelsim.operators import ProductPart
     from accelsim.operators.tensors import TensorType
-    from accelsim.values.contraction import AccumulatorFormat
+    from accelsim.values.accumulators import AccumulatorFormat
     from accelsim.values.execute import execute
 
     kind = TensorType.of(np.float32, (1 << 20, 1 << 20))

@@ -16,7 +16,7 @@ from accelsim import operators
 from accelsim.energy import load_table
 from accelsim.operators import fixed_point
 from accelsim.operators.tensors import TensorType
-from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.accumulators import AccumulatorFormat
 from accelsim.values.execute import LayerValues, execute, run_program
 from tests.check.word_models import judged_word
 from tests.cli.command import command

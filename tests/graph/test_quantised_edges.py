@@ -17,7 +17,7 @@ from accelsim import Arch
 from accelsim.check.float_distance import beyond, product_error
 from accelsim.graph.importers import products as import_products
 from accelsim.operators import Rescale
-from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.accumulators import AccumulatorFormat
 from accelsim.values.execute import execute
 from tests.check.word_models import own_session as judge
 from tests.generator.placements import Placed

@@ -19,7 +19,7 @@ from accelsim.kernels import numerics
 from accelsim.kernels.values import accumulate, elementwise
 from accelsim.operators.geometry import ConvolutionGeometry
 from accelsim.operators.tensors import TensorType
-from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.accumulators import AccumulatorFormat
 from accelsim.values.execute import execute
 from tests.oracles import naive
 from tests.strategies import Builder, Case, Draw, Quantisation, bounds

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import accelsim
 from accelsim import Arch
 from accelsim.errors import UsageError
-from accelsim.machine.arch import SECTIONS, load_arch
+from accelsim.machine.arch import SECTIONS
+from accelsim.machine.description import load_arch
 from accelsim.simulation.model import Model
 from accelsim.timing.gemm import gemm_timing
 from tests.conftest import ROOT

@@ -12,9 +12,12 @@ from accelsim.energy import price_layer
 from accelsim.errors import UsageError
 from accelsim.explain.layers import explain_model
 from accelsim.machine.arch import Arch
-from accelsim.mapping.search import Floor, _bound, choose_plan, fitting_plans
+from accelsim.mapping.bounds import Floor, least_value
+from accelsim.mapping.search import choose_plan
+from accelsim.mapping.space import fitting_plans
 from accelsim.program.layers import Layer, Program
-from accelsim.program.plan import ContractionPlan, Kept, buffer_needs, fits
+from accelsim.program.plan import ContractionPlan, Kept
+from accelsim.program.scratchpads import buffer_needs, fits
 from accelsim.program.work import ContractionWork
 from accelsim.timing.layer_timing import LayerTiming
 from accelsim.timing.recurrence import time_layer, time_program
@@ -47,7 +50,7 @@ def test_the_bound_is_never_above_what_it_bounds(work: ContractionWork, arch: Ar
     except UsageError:
         return
     for plan in plans:
-        assert _bound(work, plan, arch, Floor()) <= score(arch, time_layer(work, plan, arch)), plan
+        assert least_value(work, plan, arch, Floor()) <= score(arch, time_layer(work, plan, arch)), plan
 
 
 @pytest.mark.parametrize("dataflow", ["ws", "os", "is", "best"])

@@ -16,7 +16,9 @@ from accelsim.errors import UsageError
 from accelsim.explain.layers import explain_model
 from accelsim.graph.ir import Graph
 from accelsim.machine.arch import Arch
-from accelsim.mapping.search import Floor, _bound, choose_plan, fitting_plans
+from accelsim.mapping.bounds import Floor, least_value
+from accelsim.mapping.search import choose_plan
+from accelsim.mapping.space import fitting_plans
 from accelsim.program.addresses import Addresses
 from accelsim.program.layers import Program
 from accelsim.program.plan import ContractionPlan, Kept
@@ -172,7 +174,7 @@ def test_with_open_rows_the_mapper_finds_what_brute_force_finds(work: Contractio
     best = min(score(arch, time_layer(work, plan, arch, SOMEWHERE)) for plan in plans)
     assert score(arch, time_layer(work, chosen, arch, SOMEWHERE)) == best
     for plan in fitting_plans("layer", work, arch, kept):
-        assert _bound(work, plan, arch, Floor()) <= score(arch, time_layer(work, plan, arch, SOMEWHERE)), plan
+        assert least_value(work, plan, arch, Floor()) <= score(arch, time_layer(work, plan, arch, SOMEWHERE)), plan
 
 
 # ------------------------------------------------------------------------------------------------------- what it says

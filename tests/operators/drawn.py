@@ -15,7 +15,7 @@ from accelsim.operators import (
     Weights,
 )
 from accelsim.operators.geometry import ConvolutionGeometry
-from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.accumulators import AccumulatorFormat
 from tests.oracles import naive
 
 INT32 = (-(2**31), 2**31 - 1)

@@ -17,7 +17,7 @@ from accelsim.graph.importers.elementwise import softmax_table
 from accelsim.operators.tensors import TensorType
 from accelsim.reference import probes
 from accelsim.reference.session import open_session
-from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.accumulators import AccumulatorFormat
 from accelsim.values.execute import execute
 from tests.strategies import Draw
 

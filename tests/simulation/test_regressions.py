@@ -15,7 +15,8 @@ import accelsim
 from accelsim.check import checker as check
 from accelsim.files.json_writing import _finite
 from accelsim.graph.importers.windows import window_geometry
-from accelsim.machine.arch import load_arch, parse_array
+from accelsim.machine.arch import parse_array
+from accelsim.machine.description import load_arch
 from accelsim.mapping.search import choose_plan
 from accelsim.operators.geometry import ConvolutionGeometry
 from accelsim.program.plan import StreamPlan
@@ -25,7 +26,7 @@ from accelsim.results.differing import differing
 from accelsim.results.result import LayerResult
 from accelsim.timing.recurrence import time_layer
 from accelsim.timing.registers import step_gemm
-from accelsim.values.contraction import AccumulatorUse
+from accelsim.values.accumulators import AccumulatorUse
 from tests.cli.command import process
 from tests.hostile.builders import WIDTH, around, constant, floats, model_of, parameters, quantised
 

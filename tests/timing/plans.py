@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from accelsim.machine.arch import Arch
 from accelsim.operators.geometry import ConvolutionGeometry
-from accelsim.program.plan import ContractionPlan, Kept, buffer_needs, fits, groups_packed
+from accelsim.program.plan import ContractionPlan, Kept
+from accelsim.program.scratchpads import buffer_needs, fits, groups_packed
 from accelsim.program.work import ContractionWork, ImageLayout
 from accelsim.timing.layer_timing import LayerTiming
 

@@ -22,7 +22,8 @@ from accelsim.operators import (
     Weights,
 )
 from accelsim.operators.geometry import ConvolutionGeometry
-from accelsim.values.contraction import AccumulatorFormat, AccumulatorUse, accumulate, convolve, multiply
+from accelsim.values.accumulators import AccumulatorFormat, AccumulatorUse
+from accelsim.values.contraction import accumulate, convolve, multiply
 from tests.operators.drawn import (
     INT32,
     MODES,

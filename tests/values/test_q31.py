@@ -15,7 +15,7 @@ from accelsim import operators
 from accelsim.kernels import numerics
 from accelsim.operators import fixed_point
 from accelsim.operators.tensors import TensorType
-from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.accumulators import AccumulatorFormat
 from accelsim.values.epilogue import apply_epilogue
 from accelsim.values.execute import execute
 from tests.oracles import fixed_point as exact

@@ -16,7 +16,7 @@ from accelsim.machine.vector_costs import vector_costs
 from accelsim.operators import vector as vector_operators
 from accelsim.operators.tensors import TensorType
 from accelsim.program.stream_work import StreamWork, describe_stream
-from accelsim.values.contraction import AccumulatorFormat
+from accelsim.values.accumulators import AccumulatorFormat
 from accelsim.values.execute import execute
 from tests.oracles import naive, vector
 from tests.strategies import Draw, Quantisation

@@ -23,7 +23,8 @@ from accelsim.program.machine_work import machine_work
 from accelsim.program.plan import ContractionPlan
 from accelsim.program.work import ContractionWork, describe_work
 from accelsim.timing.recurrence import time_layer
-from accelsim.values.contraction import AccumulatorFormat, convolve, multiply
+from accelsim.values.accumulators import AccumulatorFormat
+from accelsim.values.contraction import convolve, multiply
 from accelsim.values.ranges import static_range
 from tests.oracles import naive
 from tests.strategies import Draw, bounds

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from accelsim.kernels.cycles.specs import CLASSES, EVENTS
 from accelsim.machine.arch import Arch
 from accelsim.program.layers import Program
-from accelsim.program.plan import ContractionPlan, Plan, StreamPlan, once_more
+from accelsim.program.plan import ContractionPlan, Plan, StreamPlan
+from accelsim.program.scratchpads import once_more
 from accelsim.program.work import ContractionWork, StreamWork, Work
 from accelsim.timing.boundary import ALONE, Boundary, Surroundings, surroundings
 from accelsim.timing.event.commands import contraction_blocks
