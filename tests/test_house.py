@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,40 @@ def test_modules_are_short() -> None:
         str(path.relative_to(ROOT)): count for path in SOURCES if (count := len(path.read_text().splitlines())) > 400
     }
     assert long == {}
+
+
+def module_name(path: Path) -> str:
+    """Return what a source is imported as."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    names = ["accelsim", *(parts[1:] if parts[0] == "accel" else parts)]
+    return ".".join(names[:-1] if names[-1] == "__init__" else names)
+
+
+def imported(path: Path, known: set[str]) -> set[str]:
+    """Return the modules of the package that a source imports, at its top or inside of a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            members = {f"{node.module}.{alias.name}" for alias in node.names} & known
+            found |= members or ({node.module} & known)
+    return found - {module_name(path)}
+
+
+def test_no_import_leads_back() -> None:
+    """No circle of imports, those inside of functions and for types included, but the notebook's representation."""
+    modules = {module_name(path): path for path in SOURCES}
+    doors = {"accelsim", "accelsim.energy", "accelsim.quantise"}  # their names are imported when they are used
+    graph = {name: imported(path, set(modules)) for name, path in modules.items() if name not in doors}
+    graph["accelsim.results.result"].remove("accelsim.reports.page.html")
+    assert list(TopologicalSorter(graph).static_order())
+
+
+def test_rooms_say_what_lives_there() -> None:
+    """Few modules stand outside of rooms, and each room begins with a sentence about itself."""
+    assert len(list((ROOT / "accel").glob("*.py"))) <= 12
+    for folder in FOLDERS:
+        for marker in (ROOT / folder).rglob("__init__.py"):
+            assert ast.get_docstring(ast.parse(marker.read_text("utf-8"))), marker
 
 
 def test_kernels_are_compiled_in_one_way() -> None:
