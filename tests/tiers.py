@@ -20,6 +20,11 @@ def few(values: Iterable[Any], kept: int | Collection[Any]) -> list[Any]:
     return [value if value in chosen else pytest.param(value, marks=deep) for value in every]
 
 
+def few_rows(rows: Iterable[tuple[Any, ...]], kept: int) -> list[Any]:
+    """Mark as deep what is not among the first so many rows of several parameters."""
+    return [row if at < kept else pytest.param(*row, marks=deep) for at, row in enumerate(rows)]
+
+
 def examples(shallow: int, thorough: int) -> pytest.MarkDecorator:
     """Give a test the number of examples that it draws: few by default, many in the deep tier."""
     return pytest.mark.parametrize("count", [shallow, pytest.param(thorough, marks=deep)])

@@ -12,6 +12,7 @@ from accelsim.cli.gemm import formula
 from accelsim.machine.arch import Arch
 from accelsim.timing.gemm import TIMINGS, gemm_timing
 from tests.cli.command import assert_refused, command
+from tests.tiers import few
 
 MODES = [
     {},
@@ -94,7 +95,7 @@ def test_bad_input_is_one_sentence(arguments: tuple[str, ...], words: tuple[str,
 
 
 @pytest.mark.parametrize(
-    "options", [(), ("--dataflow", "os"), ("--set", "accumulator.bits=9", "--set", "array.rows=3")]
+    "options", few([(), ("--dataflow", "os"), ("--set", "accumulator.bits=9", "--set", "array.rows=3")], 1)
 )
 def test_the_stepper_says_that_it_agrees(options: tuple[str, ...]) -> None:
     """Every PE in every cycle, beside the recurrence and the datapath."""

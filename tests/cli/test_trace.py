@@ -12,11 +12,12 @@ import pytest
 import accelsim
 from accelsim.traces import write as tracing
 from tests.cli.command import assert_refused, command, process
+from tests.tiers import deep, few
 
 FORMATS = {"pftrace": b"\x0a", "vcd": b"$comment", "svg": b"<?xml", "png": b"\x89PNG", "dram": b"LD 0x0\n"}
 
 
-@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+@pytest.mark.parametrize("dataflow", few(["ws", "os", "is"], 1))
 def test_both_engines_give_the_same_result(digits: Path, dataflow: str) -> None:
     """Cycles, classes, energy and everything else in the JSON, byte for byte; and the table."""
     options = ("--array", "8x8", "--dataflow", dataflow, "--no-check")
@@ -43,7 +44,7 @@ def test_an_unknown_engine_is_refused(digits: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", few(FORMATS, ["svg", "dram"]))
 def test_the_name_of_the_file_says_what_it_is(digits: Path, tmp_path: Path, suffix: str) -> None:
     """One line on stdout says what was written; -q says nothing; nothing else is left in the folder."""
     path = tmp_path / f"trace.{suffix}"
@@ -166,6 +167,7 @@ def test_dynamic_sizes_come_from_the_inputs(digits: Path, tmp_path: Path) -> Non
     assert f"of {cycles:,}, " in outcome.stdout.splitlines()[-1]
 
 
+@deep
 def test_a_process_of_its_own_writes_the_same(digits: Path, tmp_path: Path) -> None:
     """Other hash seeds, same bytes."""
     for suffix in ("pftrace", "svg"):

@@ -17,6 +17,7 @@ import pytest
 from accelsim.files.writing import pack_npz
 from accelsim.results.manifest import _seal
 from tests.cli.command import assert_refused, command
+from tests.tiers import deep
 
 Manifest = dict[str, Any]
 
@@ -297,6 +298,7 @@ def test_recording_does_not_write_through_links(golden: Path, tmp_path: Path, di
     assert not (golden / "outputs.npz").is_symlink()
 
 
+@deep
 def test_random_edits_are_refused_or_change_nothing(golden: Path) -> None:
     """Two hundred random byte edits of the manifest: no traceback, and accepted only where the meaning is the same."""
     path = golden / "manifest.json"

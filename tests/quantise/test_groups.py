@@ -11,7 +11,7 @@ from onnx import ModelProto, numpy_helper
 from accelsim.quantise.pipeline import Quantised, quantize
 from tests.quantise.graphs import model, near, node, normal
 from tests.quantise.helpers import CALIBRATION, DIGITS, quantize_into, samples
-from tests.tiers import few
+from tests.tiers import deep, few
 
 DEPTHS = {"Conv": 12, "ConvTranspose": 12, "Gemm": 12, "MatMul": 12}
 
@@ -50,6 +50,7 @@ def test_blocks_that_divide_are_used_and_others_are_not(kind: str, block: int, b
     assert len(said(quantised)) == (0 if divides else 1)
 
 
+@deep
 def test_what_is_said_names_layers_and_channels(tmp_path: Path) -> None:
     """The command ends well, and the digits' layers are named with their depth."""
     made = quantize_into(tmp_path, DIGITS, "--calib", CALIBRATION, "--option", "block=7")

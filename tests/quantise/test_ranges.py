@@ -98,7 +98,7 @@ def test_ranges_of_the_digits(method: str) -> None:
         assert found.high >= 0.2 * found.largest
 
 
-@pytest.mark.parametrize("tails", ["laplace", "outliers"])
+@pytest.mark.parametrize("tails", few(["laplace", "outliers"], 1))
 def test_least_divergence_cuts_long_tails(tails: str) -> None:
     """Entropy gives another range than the extremes where few values are large, as percentiles do."""
     x = noise(64)["x"].astype(np.float32).copy()
@@ -178,7 +178,9 @@ def loss_of(quantised: Quantised) -> float:
 
 @pytest.mark.parametrize(
     "scheme",
-    ["w4a8+granularity=tensor", "w4a8", "int8-symmetric", "uint8+weight_bits=2", "w2a8+bias_correction", "w4a16"],
+    few(
+        ["w4a8+granularity=tensor", "w4a8", "int8-symmetric", "uint8+weight_bits=2", "w2a8+bias_correction", "w4a16"], 1
+    ),
 )
 def test_cross_entropy_never_raises_the_loss(scheme: str) -> None:
     """The search starts from the least squared error, and what it finds is what is written, clamps or not."""

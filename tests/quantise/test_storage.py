@@ -59,7 +59,7 @@ def stored(one: Quantised) -> int:
     return int(tensors["w_quantized"].data_type)
 
 
-@pytest.mark.parametrize("kept", ["", "+keep_float=last", "+keep_float=first"])
+@pytest.mark.parametrize("kept", few(["", "+keep_float=last", "+keep_float=first"], 1))
 @pytest.mark.parametrize("scheme", few(SCHEMES, SCHEMES[::4]))
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_width_runs_in_every_layer(layer: str, scheme: str, kept: str) -> None:

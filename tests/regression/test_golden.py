@@ -24,7 +24,7 @@ from accelsim.regression import folder as golden_folder
 from accelsim.results.manifest import Manifest
 from tests.cli.command import Outcome, assert_refused, command, process
 from tests.hostile.builders import WIDTH, floats, quantised, replace_constant
-from tests.tiers import few
+from tests.tiers import few, few_rows
 
 
 @pytest.fixture
@@ -200,7 +200,8 @@ main(sys.argv[3:])
 
 
 @pytest.mark.parametrize(
-    ("step", "count"), [("write_through", 1), ("write_through", 2), ("_put_in_place", 1), ("sync_folder", 2)]
+    ("step", "count"),
+    few_rows([("write_through", 2), ("_put_in_place", 1), ("write_through", 1), ("sync_folder", 2)], 2),
 )
 @pytest.mark.parametrize("existing", few([False, True], [True]), ids=["new", "over an older record"])
 def test_a_kill_while_writing_leaves_the_old_record_or_the_new(

@@ -31,6 +31,7 @@ from tests.reports.browser import Browser, cut, overlaps
 from tests.reports.harness import ANYTHING, DAMAGED, Path_, altered, places
 from tests.reports.harness import plain as result_file
 from tests.reports.results import HOSTILE
+from tests.tiers import deep, few
 
 
 @cache
@@ -59,7 +60,7 @@ def write(folder: Path, data: object) -> Path:
     return path
 
 
-@pytest.mark.parametrize("scheme", ["w4a8", "int16", "int8-per-channel+layer_activation_bits.reduce=16"])
+@pytest.mark.parametrize("scheme", few(["w4a8", "int16", "int8-per-channel+layer_activation_bits.reduce=16"], 1))
 def test_what_is_written_is_read(tmp_path: Path, scheme: str) -> None:
     """Writing what was read gives the same bytes."""
     text = found(scheme).to_json()
@@ -163,11 +164,13 @@ def test_bars_are_the_counts() -> None:
         assert counts.tolist() == list(error.distribution.counts)
 
 
+@deep
 def test_equal_reports_give_equal_bytes() -> None:
     """Drawing twice gives the same page."""
     assert report_html([run()], [found()]) == report_html([run()], [found()])
 
 
+@deep
 def test_histograms_are_figures_as_well() -> None:
     """--figures draws them with the charts of the run, whatever tensors are called."""
     report = named_badly(found())
@@ -187,6 +190,7 @@ def test_a_report_on_another_model_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "p.html").exists()
 
 
+@deep
 def test_two_models_beside_each_other() -> None:
     """Each report has its sections, whose keys differ and whose titles name the scheme."""
     text = report_html([run(), run("int16")], [found(), found("int16")])
@@ -278,6 +282,7 @@ def drawable_places() -> list[Path_]:
     return [place for place in places(plain()) if not (SMALL & set(map(str, place)) and place[-1] not in SMALL)]
 
 
+@deep
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.deferred(lambda: st.sampled_from(drawable_places())), ANYTHING)
 def test_whatever_is_read_is_drawn(tmp_path_factory: pytest.TempPathFactory, place: Path_, value: object) -> None:
@@ -303,7 +308,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield started
 
 
-@pytest.mark.parametrize("width", [360, 700, 1200])
+@pytest.mark.parametrize("width", few([360, 700, 1200], 1))
 def test_the_page_asks_for_nothing_and_no_text_overlaps_in_a_browser(
     browser: Browser, tmp_path: Path, width: int
 ) -> None:
