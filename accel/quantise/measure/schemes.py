@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from accelsim.errors import AccelSimError
+from accelsim.files.json_writing import to_json
 from accelsim.machine.arch import Arch
 from accelsim.progress import Steps
 from accelsim.quantise.calibrate.calibration import Calibration
@@ -18,6 +19,7 @@ from accelsim.quantise.network.floats import as_float16
 from accelsim.quantise.network.source import FloatModel, opset_of, read_again, read_float_model
 from accelsim.quantise.pipeline import Quantised, constants_bytes, quantize
 from accelsim.quantise.scheme import Scheme, parse_scheme
+from accelsim.results.plain import plain
 from accelsim.results.quantisation import with_words
 from accelsim.results.result import Result
 from accelsim.simulation.model import load
@@ -73,12 +75,10 @@ class SchemeTable:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the table as plain data."""
-        return {"schema_version": SCHEMA_VERSION} | asdict(self)
+        return {"schema_version": SCHEMA_VERSION} | plain(self)
 
     def to_json(self) -> str:
         """Return the table as JSON: sorted keys, infinite ratios as "exact" and "no signal", null for NaN."""
-        from accelsim.files.json_writing import to_json
-
         return to_json(with_words(self.to_dict()))
 
 
