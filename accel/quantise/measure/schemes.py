@@ -32,45 +32,54 @@ _FLOAT_UNITS = f"of an array of float units, mapped like {_MAPPED_LIKE}, whose s
 
 @dataclass(frozen=True)
 class SchemeCost:
-    """One row: a scheme on a network and a machine. None where a figure does not exist; `remarks` say why.
-
-    accuracy, agreement: of the machine's classes with the labels and with the float network's; sqnr_db: of all outputs
-    against the float network's; worst_layer: the one whose quantisation alone hurts the outputs most, and how much;
-    model_bytes: all constants, packed; effective_bits: per weight, scales and zero points counted; cycles, energy_pj,
-    dram_bytes: one run of one sample (or of the fixed batch); acc_bits: width of the accumulators of that run;
-    safe_acc_bits: those that the sums of all samples need; on_array: share of the multiply-accumulates on the array;
-    integer: share of the layers' multiply-accumulates done in integers; verdict: against onnxruntime.
-    """
+    """One row: a scheme on a network and a machine. None where a figure does not exist; `remarks` say why."""
 
     scheme: str
     accuracy: float | None = None
+    """Agreement of the machine's classes with the labels."""
     agreement: float | None = None
+    """Agreement of the machine's classes with the float network's."""
     sqnr_db: float | None = None
+    """Of all outputs against the float network's."""
     worst_layer: str | None = None
+    """The one whose quantisation alone hurts the outputs most."""
     worst_sqnr_db: float | None = None
+    """Of the outputs, with that layer alone quantised."""
     model_bytes: int | None = None
+    """All constants, packed."""
     effective_bits: float | None = None
+    """Per weight, scales and zero points counted."""
     cycles: int | None = None
+    """Of one run of one sample (or of the fixed batch), as the next two."""
     energy_pj: float | None = None
     dram_bytes: int | None = None
     acc_bits: int | None = None
+    """Width of the accumulators of that run."""
     safe_acc_bits: int | None = None
+    """Width that the sums of all samples need."""
     on_array: float | None = None
+    """Share of the multiply-accumulates on the array."""
     integer: float | None = None
+    """Share of the layers' multiply-accumulates done in integers."""
     verdict: str | None = None
+    """Against onnxruntime."""
     remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class SchemeTable:
-    """Schemes side by side: what network, on which machine, ranges and figures from what data, of how many samples."""
+    """Schemes side by side."""
 
     model: str
     machine: str
     calibration: str
+    """Where the samples come from that ranges are chosen with."""
     measured_on: str
+    """Where those come from that the figures are measured on."""
     samples: int
+    """How many these are."""
     labelled: bool
+    """Whether they have labels."""
     rows: tuple[SchemeCost, ...]
 
     def to_dict(self) -> dict[str, Any]:
