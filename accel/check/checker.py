@@ -27,7 +27,7 @@ from accelsim.operators import HostOperator, Operator, Part
 from accelsim.operators.fixed_point import float_twin
 from accelsim.operators.uniform import Decoding, Permuted
 from accelsim.program.layers import Layer, Program
-from accelsim.results.check import CheckResult, FirstMismatch, FloatReference, LayerCheck
+from accelsim.results.check import CheckResult, FirstMismatch, FloatReference, LayerCheck, Unit, Verdict
 from accelsim.results.differing import differing
 from accelsim.values.accumulators import AccumulatorFormat
 from accelsim.values.execute import LayerValues, execute
@@ -199,7 +199,7 @@ class Checker:
         found = []
         for name, mine, theirs in zip(layer.outputs, got, expected, strict=True):
             steps = _steps(mine, theirs) // (self.decodings[name].stride if name in self.decodings else 1)
-            unit = "ULP" if theirs.dtype.kind == "f" else "LSB"
+            unit: Unit = "ULP" if theirs.dtype.kind == "f" else "LSB"
             share = float((steps > 0).sum() / max(steps.size, 1))
             found.append(FloatReference(name, int(steps.max(initial=0)), share, unit))
         self.distances.setdefault(layer.exactness, []).extend(found)
@@ -342,7 +342,7 @@ def _first(
     return FirstMismatch(layer.outputs[position], layer.name, where, *pair, forced, layer.kind)
 
 
-def _word(wrong: int, fixed: Sequence[FloatReference], differing_outputs: int) -> str:
+def _word(wrong: int, fixed: Sequence[FloatReference], differing_outputs: int) -> Verdict:
     """Return the verdict in a word."""
     if wrong:
         return "mismatch"

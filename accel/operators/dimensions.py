@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Origin = Literal["input", "bind", "default"]
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """A dimension that the model's file leaves open: its name, its size in this run, and who decided it.
+    """A dimension that the model's file leaves open; the limits are those of a result file, which holds it, too."""
 
-    origin: "input" where an array that was given has this size, "bind" where the user bound it, "default" where nothing
-    said anything and it was taken as 1.
-    """
-
-    name: str
-    size: int
-    origin: str
+    name: Annotated[str, Field(strict=True, max_length=1 << 16)]
+    size: Annotated[int, Field(strict=True, ge=0, lt=1 << 62)]
+    """In this run."""
+    origin: Origin
+    """Who decided the size: "input" where an array that was given has it, "bind" where the user bound it, "default"
+    where nothing said anything and it was taken as 1."""

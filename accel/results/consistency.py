@@ -7,36 +7,64 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-from accelsim.results.accumulators import bits_needed
 from accelsim.results.check import CheckResult
 from accelsim.results.energy import ChargeLine
-from accelsim.results.result import LayerResult, Result
-
-if TYPE_CHECKING:
-    from accelsim.results import schema
+from accelsim.results.limits import Amounts, Text
+from accelsim.results.result import LayerResult, Result, Totals
 
 # What totals of a file may differ from the sums of its parts, which are added up in another order.
 _TOLERANCE = 1e-6
 
 
-def problems(part: schema.ResultPart, result: Result) -> Iterator[str]:
+@dataclass(frozen=True)
+class WrittenCheck:
+    """The word for what the check of a layer counts."""
+
+    verdict: Text | None = None
+
+
+@dataclass(frozen=True)
+class WrittenLayer:
+    """What a file says of a layer although it follows from the rest."""
+
+    check: WrittenCheck | None = None
+
+
+@dataclass(frozen=True)
+class WrittenEnergy:
+    """What a file says of the energy although it follows from the layers."""
+
+    components: Amounts | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a file says although a result computes it; None where it does not say it."""
+
+    totals: Totals
+    energy: WrittenEnergy
+    layers: tuple[WrittenLayer, ...]
+
+
+def problems(written: Written, result: Result, given: Mapping[str, Any]) -> Iterator[str]:
     """Yield what contradicts what in a result file.
 
     Args:
-        part: the file's content, for the totals that a Result computes itself.
-        result: what was built from it.
+        written: what of the file follows from the rest of it.
+        result: the rest.
+        given: the totals as they stand in the file, which need not have all of them.
     """
-    yield from _totals(part.totals, result)
-    for number, (layer, written) in enumerate(zip(result.layers, part.layers, strict=True)):
+    yield from _totals(written.totals, result, given)
+    for number, (layer, copy) in enumerate(zip(result.layers, written.layers, strict=True)):
         place = f"layers.{number}"
         yield from (f"{place}.{problem}" for problem in _layer(layer, result.pe_count))
-        if layer.check is not None and written.check is not None:
-            verdict = written.check.verdict
-            if verdict is not None and verdict != layer.check.verdict:
-                yield f"{place}.check.verdict is not {layer.check.verdict}, which its counts say"
-    yield from _energy(part.energy, result)
+        verdict = None if copy.check is None else copy.check.verdict
+        if layer.check is not None and verdict not in (None, layer.check.verdict):
+            yield f"{place}.check.verdict is not {layer.check.verdict}, which its counts say"
+    yield from _energy(written.energy.components, result)
     yield from _check(result)
     line = result.timeline
     if line is not None and (line.number >= len(result.layers) or result.layers[line.number].cycles != line.cycles):
@@ -48,28 +76,26 @@ def _differ(one: float, other: float) -> bool:
     return not math.isclose(one, other, rel_tol=_TOLERANCE, abs_tol=1e-9)
 
 
-def _totals(totals: schema.TotalsPart, result: Result) -> Iterator[str]:
+def _totals(totals: Totals, result: Result, given: Mapping[str, Any]) -> Iterator[str]:
     """Compare the totals with the layers."""
-    if totals.cycles != result.cycles:
-        yield f"totals.cycles is {totals.cycles:,}, its layers take {result.cycles:,}"
-    if _differ(totals.energy_pj, result.energy_pj):
-        yield f"totals.energy_pj is {totals.energy_pj:,.6g}, its layers use {result.energy_pj:,.6g}"
-    needed = bits_needed(result.layers)
-    if totals.acc_bits_needed is not None and totals.acc_bits_needed != needed:
-        yield f"totals.acc_bits_needed is {totals.acc_bits_needed}, its layers need {needed}"
+    computed = result.totals
+    if totals.cycles != computed.cycles:
+        yield f"totals.cycles is {totals.cycles:,}, its layers take {computed.cycles:,}"
+    if _differ(totals.energy_pj, computed.energy_pj):
+        yield f"totals.energy_pj is {totals.energy_pj:,.6g}, its layers use {computed.energy_pj:,.6g}"
+    if totals.acc_bits_needed not in (None, computed.acc_bits_needed):
+        yield f"totals.acc_bits_needed is {totals.acc_bits_needed}, its layers need {computed.acc_bits_needed}"
     macs = sum(layer.macs for layer in result.layers)
     if result.model.macs != macs:
         yield f"model.macs is {result.model.macs:,}, its layers do {macs:,}"
-    for name, exact in (("macs", macs), ("dram_bytes", result.dram_bytes)):
-        given = getattr(totals, name)
-        if given is not None and given != exact:
-            yield f"totals.{name} is {given:,}, its layers have {exact:,}"
+    for name, exact in (("macs", macs), ("dram_bytes", computed.dram_bytes)):
+        count = getattr(totals, name)
+        if count not in (None, exact):
+            yield f"totals.{name} is {count:,}, its layers have {exact:,}"
     for name in ("utilisation", "time_s", "macs_on_array_share"):
-        given, computed = getattr(totals, name), getattr(result, name)
-        if name not in totals.model_fields_set:
-            continue
-        if (given is None) != (computed is None) or (given is not None and _apart(given, computed)):
-            yield f"totals.{name} is {_shown(given)}, its layers give {_shown(computed)}"
+        one, other = getattr(totals, name), getattr(computed, name)
+        if name in given and ((one is None) != (other is None) or (one is not None and _apart(one, other))):
+            yield f"totals.{name} is {_shown(one)}, its layers give {_shown(other)}"
 
 
 def _apart(one: float, other: float) -> bool:
@@ -100,10 +126,10 @@ def _layer(layer: LayerResult, pe_count: int) -> Iterator[str]:
         yield f"macs is {layer.macs:,}, but it is not on the array"
 
 
-def _energy(part: schema.EnergyPart, result: Result) -> Iterator[str]:
+def _energy(written: Mapping[str, float] | None, result: Result) -> Iterator[str]:
     """Compare components with layers, and both with the bills where a file has them."""
-    if part.components is not None:
-        yield from _components("energy.components", part.components, result.energy_components_pj)
+    if written is not None:
+        yield from _components("energy.components", written, result.energy_components_pj)
     units = _unit_energies(result.energy.units)
     for number, layer in enumerate(result.layers):
         yield from _bill(f"layers.{number}", layer.energy_pj, layer.charges, units)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field
 
 from accelsim.operators.dimensions import Dimension
+from accelsim.results.limits import Count, Name, Text
 
 
 @dataclass(frozen=True)
 class InputInfo:
-    """An input of a model as it was run: its name, element type and shape."""
+    """An input of a model as it was run."""
 
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
+    name: Name
+    dtype: Text
+    """Element type."""
+    shape: Annotated[tuple[Count, ...], Field(max_length=64)]
 
     @property
     def described(self) -> str:
@@ -24,21 +28,17 @@ class InputInfo:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What was run; inputs, dimensions: None in results of versions that did not write them.
+    """What was run."""
 
-    batch: samples in one run, None where the file does not say which dimension counts them.
-    """
-
-    name: str
-    sha256: str
-    macs: int
-    parameters_bytes: int
-    inputs: tuple[InputInfo, ...] | None = None
-    dimensions: tuple[Dimension, ...] | None = None
-    batch: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what was run as plain data."""
-        inputs = None if self.inputs is None else [vars(one) | {"shape": list(one.shape)} for one in self.inputs]
-        dimensions = None if self.dimensions is None else [vars(one).copy() for one in self.dimensions]
-        return vars(self) | {"inputs": inputs, "dimensions": dimensions}
+    name: Name
+    sha256: Text
+    """Digest of the file."""
+    macs: Count
+    """Multiply-accumulates that the array does."""
+    parameters_bytes: Count
+    inputs: Annotated[tuple[InputInfo, ...], Field(max_length=10_000)] | None = None
+    """None in results of versions that did not write them."""
+    dimensions: Annotated[tuple[Dimension, ...], Field(max_length=10_000)] | None = None
+    """What the file leaves open; None in results of versions that did not write it."""
+    batch: Count | None = None
+    """Samples in one run, None where the file does not say which dimension counts them."""

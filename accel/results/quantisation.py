@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from accelsim.files.json_writing import to_json
+from accelsim.results.limits import Amount, Count, Name, Real, Share, Text, Texts
+from accelsim.results.plain import plain
 
 SCHEMA_VERSION = 1
 KIND = "quantisation"
 EXACT, NO_SIGNAL = "exact", "no signal"  # ratios without noise and without signal, which are no numbers of JSON
-_PLAIN = (
-    "model", "sha256", "quantised_sha256", "calibration", "samples", "measured_on", "ranked_on",
-    "float_bytes", "quantised_bytes", "effective_bits",
-)  # fmt: skip
+_INFINITE = {EXACT: math.inf, NO_SIGNAL: -math.inf}
+_LARGEST_DB = 1e30
+_MOST_TENSORS = 20_000
+_MOST_BINS = 4096
 
 
 def sqnr_db(signal: float, noise: float) -> float:
@@ -46,191 +53,208 @@ def _word(ratio: float | None) -> float | str | None:
     return EXACT if ratio > 0 else NO_SIGNAL
 
 
+def _ratio(value: object) -> object:
+    """Return the infinity that a word stands for; an infinity spelled as a number, as 1e999 is, is none of ours."""
+    if isinstance(value, str) and value in _INFINITE:
+        return _INFINITE[value]
+    if isinstance(value, float | int) and not abs(value) <= _LARGEST_DB:
+        raise ValueError(f"a ratio in dB is at most {_LARGEST_DB:g}")
+    return value
+
+
+def _fitting(shape: Distribution) -> Distribution:
+    """Check that there is a bin between neighbouring edges, which rise."""
+    edges = shape.edges
+    if len(edges) != len(shape.counts) + 1 or any(b < a for a, b in pairwise(edges)):
+        raise ValueError("edges do not fit the counts between them")
+    return shape
+
+
+Decibels = Annotated[float, Field(strict=True), BeforeValidator(_ratio)]
+Power = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Reason = Annotated[str, Field(strict=True, max_length=4000)]
+Bits = Annotated[int, Field(strict=True, ge=1, le=64)]
+
+
 @dataclass(frozen=True)
 class Distribution:
-    """Histogram of a tensor's values with the grid over it.
+    """Histogram of a tensor's values with the grid over it."""
 
-    edges: of the bins; counts: values per bin; grid_low, grid_high: ends of the grid, of all grids together where the
-    tensor has several; step: the largest scale; lowest: the least value of a code in the grid with that scale.
-    """
-
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-    grid_low: float
-    grid_high: float
-    step: float
-    lowest: float
+    edges: Annotated[tuple[Real, ...], Field(min_length=2, max_length=_MOST_BINS + 1)]
+    """Of the bins."""
+    counts: Annotated[tuple[Count, ...], Field(max_length=_MOST_BINS)]
+    """Values per bin."""
+    grid_low: Real
+    """Lower end of the grid, of all grids together where the tensor has several."""
+    grid_high: Real
+    """Upper end."""
+    step: Amount
+    """The largest scale."""
+    lowest: Real
+    """The least value of a code in the grid with that scale."""
 
 
 @dataclass(frozen=True)
 class TensorError:
-    """What quantising one tensor does to its values.
+    """What quantising one tensor does to its values."""
 
-    tensor: name; kind: "weight" or "activation"; bits: of a code; scales: how many the tensor has; effective_bits:
-    per value as stored, scales and zero points counted; elements: values looked at; signal: sum of their squares;
-    rounding, clipping: sums of squared errors of the values inside and outside of the grid; total: the sum over all,
-    computed by itself; clipped_share: share of the values outside; unused_codes: codes that no value takes, of
-    `codes` per scale together; outlier_share: share of values more than six standard deviations from the mean;
-    propagated_sqnr_db: of the tensor in the quantised network, with all errors before it, None for weights.
-    """
+    COMPUTED: ClassVar[tuple[str, ...]] = ("sqnr_db",)
 
-    tensor: str
-    kind: str
-    bits: int
-    scales: int
-    effective_bits: float
-    elements: int
-    signal: float
-    rounding: float
-    clipping: float
-    total: float
-    clipped_share: float
-    unused_codes: int
-    codes: int
-    outlier_share: float
-    smallest: float
-    largest: float
-    propagated_sqnr_db: float | None
-    distribution: Distribution = field(repr=False)
+    tensor: Name
+    kind: Text
+    """Either "weight" or "activation"."""
+    bits: Bits
+    """Of a code."""
+    scales: Count
+    """How many the tensor has."""
+    effective_bits: Amount
+    """Per value as stored, scales and zero points counted."""
+    elements: Count
+    """Values looked at."""
+    signal: Power
+    """Sum of their squares."""
+    rounding: Power
+    """Sum of squared errors of the values inside of the grid."""
+    clipping: Power
+    """Sum of squared errors of the values outside of it."""
+    total: Power
+    """Sum of squared errors of all values, computed by itself."""
+    clipped_share: Share
+    """Share of the values outside."""
+    unused_codes: Annotated[int, Field(strict=True, ge=0, le=1 << 16)]
+    """Codes that no value takes, of `codes`."""
+    codes: Annotated[int, Field(strict=True, ge=1, le=1 << 16)]
+    """Per scale, all scales together."""
+    outlier_share: Share
+    """Share of values more than six standard deviations from the mean."""
+    smallest: Real
+    largest: Real
+    propagated_sqnr_db: Decibels | None
+    """Of the tensor in the quantised network, with all errors before it; None for weights."""
+    distribution: Annotated[Distribution, AfterValidator(_fitting)] = field(repr=False)
 
     @property
     def sqnr_db(self) -> float:
         """Signal to quantisation noise ratio of the tensor by itself, in dB."""
         return sqnr_db(self.signal, self.total)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as plain data."""
-        data = asdict(self) | {"sqnr_db": self.sqnr_db}
-        data["distribution"] |= {"edges": list(self.distribution.edges), "counts": list(self.distribution.counts)}
-        return data
+
+TensorErrors = Annotated[tuple[TensorError, ...], Field(max_length=_MOST_TENSORS)]
 
 
 @dataclass(frozen=True)
 class LayerError:
-    """Errors around one layer.
+    """Errors around one layer."""
 
-    weight_sqnr_db: of its weights by themselves; output_sqnr_db: of its output in the quantised network, None where
-    the output has no quantiser.
-    """
-
-    layer: str
-    kind: str
-    weight_bits: int | None
-    weight_sqnr_db: float | None
-    output: str
-    output_sqnr_db: float | None
+    layer: Name
+    kind: Name
+    weight_bits: Bits | None
+    weight_sqnr_db: Decibels | None
+    """Of its weights by themselves."""
+    output: Name
+    output_sqnr_db: Decibels | None
+    """Of its output in the quantised network, None where the output has no quantiser."""
 
 
 @dataclass(frozen=True)
 class ErrorAnalysis:
-    """All errors of a quantised model: per tensor, per layer, and end to end (the outputs, literally executed).
+    """All errors of a quantised model: per tensor, per layer, and end to end."""
 
-    output_sqnr_db: None where it could not be told; reason: why figures are missing, None if none is.
-    """
-
-    weights: tuple[TensorError, ...]
-    activations: tuple[TensorError, ...]
-    layers: tuple[LayerError, ...]
-    output_sqnr_db: float | None
-    reason: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the analysis as plain data."""
-        return {
-            "weights": [error.to_dict() for error in self.weights],
-            "activations": [error.to_dict() for error in self.activations],
-            "layers": [asdict(layer) for layer in self.layers],
-            "output_sqnr_db": self.output_sqnr_db,
-            "reason": self.reason,
-        }
+    weights: TensorErrors
+    activations: TensorErrors
+    layers: Annotated[tuple[LayerError, ...], Field(max_length=_MOST_TENSORS)]
+    output_sqnr_db: Decibels | None
+    """Of the outputs, literally executed; None where it could not be told."""
+    reason: Reason | None = None
+    """Why figures are missing, None if none is."""
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """One layer alone quantised, its weights and its input: SQNR of the outputs in dB, least first in a ranking.
+    """One layer alone quantised, its weights and its input."""
 
-    output_sqnr_db: None where it could not be told, and reason: why; such layers come last.
-    """
-
-    layer: str
-    kind: str
-    output_sqnr_db: float | None
-    reason: str | None = None
+    layer: Name
+    kind: Name
+    output_sqnr_db: Decibels | None
+    """Of the outputs; least first in a ranking. None where it could not be told; such layers come last."""
+    reason: Reason | None = None
+    """Why it could not."""
 
 
 @dataclass(frozen=True)
 class OutputDistance:
-    """How far one output is from another execution's; lsb figures are None where the output has no known step."""
+    """How far one output is from another execution's."""
 
-    output: str
-    step: float | None
-    max_lsb: float | None
-    share: float
-    max_abs: float
+    output: Name
+    step: Real | None
+    """None where the output has no known step."""
+    max_lsb: Amount | None
+    """The largest distance in steps, None without a step."""
+    share: Share
+    """Of elements that differ."""
+    max_abs: Amount
 
 
 @dataclass(frozen=True)
 class Execution:
-    """One way to execute the network: SQNR against float (None for float itself), accuracy and agreement of classes.
+    """One way to execute the network, judged."""
 
-    accuracy: share of samples whose label is the largest output, None without labels; agreement: share of samples with
-    the float network's class, None where the first output is no vector of classes; reason: why there are no figures at
-    all, None if there are some.
-    """
-
-    name: str
-    sqnr_db: float | None
-    accuracy: float | None
-    agreement: float | None
-    reason: str | None = None
+    name: Text
+    sqnr_db: Decibels | None
+    """Against float, None for float itself."""
+    accuracy: Share | None
+    """Share of samples whose label is the largest output, None without labels."""
+    agreement: Share | None
+    """Share of samples with the float network's class, None where the first output is no vector of classes."""
+    reason: Reason | None = None
+    """Why there are no figures at all, None if there are some."""
 
 
 @dataclass(frozen=True)
 class ThreeWay:
-    """Float, fake quantisation and machine on the same samples.
+    """Float, fake quantisation and machine on the same samples."""
 
-    distances: of the machine's outputs from those of fake quantisation, in steps of the output; acc_bits: width of the
-    machine's accumulators; acc_bits_needed: by the sums of these samples, None without sums or without machine.
-    """
-
-    samples: int
+    samples: Count
     original: Execution
     literal: Execution
     machine: Execution
-    distances: tuple[OutputDistance, ...]
-    acc_bits: int | None = None
-    acc_bits_needed: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the comparison as plain data."""
-        return asdict(self) | {"distances": [asdict(distance) for distance in self.distances]}
+    distances: Annotated[tuple[OutputDistance, ...], Field(max_length=_MOST_TENSORS)]
+    """Of the machine's outputs from those of fake quantisation, in steps of the output."""
+    acc_bits: Bits | None = None
+    """Width of the machine's accumulators."""
+    acc_bits_needed: Bits | None = None
+    """By the sums of these samples, None without sums or without machine."""
 
 
 @dataclass(frozen=True)
 class QuantisationReport:
-    """A quantised model taken apart.
+    """A quantised model taken apart."""
 
-    model, sha256: of the float file; quantised_sha256: of the file that came out; scheme: its fields by name, "name"
-    among them; calibration, samples: where the samples come from that ranges and errors are told from, and how many;
-    measured_on: where those of `comparison` come from; ranked_on: how many of the first calibration samples
-    `sensitivity` is told from; float_bytes, quantised_bytes: of all constants; effective_bits: per weight as stored;
-    errors, sensitivity, comparison: see there.
-    """
-
-    model: str
-    sha256: str
-    quantised_sha256: str
-    scheme: Mapping[str, Any]
-    calibration: str
-    samples: int
-    measured_on: str
-    ranked_on: int
-    float_bytes: int
-    quantised_bytes: int
-    effective_bits: float
-    remarks: tuple[str, ...]
+    model: Name
+    """Name of the float file."""
+    sha256: Text
+    """Of the float file."""
+    quantised_sha256: Text
+    """Of the file that came out."""
+    scheme: Mapping[Text, Any]
+    """Its fields by name, "name" among them."""
+    calibration: Text
+    """Where the samples come from that ranges and errors are told from."""
+    samples: Count
+    """How many these are."""
+    measured_on: Text
+    """Where those of `comparison` come from."""
+    ranked_on: Count
+    """How many of the first calibration samples `sensitivity` is told from."""
+    float_bytes: Count
+    """Of all constants of the float file."""
+    quantised_bytes: Count
+    """Of all constants of the file that came out."""
+    effective_bits: Amount
+    """Per weight as stored."""
+    remarks: Texts
     errors: ErrorAnalysis
-    sensitivity: tuple[Sensitivity, ...]
+    sensitivity: Annotated[tuple[Sensitivity, ...], Field(max_length=_MOST_TENSORS)]
     comparison: ThreeWay
 
     @property
@@ -256,20 +280,10 @@ class QuantisationReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data."""
-        return {name: getattr(self, name) for name in _PLAIN} | {
-            "kind": KIND,
-            "schema_version": SCHEMA_VERSION,
-            "scheme": dict(self.scheme),
-            "remarks": list(self.remarks),
-            "errors": self.errors.to_dict(),
-            "sensitivity": [asdict(row) for row in self.sensitivity],
-            "comparison": self.comparison.to_dict(),
-        }
+        return plain(self) | {"kind": KIND, "schema_version": SCHEMA_VERSION}
 
     def to_json(self) -> str:
         """Return the report as JSON: sorted keys, infinite ratios as "exact" and "no signal", null for NaN."""
-        from accelsim.files.json_writing import to_json
-
         return to_json(with_words(self.to_dict()))
 
 

@@ -1,4 +1,7 @@
-"""The result of a run: one frozen tree that tables, JSON and scripts read; schema version 1."""
+"""The result of a run: one frozen tree that tables, JSON and scripts read; schema version 1.
+
+The type of each field says what a file may hold for it; a file of an earlier version may lack those with a default.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,32 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from accelsim.files.json_writing import to_json
 from accelsim.results.accumulators import bits_needed
 from accelsim.results.check import CheckResult, LayerCheck
-from accelsim.results.energy import ChargeLine, EnergyDetail
+from accelsim.results.energy import Charges, EnergyDetail
+from accelsim.results.limits import (
+    ELSEWHERE,
+    Amount,
+    Amounts,
+    Count,
+    Counts,
+    Flag,
+    Magnitude,
+    Name,
+    Names,
+    Rows,
+    Scalar,
+    Text,
+)
 from accelsim.results.model_info import ModelInfo
+from accelsim.results.plain import plain
 from accelsim.results.timeline import Timeline
 
 SCHEMA_VERSION = 1
@@ -26,71 +45,90 @@ BLOCKED = "int8 per block"
 
 @dataclass(frozen=True)
 class AccumulatorResult:
-    """Accumulators of one layer.
+    """Accumulators of one layer."""
 
-    bits: width given; overflows: events in the run; peak, min_safe_bits: largest magnitude of a sum, and the width that
-    holds all of them, of exact sums on the inputs that the layer has where nothing overflows in front of it.
-    """
-
-    bits: int
-    peak: int
-    overflows: int
-    min_safe_bits: int
+    bits: Annotated[int, Field(strict=True, ge=1, le=128)]
+    """Width given."""
+    peak: Magnitude
+    """Largest magnitude of an exact sum, on the inputs that the layer has where nothing overflows in front of it."""
+    overflows: Count
+    """Events in the run."""
+    min_safe_bits: Annotated[int, Field(strict=True, ge=0, le=256)]
+    """The width that holds all these sums."""
 
 
 @dataclass(frozen=True)
 class LayerResult:
-    """One row of the result.
+    """One row of the result."""
 
-    arithmetic: of a layer on the array, "integer", "float32", "float16" or BLOCKED; part_of: the operator that a layer
-    is a part of, where a node takes several and onnxruntime alone knows its values;
-    computed_by: "machine", or "onnxruntime" for a host operator, whose values are the reference's own; off_array_macs:
-    multiply-accumulates that such an operator does, which `macs` does not count; macs_counted: whether they are known,
-    0 stands for them where they are not; requantiser: the arithmetic that scales its outputs (f32, q31), None if
-    nothing does; dataflow: of a layer on the array; kept_input, kept_output: all that it reads, or writes, of
-    activations stays in the scratchpad; charges: the bill behind energy_pj; gated_macs: multiply-accumulates with a
-    zero operand, None where they were not counted; inputs, outputs: tensor names, which are the edges of the graph;
-    dram_read_bytes, dram_write_bytes: the two directions of `dram_bytes`; compulsory_dram_bytes: what is not kept on
-    chip, every needed operand once, every result once; lane_operations: of the vector unit; behind_overflow: it
-    reads what an overflow may have changed. The last seven are None in results of versions that did not write them.
-    sums_unknown: peak and width in acc are of such inputs, not of the network's.
-    """
-
-    name: str
-    op: str
-    placement: str
-    m: int | None
-    k: int | None
-    n: int | None
-    groups: int | None
-    tiles: int
-    macs: int
-    cycles: int
-    cycle_classes: Mapping[str, int]
-    utilisation: float | None
-    energy_pj: Mapping[str, float]
-    dram_bytes: int
+    name: Name
+    op: Name
+    """Operator, in the graph that onnxruntime executes."""
+    placement: Text
+    """Where it runs: "array", the vector unit, the host, or nowhere."""
+    m: Count | None
+    """Rows of the product, None for a layer that is not on the array; so for k, n and groups."""
+    k: Count | None
+    """Depth."""
+    n: Count | None
+    """Columns."""
+    groups: Count | None
+    """Products of this size, all repetitions together."""
+    tiles: Count
+    macs: Count
+    """Multiply-accumulates on the array."""
+    cycles: Count
+    cycle_classes: Counts
+    """The same cycles by what happens in them."""
+    utilisation: Amount | None
+    """Multiply-accumulates over those that the array could do in these cycles; None for a layer that is not on it."""
+    energy_pj: Amounts
+    """Energy by component, in pJ."""
+    dram_bytes: Count
+    """DRAM traffic in whole bursts."""
     acc: AccumulatorResult | None
+    """None where the layer has no accumulators or nothing was computed."""
     check: LayerCheck | None
-    arithmetic: str | None = None
-    part_of: str | None = None
-    computed_by: str = "machine"
-    off_array_macs: int = 0
-    macs_counted: bool = True
-    requantiser: str | None = None
-    dataflow: str | None = None
-    kept_input: bool = False
-    kept_output: bool = False
-    charges: tuple[ChargeLine, ...] = ()
-    gated_macs: int | None = None
-    inputs: tuple[str, ...] | None = None
-    outputs: tuple[str, ...] | None = None
-    dram_read_bytes: int | None = None
-    dram_write_bytes: int | None = None
-    compulsory_dram_bytes: int | None = None
-    lane_operations: int | None = None
-    behind_overflow: bool | None = None
-    sums_unknown: bool = False
+    """None where nothing was compared."""
+    arithmetic: Text | None = None
+    """Of a layer on the array: "integer", "float32", "float16" or BLOCKED."""
+    part_of: Text | None = None
+    """The operator that a layer is a part of, where a node takes several and onnxruntime alone knows its values."""
+    computed_by: Text = "machine"
+    """Or "onnxruntime" for a host operator, whose values are the reference's own."""
+    off_array_macs: Count = 0
+    """Multiply-accumulates that a host operator does, which `macs` does not count."""
+    macs_counted: Flag = True
+    """Whether those are known; 0 stands for them where they are not."""
+    requantiser: Text | None = None
+    """The arithmetic that scales its outputs (f32, q31), None if nothing does."""
+    dataflow: Text | None = None
+    """Of a layer on the array."""
+    kept_input: Flag = False
+    """All that it reads of activations stays in the scratchpad."""
+    kept_output: Flag = False
+    """All that it writes of activations stays in the scratchpad."""
+    charges: Charges = ()
+    """The bill behind energy_pj."""
+    gated_macs: Count | None = None
+    """Multiply-accumulates with a zero operand, None where they were not counted."""
+    inputs: Names | None = None
+    """Names of the tensors it reads, which are edges of the graph; None, as for the next six fields, in results of
+    versions that did not write them."""
+    outputs: Names | None = None
+    """Names of the tensors it writes."""
+    dram_read_bytes: Count | None = None
+    """What of dram_bytes is read."""
+    dram_write_bytes: Count | None = None
+    """What of dram_bytes is written."""
+    compulsory_dram_bytes: Count | None = None
+    """Of what is not kept on chip, every needed operand once and every result once."""
+    lane_operations: Count | None = None
+    """Of the vector unit."""
+    behind_overflow: Flag | None = None
+    """It reads what an overflow may have changed."""
+    sums_unknown: Flag = False
+    """Peak and width in `acc` are of such inputs, not of the network's."""
 
     @property
     def largest_stall(self) -> tuple[str, int] | None:
@@ -98,57 +136,67 @@ class LayerResult:
         stalls = {name: cycles for name, cycles in self.cycle_classes.items() if name not in ("stream", "vector")}
         return max(stalls.items(), key=lambda item: item[1]) if stalls else None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the row as plain data."""
-        row = {
-            name: getattr(self, name)
-            for name in ("name", "op", "placement", "m", "k", "n", "groups", "tiles", "macs", "cycles", "requantiser")
-        }
-        row |= {name: getattr(self, name) for name in ("computed_by", "off_array_macs", "macs_counted", "part_of")}
-        row |= {"dataflow": self.dataflow, "kept_input": self.kept_input, "kept_output": self.kept_output}
-        row |= {"cycle_classes": dict(self.cycle_classes), "utilisation": self.utilisation}
-        row |= {"energy_pj": dict(self.energy_pj), "dram_bytes": self.dram_bytes, "arithmetic": self.arithmetic}
-        row |= {"charges": [line.to_dict() for line in self.charges], "gated_macs": self.gated_macs}
-        for name in ("dram_read_bytes", "dram_write_bytes", "compulsory_dram_bytes", "lane_operations"):
-            row[name] = getattr(self, name)
-        row["inputs"] = None if self.inputs is None else list(self.inputs)
-        row["outputs"] = None if self.outputs is None else list(self.outputs)
-        row["acc"] = None if self.acc is None else vars(self.acc).copy()
-        row |= {"behind_overflow": self.behind_overflow, "sums_unknown": self.sums_unknown}
-        check = self.check
-        row["check"] = None if check is None else vars(check) | {"verdict": check.verdict, "share": check.share}
-        return row
-
 
 @dataclass(frozen=True)
 class EnergyInfo:
-    """Where the picojoules come from: name of the table, its source, and every unit energy used.
+    """Where the picojoules come from."""
 
-    scaling_pj: by mode of the requantiser, what all arithmetic costs that depends on the mode; detail: rows, laws,
-    notes and baselines.
-    """
-
-    table: str
-    source: str
-    units: tuple[Mapping[str, Any], ...]
-    scaling_pj: Mapping[str, float] = field(default_factory=dict)
+    table: Text
+    """Name of the table."""
+    source: Text
+    """Of the table."""
+    units: Annotated[Rows, Field(alias="sources")]
+    """Every unit energy used."""
+    scaling_pj: Amounts = field(default_factory=dict)
+    """By mode of the requantiser, what all arithmetic costs that depends on the mode."""
     detail: EnergyDetail = field(default_factory=EnergyDetail)
+    """In a file its fields stand among those of the energy."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Figures of the whole run, as a file holds them beside the layers that they follow from."""
+
+    cycles: Count
+    energy_pj: Amount
+    macs: Count | None = None
+    dram_bytes: Count | None = None
+    utilisation: Amount | None = None
+    time_s: Amount | None = None
+    macs_on_array_share: Amount | None = None
+    acc_bits_needed: Count | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
     """Everything one run gives. Sizes in bytes, energies in pJ, times in cycles unless the name says otherwise."""
 
+    COMPUTED: ClassVar[tuple[str, ...]] = ("totals",)
+
     model: ModelInfo
-    arch: Mapping[str, Mapping[str, Any]]
-    clock_ghz: float
-    pe_count: int
-    layers: tuple[LayerResult, ...]
+    arch: Annotated[Mapping[Text, Mapping[Text, Scalar]], Field(max_length=100)]
+    """Parameters of the machine by section, as in its file."""
+    layers: Annotated[tuple[LayerResult, ...], Field(max_length=200_000)]
     energy: EnergyInfo
     check: CheckResult
-    versions: Mapping[str, str]
-    outputs: Mapping[str, NDArray[np.generic]] = field(repr=False)
+    versions: Annotated[Mapping[Text, Text], Field(max_length=100)]
+    """Of the packages that decide the result."""
+    outputs: Annotated[Mapping[str, NDArray[np.generic]], ELSEWHERE] = field(repr=False)
+    """Arrays by name; empty in a result that was read, since they stay in outputs.npz."""
     timeline: Timeline | None = None
+    """What the engines did during one layer, if asked for."""
+
+    @property
+    def clock_ghz(self) -> float:
+        """Clock of the machine."""
+        clock: Any = self.arch["clock"]["ghz"]
+        return float(clock)
+
+    @property
+    def pe_count(self) -> int:
+        """Processing elements of the array."""
+        array: Mapping[str, Any] = self.arch["array"]
+        return int(array["rows"] * array["cols"])
 
     @property
     def cycles(self) -> int:
@@ -194,35 +242,24 @@ class Result:
         """Latency at the machine's clock, in seconds."""
         return self.cycles / (self.clock_ghz * 1e9)
 
+    @property
+    def totals(self) -> Totals:
+        """The figures above together."""
+        names = ("utilisation", "time_s", "macs_on_array_share")
+        return Totals(
+            self.cycles,
+            self.energy_pj,
+            self.model.macs,
+            self.dram_bytes,
+            acc_bits_needed=bits_needed(self.layers),
+            **{name: getattr(self, name) for name in names},
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain data, in the layout of result.json."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "model": self.model.to_dict(),
-            "arch": {section: dict(values) for section, values in self.arch.items()},
-            "totals": {
-                "cycles": self.cycles,
-                "macs": self.model.macs,
-                "macs_on_array_share": self.macs_on_array_share,
-                "utilisation": self.utilisation,
-                "energy_pj": self.energy_pj,
-                "dram_bytes": self.dram_bytes,
-                "time_s": self.time_s,
-                "acc_bits_needed": bits_needed(self.layers),
-            },
-            "layers": [layer.to_dict() for layer in self.layers],
-            "energy": {
-                "components": self.energy_components_pj,
-                "table": self.energy.table,
-                "source": self.energy.source,
-                "sources": [dict(unit) for unit in self.energy.units],
-                "scaling_pj": dict(self.energy.scaling_pj),
-                **self.energy.detail.to_dict(),
-            },
-            "check": self.check.to_dict(),
-            "versions": dict(self.versions),
-            "timeline": None if self.timeline is None else self.timeline.to_dict(),
-        }
+        data = plain(self)
+        data["energy"] |= data["energy"].pop("detail") | {"components": self.energy_components_pj}
+        return data | {"schema_version": SCHEMA_VERSION}
 
     def to_json(self) -> str:
         """Return result.json: sorted keys, no timestamps, so that equal runs give equal bytes."""

@@ -3,42 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
+
+from accelsim.results.limits import Count, Name, Text
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One engine busy with one thing in cycles start..end-1 of the layer; engine "issue": a class of cycles."""
+class Bar(NamedTuple):
+    """One engine busy with one thing in cycles start..end-1 of the layer; a list of four in files."""
 
-    engine: str
-    what: str
-    start: int
-    end: int
+    engine: Text
+    """Its name, or "issue" for classes of cycles."""
+    what: Text
+    """What it does, or the class of the cycles."""
+    start: Count
+    end: Count
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """What the engines did during one layer.
+    """What the engines did during one layer."""
 
-    layer, number: name and place (from 0) of the layer; cycles: of the layer; until: cycle up to which everything is
-    here; bars: by start; note: one sentence about what is left out, empty where nothing is.
-    """
-
-    layer: str
-    number: int
-    cycles: int
-    until: int
-    bars: tuple[Bar, ...]
-    note: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the timeline as plain data, one list (engine, what, start, end) per bar."""
-        bars = [[bar.engine, bar.what, bar.start, bar.end] for bar in self.bars]
-        return {
-            "layer": self.layer,
-            "number": self.number,
-            "cycles": self.cycles,
-            "until": self.until,
-            "intervals": bars,
-            "note": self.note,
-        }
+    layer: Name
+    number: Count
+    """Place of the layer in the network, from 0."""
+    cycles: Count
+    """Of the layer."""
+    until: Count
+    """Cycle up to which everything is here."""
+    bars: Annotated[tuple[Bar, ...], Field(alias="intervals", max_length=20_000)]
+    """By start."""
+    note: Text = ""
+    """One sentence about what is left out, empty where nothing is."""

@@ -46,8 +46,6 @@ def assemble(run: Run) -> Result:
     return Result(
         _model_info(run, sum(layer.macs for layer in layers)),
         arch.to_sections(),
-        arch.clock_ghz,
-        arch.rows * arch.cols,
         layers,
         EnergyInfo(prices.name, prices.described, units, scaled, behind),
         run.evaluation.verdict,

@@ -20,17 +20,16 @@ from accelsim.values.accumulators import AccumulatorUse
 
 @dataclass(frozen=True, eq=False)
 class LayerValue:
-    """What the values of a layer came to.
-
-    use: of its accumulators, None where it has none or nothing was computed; check: its comparison, None where there
-    is none; busy_macs: multiply-accumulates without a zero operand, where they were counted; behind_overflow: it reads
-    what an overflow may have changed.
-    """
+    """What the values of a layer came to."""
 
     use: AccumulatorUse | None = None
+    """Of its accumulators, None where it has none or nothing was computed."""
     check: LayerCheck | None = None
+    """Its comparison, None where there is none."""
     busy_macs: int | None = None
+    """Multiply-accumulates without a zero operand, where they were counted."""
     behind_overflow: bool = False
+    """It reads what an overflow may have changed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,15 +44,15 @@ class LayerRun:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Values of a run, in the order of the layers, with the verdict and the outputs by name.
-
-    sums_known: extremes of sums behind an overflow are those of the network all the same.
-    """
+    """Values of a run."""
 
     layers: tuple[LayerValue, ...]
+    """In the order of the program."""
     verdict: CheckResult
     outputs: Mapping[str, NDArray[np.generic]]
+    """By name."""
     sums_known: bool = True
+    """Extremes of sums behind an overflow are those of the network all the same."""
 
     @classmethod
     def skipped(cls, program: Program) -> Evaluation:
@@ -63,18 +62,19 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A whole run.
-
-    model: what was run; bound: the same for the shapes of this run; prices: unit energies of the bills; zero_gating:
-    what multiplies a zero was left out of them; timeline: what the engines did during one layer, if asked for.
-    """
+    """A whole run."""
 
     model: Model
+    """What was run."""
     bound: Bound
+    """The same for the shapes of this run."""
     arch: Arch
     prices: EnergyTable
+    """Unit energies of the bills."""
     program: Program
     layers: tuple[LayerRun, ...]
     evaluation: Evaluation
     zero_gating: bool = False
+    """What multiplies a zero was left out of the bills."""
     timeline: Timeline | None = None
+    """What the engines did during one layer, if asked for."""

@@ -9,7 +9,7 @@ from onnx import ModelProto, TensorShapeProto, ValueInfoProto, helper
 
 from accelsim.errors import UsageError, nearest, printable
 from accelsim.graph.load.loader import CheckedModel, copy_model
-from accelsim.operators.dimensions import Dimension
+from accelsim.operators.dimensions import Dimension, Origin
 from accelsim.operators.tensors import TensorType
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -79,7 +79,7 @@ def open_dimensions(model: CheckedModel, shapes: Shapes, *, given: bool) -> tupl
         given: the shapes are those of inputs that the user gave.
     """
     found = {name: Dimension(name, size, "bind") for name, size in model.bound}
-    origin = "input" if given else "default"
+    origin: Origin = "input" if given else "default"
     for value in _inputs(model):
         for axis, (name, size) in enumerate(zip(_declared(value), shapes[value.name], strict=True)):
             if isinstance(name, str):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from accelsim.errors import AccelSimError
+from accelsim.files.json_writing import to_json
 from accelsim.machine.arch import Arch
 from accelsim.progress import Steps
 from accelsim.quantise.calibrate.calibration import Calibration
@@ -18,6 +19,7 @@ from accelsim.quantise.network.floats import as_float16
 from accelsim.quantise.network.source import FloatModel, opset_of, read_again, read_float_model
 from accelsim.quantise.pipeline import Quantised, constants_bytes, quantize
 from accelsim.quantise.scheme import Scheme, parse_scheme
+from accelsim.results.plain import plain
 from accelsim.results.quantisation import with_words
 from accelsim.results.result import Result
 from accelsim.simulation.model import load
@@ -30,55 +32,62 @@ _FLOAT_UNITS = f"of an array of float units, mapped like {_MAPPED_LIKE}, whose s
 
 @dataclass(frozen=True)
 class SchemeCost:
-    """One row: a scheme on a network and a machine. None where a figure does not exist; `remarks` say why.
-
-    accuracy, agreement: of the machine's classes with the labels and with the float network's; sqnr_db: of all outputs
-    against the float network's; worst_layer: the one whose quantisation alone hurts the outputs most, and how much;
-    model_bytes: all constants, packed; effective_bits: per weight, scales and zero points counted; cycles, energy_pj,
-    dram_bytes: one run of one sample (or of the fixed batch); acc_bits: width of the accumulators of that run;
-    safe_acc_bits: those that the sums of all samples need; on_array: share of the multiply-accumulates on the array;
-    integer: share of the layers' multiply-accumulates done in integers; verdict: against onnxruntime.
-    """
+    """One row: a scheme on a network and a machine. None where a figure does not exist; `remarks` say why."""
 
     scheme: str
     accuracy: float | None = None
+    """Agreement of the machine's classes with the labels."""
     agreement: float | None = None
+    """Agreement of the machine's classes with the float network's."""
     sqnr_db: float | None = None
+    """Of all outputs against the float network's."""
     worst_layer: str | None = None
+    """The one whose quantisation alone hurts the outputs most."""
     worst_sqnr_db: float | None = None
+    """Of the outputs, with that layer alone quantised."""
     model_bytes: int | None = None
+    """All constants, packed."""
     effective_bits: float | None = None
+    """Per weight, scales and zero points counted."""
     cycles: int | None = None
+    """Of one run of one sample (or of the fixed batch), as the next two."""
     energy_pj: float | None = None
     dram_bytes: int | None = None
     acc_bits: int | None = None
+    """Width of the accumulators of that run."""
     safe_acc_bits: int | None = None
+    """Width that the sums of all samples need."""
     on_array: float | None = None
+    """Share of the multiply-accumulates on the array."""
     integer: float | None = None
+    """Share of the layers' multiply-accumulates done in integers."""
     verdict: str | None = None
+    """Against onnxruntime."""
     remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class SchemeTable:
-    """Schemes side by side: what network, on which machine, ranges and figures from what data, of how many samples."""
+    """Schemes side by side."""
 
     model: str
     machine: str
     calibration: str
+    """Where the samples come from that ranges are chosen with."""
     measured_on: str
+    """Where those come from that the figures are measured on."""
     samples: int
+    """How many these are."""
     labelled: bool
+    """Whether they have labels."""
     rows: tuple[SchemeCost, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the table as plain data."""
-        return {"schema_version": SCHEMA_VERSION} | asdict(self)
+        return {"schema_version": SCHEMA_VERSION} | plain(self)
 
     def to_json(self) -> str:
         """Return the table as JSON: sorted keys, infinite ratios as "exact" and "no signal", null for NaN."""
-        from accelsim.files.json_writing import to_json
-
         return to_json(with_words(self.to_dict()))
 
 
