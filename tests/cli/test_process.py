@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import assert_refused, process, process_arguments, process_environment
+from tests.tiers import deep, few_rows
 
 
 def test_exit_codes_reach_the_shell(digits: Path, tmp_path: Path) -> None:
@@ -29,7 +30,8 @@ def test_exit_codes_reach_the_shell(digits: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"), [(["explain"], 0), (["run"], 0), (["check", "--acc-bits", "12"], 3), (["run", "--json"], 0)]
+    ("arguments", "code"),
+    few_rows([(["check", "--acc-bits", "12"], 3), (["explain"], 0), (["run"], 0), (["run", "--json"], 0)], 1),
 )
 def test_a_closed_pipe_ends_silently_with_the_code_of_the_verdict(
     digits: Path, arguments: list[str], code: int
@@ -156,9 +158,9 @@ def test_a_process_without_streams_exits_by_its_verdict(digits: Path, tmp_path: 
 @pytest.mark.parametrize(
     "environment",
     [
-        {"LC_ALL": "C"},
+        pytest.param({"LC_ALL": "C"}, marks=deep),
         {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
-        {"PYTHONIOENCODING": "latin-1"},
+        pytest.param({"PYTHONIOENCODING": "latin-1"}, marks=deep),
     ],
     ids=["C", "C without Python's help", "Latin-1"],
 )
@@ -170,6 +172,7 @@ def test_encodings_that_lack_characters_get_replacements(digits: Path, environme
     assert outcome.stderr == ""
 
 
+@deep
 def test_colours_are_for_terminals_without_no_color(digits: Path) -> None:
     """A pipe gets no escape codes; a forced terminal does, but no colours under NO_COLOR."""
     colour = re.compile(r"\x1b\[[0-9;]*3[0-7]m")

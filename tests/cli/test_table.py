@@ -12,6 +12,7 @@ from rich.console import Console
 import accelsim
 from accelsim.reports.terminal.run_table import run_table, short_names
 from accelsim.results.result import Result
+from tests.tiers import few
 
 MODELS = ["deeplabv3_mnv2_dm05_uint8", "mobilenetv2_100_224_int8", "textgen_transformer_int8"]
 
@@ -40,7 +41,7 @@ def _assert_whole(result: Result, width: int = 100) -> None:
     assert not any("…" in line[limit:] for line in lines)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", few(MODELS, 1))
 def test_real_models_fit(shared_models: Path, name: str) -> None:
     """100 columns hold every number of a large model, and no two layers look the same."""
     path = shared_models / f"{name}.onnx"

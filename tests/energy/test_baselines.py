@@ -24,6 +24,7 @@ from accelsim.timing.layer_timing import LayerTiming
 from accelsim.timing.recurrence import time_layer
 from tests.cli.command import command
 from tests.energy.harness import planned
+from tests.tiers import few
 
 UINT8 = np.dtype(np.uint8)
 M, K, N = 20, 24, 12
@@ -151,7 +152,7 @@ NETWORKS = ("mobilenetv1_025_128_uint8", "autoencoder_ad_w4blk32_qdq", "textgen_
 
 
 @pytest.mark.parametrize("zero_points", ["wide-operand", "row-sum"])
-@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+@pytest.mark.parametrize("dataflow", few(["ws", "os", "is"], 1))
 def test_formats_on_real_networks(shared_models: Path, dataflow: str, zero_points: str) -> None:
     """Formats that are floats leave quantisers out, price everything, and keep the order of their widths."""
     arch = Arch(dataflow=dataflow, weight_zero_point=zero_points)

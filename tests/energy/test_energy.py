@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import accelsim
@@ -31,8 +30,7 @@ from accelsim.program.layers import Layer, Program
 from accelsim.program.work import describe_work
 from accelsim.timing.recurrence import time_layer, time_program
 from tests.planning import planned
-
-CASES = settings(max_examples=500, deadline=None, derandomize=True)
+from tests.tiers import drawn
 
 # M. Horowitz, ISSCC 2014, figure 1.1.9, in pJ.
 HOROWITZ = {
@@ -103,8 +101,7 @@ def test_a_mac_is_a_multiplication_and_an_addition(table: EnergyTable) -> None:
     assert table.multiplier(8, 8).value_pj + table.adder(32).value_pj == pytest.approx(0.3, rel=1e-15)
 
 
-@CASES
-@given(st.integers(1, 64), st.integers(1, 64))
+@drawn(80, 500, st.integers(1, 64), st.integers(1, 64))
 def test_multipliers_follow_the_quadratic_of_qkeras(first: int, second: int) -> None:
     """Square multipliers are QKeras' quadratic; the law is symmetric and bilinear in the two widths."""
     table = load_table()
@@ -113,8 +110,7 @@ def test_multipliers_follow_the_quadratic_of_qkeras(first: int, second: int) -> 
     assert value == pytest.approx(0.002994791667 * first * second + 0.001041666667 * (first + second) / 2, rel=1e-8)
 
 
-@CASES
-@given(st.integers(1, 128), st.integers(1, 64), st.integers(1, 64))
+@drawn(80, 500, st.integers(1, 128), st.integers(1, 64), st.integers(1, 64))
 def test_wider_arithmetic_costs_more(bits: int, first: int, second: int) -> None:
     """Adders and multipliers cost something, and more with every bit of any operand."""
     table = load_table()
@@ -123,8 +119,7 @@ def test_wider_arithmetic_costs_more(bits: int, first: int, second: int) -> None
     assert table.multiplier(first, second).value_pj < table.multiplier(first, second + 1).value_pj
 
 
-@CASES
-@given(st.integers(1, 1 << 24), st.integers(1, 1 << 22), st.integers(1, 512))
+@drawn(80, 500, st.integers(1, 1 << 24), st.integers(1, 1 << 22), st.integers(1, 512))
 def test_larger_and_wider_memories_cost_more(capacity: int, more: int, bits: int) -> None:
     """An access costs more in a larger memory, and in proportion to the width of the word."""
     table = load_table()
@@ -133,8 +128,7 @@ def test_larger_and_wider_memories_cost_more(capacity: int, more: int, bits: int
     assert table.sram("memory", capacity, 2 * bits).value_pj == 2 * value
 
 
-@CASES
-@given(st.integers(1, 1 << 24), st.integers(1, 128), st.integers(1, 128))
+@drawn(80, 500, st.integers(1, 1 << 24), st.integers(1, 128), st.integers(1, 128))
 def test_the_basis_tells_where_the_table_ends(capacity: int, first: int, second: int) -> None:
     """Only what lies between two published points is interpolated; beyond them it is extrapolated, and so marked."""
     table = load_table()
@@ -170,13 +164,12 @@ def bills(draw: st.DrawFn) -> LayerEnergy:
     return LayerEnergy(tuple(draw(st.lists(charge, max_size=12))))
 
 
-@CASES
-@given(st.lists(bills(), max_size=4))
-def test_components_add_up_to_the_total(drawn: list[LayerEnergy]) -> None:
+@drawn(80, 500, st.lists(bills(), max_size=4))
+def test_components_add_up_to_the_total(several: list[LayerEnergy]) -> None:
     """Energy is conserved: charges, components and layers all add up to the same total."""
-    total = math.fsum(bill.total_pj for bill in drawn)
-    assert math.fsum(components(drawn).values()) == pytest.approx(total, rel=1e-12)
-    for bill in drawn:
+    total = math.fsum(bill.total_pj for bill in several)
+    assert math.fsum(components(several).values()) == pytest.approx(total, rel=1e-12)
+    for bill in several:
         assert math.fsum(map(bill.component, COMPONENTS)) == pytest.approx(bill.total_pj, rel=1e-12)
         assert bill.total_pj == pytest.approx(sum(c.count * c.unit.value_pj for c in bill.charges), rel=1e-9)
 

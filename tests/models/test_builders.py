@@ -17,6 +17,7 @@ from accelsim.models.store import build, find, model_bytes
 from accelsim.simulation.inputs import draw_inputs
 from accelsim.values.execute import LayerValues
 from tests.harness import assert_sound
+from tests.tiers import few
 
 # Parameters as published (batch normalisation's scale and shift counted, its statistics not) and MACs.
 # resnet18, resnet50, mobilenetv2: torchvision.models, "num_params" of the weights IMAGENET1K_V1, and its "_ops" (1.814,
@@ -71,7 +72,7 @@ def test_built_models_are_exact(name: str) -> None:
     assert {key: kind.shape for key, kind in model(name).inputs().items()} == figures.inputs
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if name != "decoder-decode"])
+@pytest.mark.parametrize("name", few([name for name in SMALL if name != "decoder-decode"], 2))
 def test_activations_use_their_codes(name: str) -> None:
     """Every tensor takes many codes, and few of its elements the highest one, where codes saturate.
 
@@ -125,7 +126,7 @@ def test_building_again_gives_the_same_bytes(name: str) -> None:
     assert hashlib.sha256(build(find(name)[0])).digest() == hashlib.sha256(model_bytes(name)).digest()
 
 
-@pytest.mark.parametrize("name", ["ds-cnn", "autoencoder", "mobilenetv2", "decoder-prefill"])
+@pytest.mark.parametrize("name", few(["ds-cnn", "autoencoder", "mobilenetv2", "decoder-prefill"], 1))
 def test_the_float_form_is_the_same_network(name: str) -> None:
     """The float form passes onnx's checker and its answers lie where the quantised one's do."""
     import onnxruntime

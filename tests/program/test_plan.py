@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from accelsim import Arch, UsageError, load_arch
@@ -19,8 +19,7 @@ from accelsim.program.plan import ContractionPlan, StreamPlan
 from accelsim.program.work import ContractionWork, ImageLayout, StreamWork
 from accelsim.timing.recurrence import loop_spec, time_layer
 from tests.oracles import contract
-
-CASES = settings(max_examples=400, deadline=None, derandomize=True)
+from tests.tiers import drawn
 
 # ------------------------------------------------------------------------------------------------------------- drawing
 
@@ -210,8 +209,7 @@ def planned(work: ContractionWork, arch: Arch) -> ContractionPlan | None:
 # --------------------------------------------------------------------------------------------------------------- plans
 
 
-@CASES
-@given(works, arches())
+@drawn(80, 400, works, arches())
 def test_plans_respect_the_scratchpads(work: ContractionWork, arch: Arch) -> None:
     """At no chunk do loaded operands, operands loaded ahead and output buffers exceed a scratchpad."""
     plan = planned(work, arch)
@@ -221,8 +219,7 @@ def test_plans_respect_the_scratchpads(work: ContractionWork, arch: Arch) -> Non
     assert highest["weight"] <= arch.spm_weight
 
 
-@CASES
-@given(works, arches())
+@drawn(80, 400, works, arches())
 def test_plans_respect_the_array(work: ContractionWork, arch: Arch) -> None:
     """Blocks are as wide as the columns and no longer than the accumulators; chunks and packs are whole (4.4, 4.6)."""
     plan = planned(work, arch)
@@ -240,8 +237,7 @@ def test_plans_respect_the_array(work: ContractionWork, arch: Arch) -> None:
         assert plan.pack * work.n <= arch.cols
 
 
-@CASES
-@given(works, arches())
+@drawn(80, 400, works, arches())
 def test_output_stationary_blocks_are_whole_tiles(work: ContractionWork, arch: Arch) -> None:
     """OS takes ceil(M / R) * ceil(N / C) tiles per group (4.2): a block of more than R rows is a multiple of R."""
     arch = arch.evolve(dataflow="os")
@@ -333,8 +329,7 @@ def raised(name: str, work: ContractionWork | StreamWork, arch: Arch) -> Iterato
         arch = arch.evolve(**{FIELDS[parts["buffer"]]: size(parts["needed"])})
 
 
-@CASES
-@given(st.one_of(works, streams()), arches())
+@drawn(80, 400, st.one_of(works, streams()), arches())
 def test_refusals_name_what_is_enough(work: ContractionWork | StreamWork, arch: Arch) -> None:
     """A refusal names buffer, layer and bytes; a buffer of that many bytes is never refused again."""
     for machine, parts in raised("block1/conv", work, arch):
@@ -342,8 +337,7 @@ def test_refusals_name_what_is_enough(work: ContractionWork | StreamWork, arch: 
         assert size(parts["has"]) == getattr(machine, FIELDS[parts["buffer"]]) < size(parts["needed"])
 
 
-@CASES
-@given(st.one_of(works, streams()), arches())
+@drawn(80, 400, st.one_of(works, streams()), arches())
 def test_refusals_name_no_more_than_needed(work: ContractionWork | StreamWork, arch: Arch) -> None:
     """One byte less than a refusal asks for is refused as well: what it names is the minimum."""
     for machine, parts in raised("layer", work, arch):
@@ -351,8 +345,7 @@ def test_refusals_name_no_more_than_needed(work: ContractionWork | StreamWork, a
         assert refusal("layer", work, almost) is not None
 
 
-@CASES
-@given(st.one_of(works, streams()), arches())
+@drawn(80, 400, st.one_of(works, streams()), arches())
 def test_refusals_suggest_a_setting_that_works(work: ContractionWork | StreamWork, arch: Arch) -> None:
     """The --set of the message, applied as written, raises the buffer it names to at least what is needed."""
     for _, parts in raised("layer", work, arch):
@@ -365,8 +358,7 @@ def test_refusals_suggest_a_setting_that_works(work: ContractionWork | StreamWor
 # ----------------------------------------------------------------------------------------------------- vector layers
 
 
-@CASES
-@given(streams(), arches())
+@drawn(80, 400, streams(), arches())
 def test_blocks_of_vector_layers_fit(work: StreamWork, arch: Arch) -> None:
     """All input and output buffers of the largest block fit together, and no unit is cut (5.7)."""
     assume(refusal("layer", work, arch) is None)

@@ -27,8 +27,10 @@ from tests.quantise.helpers import (
     two_convolutions,
     write_model,
 )
+from tests.tiers import deep
 
 
+@deep
 def test_two_commands_from_float_to_verdict(tmp_path: Path) -> None:
     """What the first command writes, the second executes exactly."""
     made = quantize_into(tmp_path, DIGITS, "--calib", CALIBRATION, "--test", TEST)

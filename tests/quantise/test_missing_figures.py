@@ -20,6 +20,7 @@ from accelsim.reports.page.page import quantisation_html
 from accelsim.results.quantisation_reader import read_quantisation
 from tests.cli.command import command
 from tests.quantise.helpers import noise, quantize_into, two_convolutions
+from tests.tiers import few
 
 REASON = "onnxruntime refuses the network (a reason): do something"
 ERRORS = [UnsupportedModelError, UsageError, ResourceLimitError]
@@ -115,7 +116,7 @@ def test_half_precision_that_cannot_run_keeps_its_size(monkeypatch: Any) -> None
 
 
 @pytest.mark.parametrize("name", ["models:bert-tiny-float", "models:ds-cnn-float"])
-@pytest.mark.parametrize("scheme", ["w4a8", "int8-per-channel", "w4a16"])
+@pytest.mark.parametrize("scheme", few(["w4a8", "int8-per-channel", "w4a16"], 1))
 def test_every_layer_of_our_networks_is_ranked(name: str, scheme: str) -> None:
     """Onnxruntime once refused the variants in which an int8 quantiser stood in front of a Reshape."""
     ranking = rank_layers(quantize(name, scheme))

@@ -18,6 +18,7 @@ from accelsim.results.reader import read_result
 from accelsim.results.result import Result
 from tests.cli.command import assert_refused, command, process
 from tests.reports.results import HOSTILE, consistent, digits_result, named_badly
+from tests.tiers import deep, few
 
 
 def saved(folder: Path, name: str, result: Result) -> Path:
@@ -48,6 +49,7 @@ def test_a_report_of_a_folder_has_the_timeline_of_the_slowest_layer(digits: Path
     assert command("report", tmp_path / "run", "-o", tmp_path / "report.html", "-q").stdout == ""
 
 
+@deep
 def test_figures_are_written_as_svg_pdf_and_png(before: Path, after: Path, tmp_path: Path) -> None:
     """Each chart as SVG, PDF and PNG; charts of several results carry the number of theirs."""
     figures = tmp_path / "deep" / "figures"
@@ -94,7 +96,7 @@ def test_nine_results_are_too_many_for_one_page(before: Path, tmp_path: Path) ->
     assert_refused(command("report", *[before] * 9, "-o", tmp_path / "x.html"), 2, "at most 8")
 
 
-@pytest.mark.parametrize("backend", ["TkAgg", "nonsense", "module://no.such.module"])
+@pytest.mark.parametrize("backend", few(["TkAgg", "nonsense", "module://no.such.module"], 1))
 def test_no_display_and_odd_backends(before: Path, tmp_path: Path, backend: str) -> None:
     """Whatever backend the environment asks for, and without a display, a report is drawn."""
     outcome = process("report", before, "-o", tmp_path / "x.html", MPLBACKEND=backend, DISPLAY="")

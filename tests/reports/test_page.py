@@ -28,6 +28,7 @@ from accelsim.results.reader import result_from_dict
 from accelsim.results.result import Result
 from tests.cli.command import process_environment
 from tests.reports.results import DIGITS, HOSTILE, ROOT, digits_result, model_result, named_badly
+from tests.tiers import deep
 
 
 class Elements(HTMLParser):
@@ -49,6 +50,7 @@ def numbers(table: Table, column: int) -> list[float]:
     return [float(row[column].text.replace(",", "")) for row in table.rows]
 
 
+@deep
 def test_equal_results_give_equal_bytes(tmp_path: Path) -> None:
     """Two pages in this process, and one in another process with another hash seed, are the same bytes; figures too."""
     first = report_html([digits_result()])
@@ -123,6 +125,7 @@ def test_hostile_names_are_inert(count: int) -> None:
         ElementTree.fromstring(svg)
 
 
+@deep
 def test_hostile_names_in_figures() -> None:
     """Figures are drawn with such names: dollars are no formulas, control characters are gone."""
     files = report_figures([named_badly(digits_result())])
@@ -217,6 +220,7 @@ def many(count: int) -> Result:
     return replace(result, layers=layers)
 
 
+@deep
 def test_large_models_are_folded() -> None:
     """The layers with most cycles have rows of their own, the others one together; nothing is lost."""
     result = many(1000)

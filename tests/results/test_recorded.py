@@ -17,6 +17,7 @@ from accelsim.timing.recurrence import time_program
 from tests.cli.command import assert_refused, command
 from tests.planning import planned
 from tests.reports.results import DIGITS, digits_result
+from tests.tiers import few
 from tests.timing import networks
 
 MODELS = ("resnet8_cifar10_int8", "dscnn_kws_int8", "micro_speech_int8", "mobilenetv1_025_vww_int8", "yamnet256_int8")
@@ -36,7 +37,7 @@ def test_the_bound_of_our_network() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [None, *MODELS, "textgen_transformer_int8", "tfc_2w2a_qonnx", "autoencoder_ad_w4blk32_qdq"]
+    "name", few([None, *MODELS, "textgen_transformer_int8", "tfc_2w2a_qonnx", "autoencoder_ad_w4blk32_qdq"], 3)
 )
 def test_the_bound_is_one(request: pytest.FixtureRequest, name: str | None) -> None:
     """What the machine asks for is never less, on no dataflow; and it is what the tests' own count of it says."""

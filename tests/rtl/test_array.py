@@ -30,7 +30,7 @@ def gemm(dataflow: str, m: int, k: int, n: int, **options: object) -> Case:
 # ------------------------------------------------------------------------------------- the cycle before, the cycle at
 
 
-@pytest.mark.parametrize("dataflow", ["ws", "is"])
+@pytest.mark.parametrize("dataflow", few(["ws", "is"], 1))
 def test_an_element_works_one_cycle_plus_its_distance_behind_the_issue(probe: Probe, dataflow: str) -> None:
     """Step issued at t: PE(r,c) works in t+1+r+c (section 3)."""
     device = probe(gemm(dataflow, 4, 4, 4))
