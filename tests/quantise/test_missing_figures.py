@@ -27,12 +27,12 @@ ERRORS = [UnsupportedModelError, UsageError, ResourceLimitError]
 
 # Where each optional figure of `quantize` comes from, and how often it is missing.
 FIGURES = {
-    "float": "compare.float_outputs",
-    "fake quantisation": "compare.run_batches",
-    "machine": "compare.run_machine",
-    "sensitivity": "sensitivity.run_batches",
-    "errors in the network": "analysis._propagated",
-    "activations": "analysis._activations",
+    "float": "measure.three_way.float_outputs",
+    "fake quantisation": "measure.three_way.run_batches",
+    "machine": "measure.three_way.run_machine",
+    "sensitivity": "measure.sensitivity.run_batches",
+    "errors in the network": "measure.analysis._propagated",
+    "activations": "measure.analysis._activations",
 }
 
 
@@ -96,7 +96,7 @@ def test_only_what_failed_is_missing(small: Path, calibrated: Path, tmp_path: Pa
 )
 def test_schemes_lose_cells_only(place: str, lost: tuple[str, ...], kept: tuple[str, ...], monkeypatch: Any) -> None:
     """Quality, costs and sensitivity of a row do not depend on each other."""
-    target = "sensitivity.run_batches" if place == "float_rank" else f"cost.{place}"
+    target = "measure.sensitivity.run_batches" if place == "float_rank" else f"measure.schemes.{place}"
     monkeypatch.setattr(f"accelsim.quantise.{target}", failing(UnsupportedModelError))
     model = read_float_model(two_convolutions())
     table = compare_schemes(model, [parse_scheme("w4a8+weight_bits=8")], load_calibration(noise(), model))
