@@ -20,9 +20,13 @@ def few(values: Iterable[Any], kept: int | Collection[Any]) -> list[Any]:
     return [value if value in chosen else pytest.param(value, marks=deep) for value in every]
 
 
-def few_rows(rows: Iterable[tuple[Any, ...]], kept: int) -> list[Any]:
-    """Mark as deep what is not among the first so many rows of several parameters."""
-    return [row if at < kept else pytest.param(*row, marks=deep) for at, row in enumerate(rows)]
+def few_rows(rows: Iterable[Any], kept: int) -> list[Any]:
+    """Mark as deep what is not among the first so many rows of several parameters, with or without names."""
+    named = [row if hasattr(row, "marks") else pytest.param(*row) for row in rows]
+    return [
+        row if at < kept else pytest.param(*row.values, marks=(*row.marks, deep), id=row.id)
+        for at, row in enumerate(named)
+    ]
 
 
 def examples(shallow: int, thorough: int) -> pytest.MarkDecorator:
