@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import accelsim
 from accelsim.reports.terminal.verdict import reference_words
+from tests.tiers import deep
 
 EXPORTS = Path(__file__).parent / "exports"
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -45,6 +46,7 @@ def accuracy(name: str) -> float:
     return float((logits.argmax(1) == labels).mean())
 
 
+@deep
 def test_training_with_rounding_beats_rounding_afterwards() -> None:
     """4-bit and 2-bit weights of the digits network: trained in the loop against taken from the float network."""
     trained, plain = ({bits: accuracy(f"digits_w{bits}_{way}") for bits in (4, 2)} for way in ("qat", "ptq"))

@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.command import command
 from tests.docs.scripts import script
+from tests.tiers import deep
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "models.md").read_text("utf-8")
 COMMANDS = re.findall(r"^    (accel-sim .*)$", PAGE, re.MULTILINE)
@@ -40,6 +41,7 @@ def builder() -> ModuleType:
     return script("build_trained_page")
 
 
+@deep
 def test_the_table_is_current(builder: ModuleType) -> None:
     """A subset of the rows is computed again; run `python docs/build_trained_page.py` when this fails."""
     for row in builder.rows(("8 bits", "4 bits, `w4a8+bias_correction`", "**4 bits, trained**")):

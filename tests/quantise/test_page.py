@@ -14,6 +14,7 @@ from accelsim.quantise.scheme import NAMES
 from tests.cli.command import command
 from tests.docs.scripts import script
 from tests.quantise.helpers import ROOT
+from tests.tiers import deep
 
 PAGE = (ROOT / "docs" / "quantisation.md").read_text("utf-8")
 COMMANDS = re.findall(r"^    (accel-sim .*)$", PAGE, re.MULTILINE)
@@ -34,6 +35,7 @@ def test_every_example_gives_what_the_page_shows(monkeypatch: pytest.MonkeyPatch
     assert found.failed == 0
 
 
+@deep
 def test_all_commands_of_the_page_run_in_one_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """They work one after the other in a folder that has the models."""
     monkeypatch.chdir(tmp_path)

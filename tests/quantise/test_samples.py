@@ -24,6 +24,7 @@ from tests.quantise.helpers import (
     two_convolutions,
     write_model,
 )
+from tests.tiers import deep
 
 IMAGES = samples(count=8)["image"]
 
@@ -103,6 +104,7 @@ def test_labels_that_name_no_class(tmp_path: Path) -> None:
         quantize(DIGITS, "int8-affine+activation_range=cross-entropy", unchecked)
 
 
+@deep
 def test_labels_belong_to_the_samples_of_their_option(tmp_path: Path) -> None:
     """--labels are those of --calib, --test-labels those of --test; both commands agree."""
     calibration, test = samples(count=12), samples(TEST, 8)

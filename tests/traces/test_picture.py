@@ -15,6 +15,7 @@ from accelsim.timing.scene import Activity, Scene, View, run_scene, set_scene, v
 from accelsim.traces import picture
 from accelsim.traces.write import write_trace
 from tests.planning import planned
+from tests.tiers import few
 
 
 def staged(digits: Path, arch: accelsim.Arch, view: View) -> tuple[list[Activity], Scene]:
@@ -24,7 +25,7 @@ def staged(digits: Path, arch: accelsim.Arch, view: View) -> tuple[list[Activity
     return [visible(scene, arch, placed, trace) for placed, trace in run_scene(scene, arch)], scene
 
 
-@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+@pytest.mark.parametrize("dataflow", few(["ws", "os", "is"], 1))
 def test_pictures_are_well_formed_and_of_the_whole_run(digits: Path, tmp_path: Path, dataflow: str) -> None:
     """SVG is well-formed, PNG has its size in front; both are of the whole run."""
     arch = accelsim.Arch(dataflow=dataflow)
