@@ -49,11 +49,6 @@ class GemmTiming:
     events: tuple[tuple[str, int], ...]
     utilisation: float
 
-    @property
-    def total(self) -> int:
-        """The cycles, as the contract calls them."""
-        return self.cycles
-
     def cycle_class(self, name: str) -> int:
         """Return the cycles of one class, 0 when it does not occur."""
         return dict(self.classes).get(name, 0)
