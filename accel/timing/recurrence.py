@@ -15,7 +15,7 @@ from accelsim.program.layers import Program
 from accelsim.program.plan import ContractionPlan, Plan, StreamPlan
 from accelsim.program.scratchpads import once_more
 from accelsim.program.stream_work import moved_entries
-from accelsim.program.weight_layout import pack_weights
+from accelsim.program.weight_layout import first_tile_bytes, pack_weights
 from accelsim.program.work import ContractionWork, ImageLayout, StreamWork, Work
 from accelsim.timing.boundary import ALONE, NOTHING_FOUND, Boundary, Surroundings, surroundings, takes_time
 from accelsim.timing.layer_timing import LayerTiming, added
@@ -183,14 +183,10 @@ def _boundary(arch: Arch, around: Surroundings, found: Boundary) -> timeline.Bou
     fetch = around.prefetch
     if fetch is None:
         return timeline.BoundarySpec(busy=found.busy, weights_ready=ready)
-    work, plan = fetch.work, fetch.plan
-    columns = min(plan.block_n, work.n) * min(plan.pack, work.groups)
-    size = -(-min(plan.chunk_k, work.k) * columns * work.weight_bits // 8) + columns * work.parameter_bytes
-    moved = -(-size // arch.dram_burst) * arch.dram_burst
     return timeline.BoundarySpec(
         busy=found.busy,
         weights_ready=ready,
-        fetch_bytes=moved,
+        fetch_bytes=-(-first_tile_bytes(fetch.work, fetch.plan) // arch.dram_burst) * arch.dram_burst,
         fetch_waits=int(fetch.waits),
         fetch_address=fetch.address,
     )
