@@ -38,37 +38,28 @@ from accelsim.cli import (
 )
 from accelsim.cli.options import (
     EXIT_CODES,
-    AccBits,
-    ArchFile,
-    ArrayShape,
     Bind,
-    Dataflow,
     Debug,
-    DumpFolder,
-    DumpTensor,
+    DumpOptions,
     Engine,
-    ExternalData,
-    InputFile,
+    InputOptions,
     Json,
+    MachineOptions,
     ModelPath,
     Output,
-    Overflow,
     Quiet,
-    ReferenceMode,
-    Seed,
-    Settings,
+    ReadingOptions,
     ShapesFile,
     Strict,
     TimelineLayer,
     Verbose,
     check_strict,
-    dump_into,
     exit_by_verdict,
     load_inputs,
-    machine_from,
     printing,
     silence_stdout,
     simulate_model,
+    takes_groups,
 )
 from accelsim.errors import AccelSimError, ExitCode, printable, reason_of
 from accelsim.version import __version__
@@ -109,33 +100,22 @@ def _main(
 
 
 @app.command(epilog=EXIT_CODES)
+@takes_groups
 def run(
     model: ModelPath,
-    array: ArrayShape = None,
-    dataflow: Dataflow = None,
-    acc_bits: AccBits = None,
-    overflow: Overflow = None,
-    arch: ArchFile = None,
-    settings: Settings = None,
-    input_file: InputFile = None,
-    seed: Seed = 0,
+    *,
+    machine: MachineOptions,
+    inputs: InputOptions,
     no_check: Annotated[bool, typer.Option("--no-check", help="Do not compare with onnxruntime.")] = False,
     json_output: Json = False,
     output: Output = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
-    external_data: ExternalData = True,
-    reference: ReferenceMode = "ort",
+    reading: ReadingOptions,
     engine: Engine = "recurrence",
-    dump: DumpFolder = None,
-    dump_tensor: DumpTensor = None,
+    dump: DumpOptions,
     timing: cli_gemm.ModelTiming = "native",
-    energy_table: cli_energy.TableFile = None,
-    node: cli_energy.Node = None,
-    vdd: cli_energy.Supply = None,
-    static: cli_energy.Static = None,
-    ert: cli_energy.ErtFile = None,
-    ert_map: cli_energy.ErtMap = None,
+    prices: cli_energy.PriceOptions,
     zero_gating: cli_energy.ZeroGating = False,
     action_counts: cli_energy.ActionCounts = None,
     timeline: TimelineLayer = None,
@@ -150,20 +130,20 @@ def run(
     from accelsim.timing.engines import check_engine
 
     check_strict(strict=strict, check=not no_check)
-    machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
-    energy = cli_energy.energy_options(energy_table, node, vdd, static, ert, ert_map, zero_gating)
+    arch = machine.build()
+    energy = prices.energy(zero_gating=zero_gating)
     energy.load()  # what is wrong with it is said before any work is done
     folder = None if output is None else check_folder(output)
     cli_energy.check_action_counts(action_counts)
-    dumping = dump_into(dump, dump_tensor)
+    dumping = dump.checked()
     engine = check_engine(engine)
-    loaded, arrays = load_inputs(model, input_file, external_data, reference, bind, quiet=quiet)
+    loaded, arrays = load_inputs(model, inputs.input_file, bind, reading, quiet=quiet)
     wanted = TimelineRequest(timeline) if timeline is not None or folder is not None else None
     result = simulate_model(
         loaded,
         arrays,
-        machine,
-        seed,
+        arch,
+        inputs.seed,
         check=not no_check,
         quiet=quiet,
         dump=dumping,
@@ -187,31 +167,25 @@ def run(
 
 
 @app.command(epilog=EXIT_CODES)
+@takes_groups
 def check(
     model: ModelPath,
-    acc_bits: AccBits = None,
-    overflow: Overflow = None,
-    arch: ArchFile = None,
-    settings: Settings = None,
-    array: ArrayShape = None,
-    dataflow: Dataflow = None,
-    input_file: InputFile = None,
-    seed: Seed = 0,
+    *,
+    machine: MachineOptions,
+    inputs: InputOptions,
     json_output: Json = False,
     quiet: Quiet = False,
-    external_data: ExternalData = True,
-    reference: ReferenceMode = "ort",
-    dump: DumpFolder = None,
-    dump_tensor: DumpTensor = None,
+    reading: ReadingOptions,
+    dump: DumpOptions,
     bind: Bind = None,
     strict: Strict = False,
     debug: Debug = False,
 ) -> None:
     """Compare every tensor of a model with onnxruntime, bit for bit; nothing else."""
-    machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
-    dumping = dump_into(dump, dump_tensor)
-    loaded, arrays = load_inputs(model, input_file, external_data, reference, bind, quiet=quiet)
-    result = simulate_model(loaded, arrays, machine, seed, check=True, quiet=quiet, dump=dumping)
+    arch = machine.build()
+    dumping = dump.checked()
+    loaded, arrays = load_inputs(model, inputs.input_file, bind, reading, quiet=quiet)
+    result = simulate_model(loaded, arrays, arch, inputs.seed, check=True, quiet=quiet, dump=dumping)
     with printing():
         if json_output:
             sys.stdout.write(result.check.to_json())
@@ -226,37 +200,27 @@ def check(
 
 
 @app.command(epilog=EXIT_CODES)
+@takes_groups
 def explain(
     model: ModelPath,
-    array: ArrayShape = None,
-    dataflow: Dataflow = None,
-    acc_bits: AccBits = None,
-    overflow: Overflow = None,
-    arch: ArchFile = None,
-    settings: Settings = None,
+    *,
+    machine: MachineOptions,
     input_file: ShapesFile = None,
     layer: Annotated[str | None, typer.Option("--layer", help="Only layers whose name contains this text.")] = None,
-    external_data: ExternalData = True,
+    reading: ReadingOptions,
     timing: cli_gemm.ModelTiming = "native",
-    reference: ReferenceMode = "ort",
     bind: Bind = None,
-    energy_table: cli_energy.TableFile = None,
-    node: cli_energy.Node = None,
-    vdd: cli_energy.Supply = None,
-    static: cli_energy.Static = None,
-    ert: cli_energy.ErtFile = None,
-    ert_map: cli_energy.ErtMap = None,
+    prices: cli_energy.PriceOptions,
     debug: Debug = False,
 ) -> None:
     """Show how each layer is lowered, tiled and timed, with the formula of its cycles filled in."""
     from accelsim.explain.layers import explain_model
 
-    machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
-    energy = cli_energy.energy_options(energy_table, node, vdd, static, ert, ert_map)
-    loaded, arrays = load_inputs(model, input_file, external_data, reference, bind)
+    arch, energy = machine.build(), prices.energy()
+    loaded, arrays = load_inputs(model, input_file, bind, reading)
     shapes = None if arrays is None else {name: values.shape for name, values in arrays.items()}
     feeds = None if arrays is None else (lambda: arrays)
-    for block in explain_model(loaded, machine, layer, shapes, feeds, energy):
+    for block in explain_model(loaded, arch, layer, shapes, feeds, energy):
         typer.echo(block)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from accelsim.cli.options import AccBits, ArchFile, ArrayShape, Dataflow, Debug, Settings, machine_from, printing
+from accelsim.cli.options import Debug, MachineOfCosts, printing, takes_groups
 
 if TYPE_CHECKING:
     from accelsim.energy.options import EnergyOptions
@@ -38,19 +39,34 @@ ActionCounts = Annotated[
 ]
 
 
-def energy_options(
-    table: str | None,
-    node: float | None,
-    vdd: float | None,
-    static: str | None,
-    ert: str | None,
-    ert_map: list[str] | None,
-    zero_gating: bool = False,
-) -> EnergyOptions:
-    """Gather the options of energy."""
-    from accelsim.energy.options import EnergyOptions
+@dataclass(frozen=True)
+class PriceOptions:
+    """How energy is priced."""
 
-    return EnergyOptions(table, node, vdd, static, zero_gating, ert, tuple(ert_map or ()))
+    table: TableFile = None
+    node: Node = None
+    vdd: Supply = None
+    static: Static = None
+    ert: ErtFile = None
+    ert_map: ErtMap = None
+
+    def energy(self, *, zero_gating: bool = False) -> EnergyOptions:
+        """Return them as the package takes them.
+
+        Args:
+            zero_gating: multiplier and adder stand still where an operand is 0.
+        """
+        from accelsim.energy.options import EnergyOptions
+
+        return EnergyOptions(
+            table=self.table,
+            node_nm=self.node,
+            vdd=self.vdd,
+            static=self.static,
+            zero_gating=zero_gating,
+            ert=self.ert,
+            ert_map=tuple(self.ert_map or ()),
+        )
 
 
 def check_action_counts(file: str | None) -> None:
@@ -73,18 +89,11 @@ def write_action_counts(result: Result, file: str) -> None:
         target.write(text.encode())
 
 
+@takes_groups
 def energy(
-    array: ArrayShape = None,
-    dataflow: Dataflow = None,
-    acc_bits: AccBits = None,
-    arch: ArchFile = None,
-    settings: Settings = None,
-    table: TableFile = None,
-    node: Node = None,
-    vdd: Supply = None,
-    static: Static = None,
-    ert: ErtFile = None,
-    ert_map: ErtMap = None,
+    *,
+    machine: MachineOfCosts,
+    prices: PriceOptions,
     area: Annotated[bool, typer.Option("--area", help="Also relative sizes of a processing element.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print the table as JSON on stdout.")] = False,
     debug: Debug = False,
@@ -94,9 +103,8 @@ def energy(
     from accelsim.energy.description import describe
     from accelsim.files.json_writing import to_json
 
-    machine = machine_from(array, dataflow, acc_bits, None, arch, settings)
-    chosen = energy_options(table, node, vdd, static, ert, ert_map).load()
-    description = describe(chosen, machine, gate_counts() if area else (), AREA_SOURCE if area else "")
+    arch, chosen = machine.build(), prices.energy().load()
+    description = describe(chosen, arch, gate_counts() if area else (), AREA_SOURCE if area else "")
     with printing():
         if json_output:
             sys.stdout.write(to_json(description.to_dict()))

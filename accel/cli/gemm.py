@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from accelsim.cli.options import ArchFile, ArrayShape, Dataflow, Debug, Json, Settings, machine_from
+from accelsim.cli.options import Debug, Json, MachineOfTimes, takes_groups
 from accelsim.errors import ExitCode, UsageError, nearest, printable
 from accelsim.results.cycle_classes import cycle_class
 
@@ -57,15 +57,14 @@ def native_only(timing: str) -> str:
 ModelTiming = Annotated[str, typer.Option("--timing", hidden=True, callback=native_only)]
 
 
+@takes_groups
 def gemm(
     m: RowsOfC,
     k: Depth,
     n: ColumnsOfC,
-    array: ArrayShape = None,
-    dataflow: Dataflow = None,
+    *,
+    machine: MachineOfTimes,
     timing: Timing = "native",
-    arch: ArchFile = None,
-    settings: Settings = None,
     engine: Engine = "recurrence",
     seed: Seed = 0,
     json_output: Json = False,
@@ -74,10 +73,10 @@ def gemm(
     """Time one matrix product on the array alone, all operands in their scratchpads."""
     from accelsim.timing.gemm import gemm_timing
 
-    machine = machine_from(array, dataflow, None, None, arch, settings)
-    result = gemm_timing(m, k, n, machine, timing=timing)
-    differences = _step(result, machine, engine, seed)
-    sys.stdout.write((_json if json_output else _text)(result, machine, engine.lower(), differences))
+    arch = machine.build()
+    result = gemm_timing(m, k, n, arch, timing=timing)
+    differences = _step(result, arch, engine, seed)
+    sys.stdout.write((_json if json_output else _text)(result, arch, engine.lower(), differences))
     if differences:
         raise typer.Exit(ExitCode.MISMATCH)
 

@@ -8,24 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from accelsim.cli.options import (
-    AccBits,
-    ArchFile,
-    ArrayShape,
     Bind,
-    Dataflow,
     Debug,
     ExternalData,
-    InputFile,
-    Overflow,
+    InputOptions,
+    MachineOptions,
     Quiet,
-    ReferenceMode,
-    Seed,
-    Settings,
+    ReadingOptions,
     exit_by_verdict,
     load_inputs,
-    machine_from,
     printing,
     say_external,
+    takes_groups,
 )
 from accelsim.errors import ExitCode, UsageError
 
@@ -61,24 +55,19 @@ JsonManifest = Annotated[bool, typer.Option("--json", help="Print the manifest o
 _BESIDE_AGAIN = frozenset({"model", "again", "json_output", "quiet", "external_data", "debug"})
 
 
+@takes_groups
 def record(
     context: typer.Context,
+    *,
     model: RecordedModel = None,
     output: Folder = None,
     again: Again = None,
-    array: ArrayShape = None,
-    dataflow: Dataflow = None,
-    acc_bits: AccBits = None,
-    overflow: Overflow = None,
-    arch: ArchFile = None,
-    settings: Settings = None,
-    input_file: InputFile = None,
-    seed: Seed = 0,
+    machine: MachineOptions,
+    inputs: InputOptions,
     copy_model: CopyModel = False,
     json_output: JsonManifest = False,
     quiet: Quiet = False,
-    external_data: ExternalData = True,
-    reference: ReferenceMode = "ort",
+    reading: ReadingOptions,
     bind: Bind = None,
     debug: Debug = False,
 ) -> None:
@@ -91,7 +80,7 @@ def record(
         _check_again(context)
         check_target(again)
         with layer_progress("record", quiet=quiet) as progress:
-            result = golden.record_again(again, model, external_data=external_data, progress=progress)
+            result = golden.record_again(again, model, external_data=reading.external_data, progress=progress)
         _print_record(result, again, json_output=json_output, quiet=quiet)
         exit_by_verdict(result)
         return
@@ -100,12 +89,12 @@ def record(
             "a record needs a model and a folder: give MODEL and --output FOLDER (-o), or --again FOLDER for a record "
             "that is there already"
         )
-    machine = machine_from(array, dataflow, acc_bits, overflow, arch, settings)
+    arch = machine.build()
     folder = check_target(output)
-    loaded, arrays = load_inputs(model, input_file, external_data, reference, bind, quiet=quiet)
+    loaded, arrays = load_inputs(model, inputs.input_file, bind, reading, quiet=quiet)
     with layer_progress(loaded.name, quiet=quiet) as progress:
         result = golden.record(
-            loaded, folder, machine, arrays, seed=seed, path=model, copy_model=copy_model, progress=progress
+            loaded, folder, arch, arrays, seed=inputs.seed, path=model, copy_model=copy_model, progress=progress
         )
     _print_record(result, output, json_output=json_output, quiet=quiet)
     exit_by_verdict(result)

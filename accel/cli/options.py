@@ -1,12 +1,15 @@
-"""What the commands share: options, how a machine and a model come from them, and how results leave."""
+"""What the commands share: options, alone and in groups, what is made of them, and how results leave."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -84,34 +87,141 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit code 3 unless the v
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
-def machine_from(
-    array: str | None,
-    dataflow: str | None,
-    acc_bits: int | None,
-    overflow: str | None,
-    arch: str | None,
-    settings: list[str] | None,
-) -> Arch:
-    """Build the machine from the options."""
-    from accelsim.machine.arch import parse_array
-    from accelsim.machine.description import load_arch
+class Without:
+    """Names options of a group that a command does not have: they keep their defaults.
 
-    return load_arch(
-        arch,
-        tuple(settings or ()),
-        array=parse_array(array) if array is not None else None,
-        dataflow=dataflow,
-        acc_bits=acc_bits,
-        overflow=overflow,
-    )
+    Args:
+        names: fields of the group.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+
+@dataclass(frozen=True)
+class MachineOptions:
+    """The machine: a description, and what is changed of it."""
+
+    array: ArrayShape = None
+    dataflow: Dataflow = None
+    acc_bits: AccBits = None
+    overflow: Overflow = None
+    arch: ArchFile = None
+    settings: Settings = None
+
+    def build(self) -> Arch:
+        """Build the machine."""
+        from accelsim.machine.arch import parse_array
+        from accelsim.machine.description import load_arch
+
+        return load_arch(
+            self.arch,
+            tuple(self.settings or ()),
+            array=parse_array(self.array) if self.array is not None else None,
+            dataflow=self.dataflow,
+            acc_bits=self.acc_bits,
+            overflow=self.overflow,
+        )
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """What a model is run on."""
+
+    input_file: InputFile = None
+    seed: Seed = 0
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How a model is read, and which reference it is meant for."""
+
+    external_data: ExternalData = True
+    reference: ReferenceMode = "ort"
+
+
+@dataclass(frozen=True)
+class DumpOptions:
+    """Where both sides of every tensor are written."""
+
+    dump: DumpFolder = None
+    dump_tensor: DumpTensor = None
+
+    def checked(self) -> Dump | None:
+        """Check the folder of a dump before any work is done.
+
+        Raises:
+            UsageError: tensors are chosen from a dump that has no folder.
+        """
+        from pathlib import Path
+
+        from accelsim.check.dump import Dump
+        from accelsim.errors import UsageError
+
+        if self.dump is None:
+            if self.dump_tensor is not None:
+                raise UsageError("--dump-tensor chooses from a dump: name its folder with --dump")
+            return None
+        return Dump(Path(self.dump), self.dump_tensor)
+
+
+# Where it does not matter how accumulators overflow, and where their width does not matter, either.
+MachineOfCosts = Annotated[MachineOptions, Without("overflow")]
+MachineOfTimes = Annotated[MachineOptions, Without("acc_bits", "overflow")]
+
+Command = Callable[..., None]
+
+
+def takes_groups(command: Command) -> Command:
+    """Give a command the options of its groups one by one where typer looks, and hand them over as groups.
+
+    A group is a dataclass whose fields are annotated as options; they stand where the group stands.
+
+    Args:
+        command: all of whose parameters can be given by name.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, tuple[type, tuple[str, ...]]] = {}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        members = _members(hints[parameter.name])
+        if members is None:
+            parameters.append(parameter.replace(annotation=hints[parameter.name], kind=parameter.KEYWORD_ONLY))
+        else:
+            group, options = members
+            groups[parameter.name] = group, tuple(option.name for option in options)
+            parameters += options
+
+    @wraps(command)
+    def flat(**values: Any) -> None:
+        given = {name: group(**{one: values.pop(one) for one in options}) for name, (group, options) in groups.items()}
+        command(**values, **given)
+
+    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # what typer reads
+    flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return flat
+
+
+def _members(hint: Any) -> tuple[type, list[inspect.Parameter]] | None:
+    """Return a group with its options as parameters; None for a parameter that is no group."""
+    group, *remarks = get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
+    if not isinstance(group, type) or not is_dataclass(group):
+        return None
+    left_out = {name for remark in remarks if isinstance(remark, Without) for name in remark.names}
+    hints = get_type_hints(group, include_extras=True)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return group, [
+        inspect.Parameter(field.name, kind, default=field.default, annotation=hints[field.name])
+        for field in fields(group)
+        if field.name not in left_out
+    ]
 
 
 def load_inputs(
     model: str,
     input_file: str | None,
-    external_data: bool,
-    reference: str = "ort",
-    bind: list[str] | None = None,
+    bind: list[str] | None,
+    reading: ReadingOptions,
     *,
     quiet: bool = False,
 ) -> tuple[Model, dict[str, Array] | None]:
@@ -122,7 +232,7 @@ def load_inputs(
 
     sizes = parse_bindings(bind)
     arrays = read_npz(input_file) if input_file is not None else None
-    loaded = load(model, external_data=external_data, reference=reference, bind=sizes)
+    loaded = load(model, external_data=reading.external_data, reference=reading.reference, bind=sizes)
     say_external(loaded.checked.external, quiet=quiet)
     if arrays is not None:
         loaded = loaded.taking(arrays)
@@ -136,20 +246,6 @@ def say_external(files: Sequence[ExternalFile], *, quiet: bool) -> None:
 
     for line in [] if quiet else external_lines(files):
         typer.echo(line, err=True)
-
-
-def dump_into(folder: str | None, tensor: str | None) -> Dump | None:
-    """Check the folder of a dump before any work is done."""
-    from pathlib import Path
-
-    from accelsim.check.dump import Dump
-    from accelsim.errors import UsageError
-
-    if folder is None:
-        if tensor is not None:
-            raise UsageError("--dump-tensor chooses from a dump: name its folder with --dump")
-        return None
-    return Dump(Path(folder), tensor)
 
 
 def simulate_model(

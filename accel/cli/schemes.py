@@ -8,17 +8,13 @@ from typing import Annotated
 import typer
 
 from accelsim.cli.options import (
-    AccBits,
-    ArchFile,
-    ArrayShape,
-    Dataflow,
     Debug,
     ExternalData,
     Json,
-    Settings,
-    machine_from,
+    MachineOfCosts,
     printing,
     say_external,
+    takes_groups,
 )
 from accelsim.cli.quantize import (
     FloatPath,
@@ -37,8 +33,10 @@ from accelsim.cli.quantize import (
 _DEFAULT = "int8-symmetric,int8-affine,int8-affine-weights,int8-per-channel,w4a8,w4a16,fp16,fp32"
 
 
+@takes_groups
 def schemes(
     model: FloatPath,
+    *,
     names: Annotated[
         str, typer.Option("--schemes", metavar="A,B,...", help="Names, each with +key=value as for quantize.")
     ] = _DEFAULT,
@@ -46,11 +44,7 @@ def schemes(
     labels: Labels = None,
     test: TestSamples = None,
     test_labels: TestLabels = None,
-    array: ArrayShape = None,
-    dataflow: Dataflow = None,
-    acc_bits: AccBits = None,
-    arch: ArchFile = None,
-    settings: Settings = None,
+    machine: MachineOfCosts,
     seed: Seed = 0,
     pixel_scale: PixelScale = 255.0,
     json_output: Json = False,
@@ -68,13 +62,13 @@ def schemes(
     if not chosen:
         raise UsageError("no scheme is given: name some with --schemes, for example int8-affine,w4a8")
     check_test_labels(test, test_labels)
-    machine = machine_from(array, dataflow, acc_bits, None, arch, settings)
+    arch = machine.build()
     loaded = read_for(chosen, model, external_data=external_data)
     say_external(loaded.external, quiet=quiet)
     samples = load_samples(calib, labels, loaded, seed, pixel_scale)
     measured = None if test is None else load_samples(test, test_labels, loaded, seed, pixel_scale)
     with layer_progress(loaded.name, quiet=quiet, describe=True) as progress:
-        table = compare_schemes(loaded, chosen, samples, measured, machine, progress)
+        table = compare_schemes(loaded, chosen, samples, measured, arch, progress)
     warn_of(samples, measured)
     with printing():
         if json_output:

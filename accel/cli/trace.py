@@ -8,17 +8,15 @@ import typer
 
 from accelsim.cli import energy as cli_energy
 from accelsim.cli.options import (
-    ArchFile,
-    ArrayShape,
     Bind,
-    Dataflow,
     Debug,
-    ExternalData,
+    MachineOfTimes,
     ModelPath,
-    Settings,
+    ReadingOptions,
     ShapesFile,
+    Without,
     load_inputs,
-    machine_from,
+    takes_groups,
 )
 
 TraceFile = Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="The trace; it is whole or not there.")]
@@ -36,27 +34,21 @@ Last = Annotated[int | None, typer.Option("--until", metavar="CYCLE", help="Cycl
 Silent = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing.")]
 
 
+@takes_groups
 def trace(
     model: ModelPath,
     output: TraceFile,
-    array: ArrayShape = None,
-    dataflow: Dataflow = None,
-    arch: ArchFile = None,
-    settings: Settings = None,
+    *,
+    machine: MachineOfTimes,
     input_file: ShapesFile = None,
     kind: TraceFormat = None,
     layer: OnlyLayer = None,
     first: First = None,
     last: Last = None,
     quiet: Silent = False,
-    external_data: ExternalData = True,
+    reading: Annotated[ReadingOptions, Without("reference")],
     bind: Bind = None,
-    energy_table: cli_energy.TableFile = None,
-    node: cli_energy.Node = None,
-    vdd: cli_energy.Supply = None,
-    static: cli_energy.Static = None,
-    ert: cli_energy.ErtFile = None,
-    ert_map: cli_energy.ErtMap = None,
+    prices: cli_energy.PriceOptions,
     debug: Debug = False,
 ) -> None:
     """Write what the engines did when: a Perfetto or VCD trace, a picture, or the DRAM accesses."""
@@ -68,17 +60,17 @@ def trace(
     from accelsim.timing.scene import View
     from accelsim.traces.write import choose_format, write_trace
 
-    machine = machine_from(array, dataflow, None, None, arch, settings)
+    arch = machine.build()
     path = Path(output)
     chosen = choose_format(kind, path)
-    loaded, arrays = load_inputs(model, input_file, external_data, bind=bind, quiet=quiet)
+    loaded, arrays = load_inputs(model, input_file, bind, reading, quiet=quiet)
     shapes = None if arrays is None else {name: values.shape for name, values in arrays.items()}
     feeds = None if arrays is None else (lambda: arrays)
     view = View(layer, first, last)
-    energy = cli_energy.energy_options(energy_table, node, vdd, static, ert, ert_map)
+    energy = prices.energy()
     with layer_progress(loaded.name, quiet=quiet) as progress:
         summary = write_trace(
-            loaded, machine, path, chosen, view=view, shapes=shapes, feeds=feeds, progress=progress, energy=energy
+            loaded, arch, path, chosen, view=view, shapes=shapes, feeds=feeds, progress=progress, energy=energy
         )
     if quiet:
         return

@@ -132,11 +132,6 @@ def _explain_stream(work: StreamWork, plan: StreamPlan, arch: Arch) -> list[str]
     return [*lines, f"    loops     {blocks}", f"    formula   {text}; + exposed loads and stores"]
 
 
-def _utilisation(work: ContractionWork, timing: LayerTiming, arch: Arch) -> float:
-    """Return the share of MAC slots that are used (contract, section 4.3)."""
-    return work.macs / (arch.rows * arch.cols * timing.cycles) if timing.cycles else 0.0
-
-
 def _explain_contraction(
     layer: Layer, work: ContractionWork, plan: ContractionPlan, timing: LayerTiming, arch: Arch, choice: Choice | None
 ) -> list[str]:
@@ -147,7 +142,7 @@ def _explain_contraction(
     groups = f" groups={work.groups}" if work.groups > 1 else ""
     return [
         f"    GEMM      M={work.m} K={work.k} N={work.n}{groups}, {work.macs:,} MACs, "
-        f"utilisation {_utilisation(work, timing, arch):.1%}",
+        f"utilisation {arch.utilisation(work.macs, timing.cycles):.1%}",
         *_remarks(work, arch),
         *_blocks_line(layer),
         f"    loops     {_loops(work, plan, arch)}",

@@ -177,6 +177,15 @@ class Arch(BaseModel):
         """Issue cycles of one array step that gathers this many activations (contract, section 4.5)."""
         return 1 if self.x_gather_words_per_cycle is None else -(-lanes // self.x_gather_words_per_cycle)
 
+    def utilisation(self, macs: int, cycles: int) -> float:
+        """Return the share of MAC slots that are used in some cycles, 0 in none (contract, section 4.3).
+
+        Args:
+            macs: multiply-accumulates done.
+            cycles: in which the array could have done more.
+        """
+        return macs / (self.rows * self.cols * cycles) if cycles else 0.0
+
     def with_dataflow(self, dataflow: str) -> Arch:
         """Return this machine with the dataflow that a plan chose, for the parts that execute one layer."""
         return self if self.dataflow == dataflow else self.model_copy(update={"dataflow": dataflow})

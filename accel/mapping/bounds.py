@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
 
 from accelsim.machine.arch import Arch
@@ -112,24 +111,10 @@ def _reach(image: ImageLayout, pixels: int) -> int:
     return (lines * window.strides[0] + window.dilations[0] * (window.kernel[0] - 1) + 1) * image.width
 
 
-@lru_cache(maxsize=4096)
 def _least_first(work: ContractionWork) -> int:
     """Return bytes of the first operand that are needed whatever the blocking; of a feature map the pixels read."""
     image = work.image
     if image is None:
         return work.groups * work.m * (work.k * work.first_bits // 8)
     channels = image.images * work.groups * (work.k // prod(image.geometry.kernel))
-    rows = _needed_places(image, 0, image.height, image.out_height)
-    columns = _needed_places(image, 1, image.width, image.out_width)
-    return channels * (rows * columns * work.first_bits // 8)
-
-
-def _needed_places(image: ImageLayout, axis: int, size: int, outputs: int) -> int:
-    """Count the rows or columns of a feature map that some window reads; padding and inserted zeros aside."""
-    window = image.geometry
-    step = window.insertion[axis]
-    places: set[int] = set()
-    for tap in range(window.kernel[axis]):
-        first = tap * window.dilations[axis] - window.pads[axis]
-        places.update(range(first, first + outputs * window.strides[axis], window.strides[axis]))
-    return sum(1 for place in places if place % step == 0 and 0 <= place // step < size)
+    return channels * (image.needed_positions * work.first_bits // 8)

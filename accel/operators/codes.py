@@ -45,11 +45,18 @@ def code_bits(dtype: np.dtype[np.generic], lowest: int, highest: int) -> int | N
         lowest: smallest code.
         highest: largest code.
     """
-    if dtype.kind == "u":
-        bits = max(highest.bit_length(), 1)
-    else:
-        bits = max(max(highest, 0).bit_length(), max(~lowest, 0).bit_length()) + 1
+    bits = max(highest.bit_length(), 1) if dtype.kind == "u" else signed_bits(lowest, highest)
     return bits if bits < 8 * dtype.itemsize else None
+
+
+def signed_bits(lowest: int, highest: int) -> int:
+    """Return the smallest two's complement width that holds two values and all between them.
+
+    Args:
+        lowest: the smaller one.
+        highest: the larger one.
+    """
+    return max(max(highest, 0).bit_length(), max(~lowest, 0).bit_length()) + 1
 
 
 def code_type(lowest: int, highest: int) -> np.dtype[np.generic] | None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True)
 class ConvolutionGeometry:
@@ -21,6 +24,22 @@ class ConvolutionGeometry:
     def spread(self, height: int, width: int) -> tuple[int, int]:
         """Return the size of an image once zeros are inserted between its pixels."""
         return (height - 1) * self.insertion[0] + 1, (width - 1) * self.insertion[1] + 1
+
+    def met(self, axis: int, size: int, outputs: int) -> NDArray[np.int64]:
+        """Return where the taps of all windows along an axis meet a pixel: no padding, no inserted zeros.
+
+        Positions are those of the spread image; each stands once per tap that meets it.
+
+        Args:
+            axis: 0 for rows, 1 for columns.
+            size: pixels of the image along the axis.
+            outputs: windows along the axis.
+        """
+        starts = np.arange(outputs)[:, None] * self.strides[axis] - self.pads[axis]
+        places = starts + np.arange(self.kernel[axis])[None, :] * self.dilations[axis]
+        step = self.insertion[axis]
+        met: NDArray[np.int64] = places[(places >= 0) & (places <= (size - 1) * step) & (places % step == 0)]
+        return met
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.operators.codes import CodeFormat
+from accelsim.operators.codes import CodeFormat, signed_bits
 from accelsim.operators.geometry import ConvolutionGeometry
 from accelsim.operators.uniform import Quantiser
 
@@ -30,8 +30,7 @@ class Threshold:
     def bits(self) -> int:
         """Smallest two's complement width that holds every threshold."""
         used = self.thresholds[self.thresholds != UNREACHED]
-        lowest, highest = int(used.min(initial=0)), int(used.max(initial=0))
-        return max(highest.bit_length(), (~lowest).bit_length() if lowest < 0 else 0) + 1
+        return signed_bits(int(used.min(initial=0)), int(used.max(initial=0)))
 
     @property
     def comparisons(self) -> int:

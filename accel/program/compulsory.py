@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from functools import cache
-
-import numpy as np
 
 from accelsim.program.layers import Layer
 from accelsim.program.plan import ContractionPlan, StreamPlan
-from accelsim.program.work import ContractionWork, ImageLayout, StreamWork
+from accelsim.program.work import ContractionWork, StreamWork
 
 
 def compulsory_bytes(layer: Layer) -> tuple[int, int]:
@@ -45,7 +42,7 @@ def operand_bytes(layer: Layer, work: ContractionWork) -> tuple[int, int]:
     first = work.groups * work.m * work.k
     if work.image is not None:
         channels = work.groups * work.k // math.prod(work.image.geometry.kernel)
-        first = work.image.images * channels * _needed_positions(work.image)
+        first = work.image.images * channels * work.image.needed_positions
     first = work.repeats * min(first, layer.input_types[0].elements)
     second = work.groups * work.k * work.n
     if work.dynamic_second:
@@ -58,19 +55,3 @@ def operand_bytes(layer: Layer, work: ContractionWork) -> tuple[int, int]:
 def _bytes(bits: int) -> int:
     """Return the bytes that hold so many bits."""
     return -(-bits // 8)
-
-
-@cache
-def _needed_positions(image: ImageLayout) -> int:
-    """Count the positions of a plane that some window reads."""
-    return _needed(image, 0, image.height, image.out_height) * _needed(image, 1, image.width, image.out_width)
-
-
-def _needed(image: ImageLayout, axis: int, size: int, outputs: int) -> int:
-    """Count the positions along an axis that some window reads: no padding, no zeros inserted between pixels."""
-    shape = image.geometry
-    starts = np.arange(outputs)[:, None] * shape.strides[axis] - shape.pads[axis]
-    places = starts + np.arange(shape.kernel[axis])[None, :] * shape.dilations[axis]
-    step = shape.insertion[axis]
-    inside = places[(places >= 0) & (places <= (size - 1) * step) & (places % step == 0)]
-    return len(np.unique(inside))

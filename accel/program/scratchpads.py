@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from accelsim.machine.arch import Arch
 from accelsim.program.plan import ContractionPlan
+from accelsim.program.weight_layout import weight_tile_bytes
 from accelsim.program.work import ContractionWork
 
 
@@ -132,4 +133,4 @@ def _second_bytes(work: ContractionWork, columns: int, depth: int) -> int:
     """Bytes of packed weights and their parameters (or of the second activation) for some columns at a depth."""
     if work.dynamic_second:
         return depth * -(-columns * work.second_bits // 8)
-    return -(-columns * depth * work.weight_bits // 8) + columns * work.parameter_bytes
+    return weight_tile_bytes(work, columns, 0, depth)

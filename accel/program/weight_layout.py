@@ -40,6 +40,17 @@ def pack_weights(work: ContractionWork, plan: ContractionPlan, burst: int) -> Pa
     return PackedWeights(offsets, size)
 
 
+def first_tile_bytes(work: ContractionWork, plan: ContractionPlan) -> int:
+    """Bytes of the tile of packed weights that a layer starts with, which the layer before it may load.
+
+    Args:
+        work: the layer's work.
+        plan: its blocking.
+    """
+    width = min(plan.block_n, work.n) * min(plan.pack, work.groups)
+    return weight_tile_bytes(work, width, 0, min(plan.chunk_k, work.k))
+
+
 def weight_tile_bytes(work: ContractionWork, width: int, low: int, high: int) -> int:
     """Bytes of a tile of packed weights; the first chunk of a column has its parameters in front."""
     size = -(-(high - low) * width * work.weight_bits // 8)

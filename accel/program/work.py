@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -29,6 +30,12 @@ class ImageLayout:
     out_height: int
     out_width: int
     geometry: ConvolutionGeometry
+
+    @cached_property
+    def needed_positions(self) -> int:
+        """Positions of a plane that some window reads."""
+        extents = (self.height, self.out_height), (self.width, self.out_width)
+        return math.prod(len(np.unique(self.geometry.met(axis, *sizes))) for axis, sizes in enumerate(extents))
 
 
 @dataclass(frozen=True)
@@ -177,12 +184,9 @@ def _filled_taps(size: int, outputs: int, shape: ConvolutionGeometry, axis: int)
 
     Padding counts as pixels do, as for any convolution; but beside inserted zeros it is no more than they are.
     """
-    step = shape.insertion[axis]
-    if step == 1:
+    if shape.insertion[axis] == 1:
         return outputs * shape.kernel[axis]
-    starts = np.arange(outputs)[:, None] * shape.strides[axis] - shape.pads[axis]
-    places = starts + np.arange(shape.kernel[axis])[None, :] * shape.dilations[axis]
-    return int(((places >= 0) & (places <= (size - 1) * step) & (places % step == 0)).sum())
+    return len(shape.met(axis, size, outputs))
 
 
 def _product(op: ops.MatrixMultiply, inputs: Types, target: TensorType) -> ContractionWork:

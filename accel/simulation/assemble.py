@@ -110,7 +110,7 @@ def _layer_result(part: LayerRun, run: Run) -> LayerResult:
         macs=macs,
         cycles=timing.cycles,
         cycle_classes=dict(timing.classes),
-        utilisation=macs / (run.arch.rows * run.arch.cols * timing.cycles) if contraction and timing.cycles else None,
+        utilisation=run.arch.utilisation(macs, timing.cycles) if contraction and timing.cycles else None,
         energy_pj=energy,
         dram_bytes=timing.dram_bytes,
         acc=acc,

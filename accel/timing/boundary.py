@@ -11,6 +11,7 @@ from accelsim.program.addresses import Addresses, map_addresses
 from accelsim.program.layers import Layer, Program
 from accelsim.program.plan import ContractionPlan
 from accelsim.program.scratchpads import weight_buffer_bytes
+from accelsim.program.weight_layout import first_tile_bytes
 from accelsim.program.work import ContractionWork
 
 
@@ -86,6 +87,5 @@ def _prefetch(layer: Layer, later: Layer, arch: Arch, place: Addresses | None) -
     used = 0
     if isinstance(layer.work, ContractionWork) and isinstance(layer.plan, ContractionPlan):
         used = weight_buffer_bytes(layer.work, layer.plan, arch)
-    wanted = min(plan.block_n, work.n) * min(plan.pack, work.groups), min(plan.chunk_k, work.k)
-    size = -(-wanted[0] * wanted[1] * work.weight_bits // 8) + wanted[0] * work.parameter_bytes
-    return Prefetch(work, plan, used + size > arch.spm_weight, place.reads[1] if place is not None else 0)
+    waits = used + first_tile_bytes(work, plan) > arch.spm_weight
+    return Prefetch(work, plan, waits, place.reads[1] if place is not None else 0)

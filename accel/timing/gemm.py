@@ -49,11 +49,6 @@ class GemmTiming:
     events: tuple[tuple[str, int], ...]
     utilisation: float
 
-    @property
-    def total(self) -> int:
-        """The cycles, as the contract calls them."""
-        return self.cycles
-
     def cycle_class(self, name: str) -> int:
         """Return the cycles of one class, 0 when it does not occur."""
         return dict(self.classes).get(name, 0)
@@ -156,7 +151,7 @@ def _native(m: int, k: int, n: int, arch: Arch) -> GemmTiming:
     counts = dict(zip(timeline.EVENTS, events.tolist(), strict=True))
     by_class = tuple((name, int(value)) for name, value in zip(timeline.CLASSES, classes, strict=True) if value)
     chosen = tuple((name, counts[name]) for name in _EVENTS if counts[name])
-    return GemmTiming(m, k, n, "native", cycles, by_class, tiles, chosen, _utilisation(m * k * n, arch, cycles))
+    return GemmTiming(m, k, n, "native", cycles, by_class, tiles, chosen, arch.utilisation(m * k * n, cycles))
 
 
 def _scalesim(m: int, k: int, n: int, arch: Arch, timing: str) -> GemmTiming:
@@ -176,9 +171,4 @@ def _scalesim(m: int, k: int, n: int, arch: Arch, timing: str) -> GemmTiming:
     total = sum(classes.values())
     macs = m * k * n
     by_class = tuple((name, value) for name, value in classes.items() if value)
-    return GemmTiming(m, k, n, timing, total, by_class, folds, (("macs", macs),), _utilisation(macs, arch, total))
-
-
-def _utilisation(macs: int, arch: Arch, cycles: int) -> float:
-    """Return the share of MAC slots that are used (contract, section 4.3); SCALE-Sim may report 0 cycles."""
-    return macs / (arch.rows * arch.cols * cycles) if cycles else 0.0
+    return GemmTiming(m, k, n, timing, total, by_class, folds, (("macs", macs),), arch.utilisation(macs, total))

@@ -10,16 +10,20 @@ from numpy.typing import NDArray
 
 from accelsim.kernels.cycles import contraction as timeline
 from accelsim.machine.arch import Arch
+from accelsim.operators.geometry import ConvolutionGeometry
 from accelsim.program.layers import Program
 from accelsim.program.plan import ContractionPlan, Plan, StreamPlan
 from accelsim.program.scratchpads import once_more
 from accelsim.program.stream_work import moved_entries
-from accelsim.program.weight_layout import pack_weights
+from accelsim.program.weight_layout import first_tile_bytes, pack_weights
 from accelsim.program.work import ContractionWork, ImageLayout, StreamWork, Work
 from accelsim.timing.boundary import ALONE, NOTHING_FOUND, Boundary, Surroundings, surroundings, takes_time
 from accelsim.timing.layer_timing import LayerTiming, added
 
 Counts = NDArray[np.int64]
+
+# What the recurrence reads where rows of k elements are no feature map.
+_NO_IMAGE = ImageLayout(1, 1, 1, 1, 1, ConvolutionGeometry((1, 1)))
 
 DATAFLOWS = {"ws": timeline.WS, "os": timeline.OS, "is": timeline.IS}
 
@@ -98,22 +102,47 @@ def array_spec(arch: Arch) -> timeline.ArraySpec:
 
 def loop_spec(work: ContractionWork, plan: ContractionPlan) -> timeline.LoopSpec:
     """Translate work and plan into what the recurrence reads."""
-    image = work.image
-    geometry = _image_fields(image) if image is not None else (0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0)
-    return timeline.LoopSpec(  # type: ignore[call-arg] # the unpacked part has exactly the middle fields
-        work.m, work.k, work.n, work.groups, plan.pack, plan.block_m, plan.block_n, plan.chunk_k, int(plan.resident),
-        *geometry, int(work.dynamic_second) + int(work.second_by_column), work.output_bytes, work.parameter_bytes,
-        work.input_bytes, work.weight_bits, int(plan.preload), *(image.geometry.insertion if image else (1, 1)),
-        work.row_sums, work.first_bits, work.second_bits, work.output_bits, int(plan.outer == "n"),
-        int(plan.kept_input), int(plan.kept_output),
-    )  # fmt: skip
-
-
-def _image_fields(image: ImageLayout) -> tuple[int, ...]:
-    """Return the fields of LoopSpec from `image` to `pad_left`."""
+    image = work.image if work.image is not None else _NO_IMAGE
     window = image.geometry
-    sizes = (1, image.height, image.width, image.out_height, image.out_width)
-    return (*sizes, *window.kernel, *window.strides, *window.dilations, *window.pads[:2])
+    return timeline.LoopSpec(
+        m=work.m,
+        k=work.k,
+        n=work.n,
+        groups=work.groups,
+        pack=plan.pack,
+        block_m=plan.block_m,
+        block_n=plan.block_n,
+        chunk_k=plan.chunk_k,
+        resident=int(plan.resident),
+        image=int(work.image is not None),
+        height=image.height,
+        width=image.width,
+        out_height=image.out_height,
+        out_width=image.out_width,
+        kernel_h=window.kernel[0],
+        kernel_w=window.kernel[1],
+        stride_h=window.strides[0],
+        stride_w=window.strides[1],
+        dilation_h=window.dilations[0],
+        dilation_w=window.dilations[1],
+        pad_top=window.pads[0],
+        pad_left=window.pads[1],
+        dynamic_second=int(work.dynamic_second) + int(work.second_by_column),
+        output_bytes=work.output_bytes,
+        parameter_bytes=work.parameter_bytes,
+        input_bytes=work.input_bytes,
+        weight_bits=work.weight_bits,
+        preload=int(plan.preload),
+        insert_h=window.insertion[0],
+        insert_w=window.insertion[1],
+        row_sums=work.row_sums,
+        first_bits=work.first_bits,
+        second_bits=work.second_bits,
+        output_bits=work.output_bits,
+        outer_n=int(plan.outer == "n"),
+        kept_first=int(plan.kept_input),
+        kept_output=int(plan.kept_output),
+    )
 
 
 _NO_OFFSETS = np.zeros((1, 1, 1), np.int64)
@@ -153,12 +182,14 @@ def _boundary(arch: Arch, around: Surroundings, found: Boundary) -> timeline.Bou
     ready = -1 if found.weights_ready is None else found.weights_ready
     fetch = around.prefetch
     if fetch is None:
-        return timeline.BoundarySpec(found.busy, ready)
-    work, plan = fetch.work, fetch.plan
-    columns = min(plan.block_n, work.n) * min(plan.pack, work.groups)
-    size = -(-min(plan.chunk_k, work.k) * columns * work.weight_bits // 8) + columns * work.parameter_bytes
-    moved = -(-size // arch.dram_burst) * arch.dram_burst
-    return timeline.BoundarySpec(found.busy, ready, moved, int(fetch.waits), fetch.address)
+        return timeline.BoundarySpec(busy=found.busy, weights_ready=ready)
+    return timeline.BoundarySpec(
+        busy=found.busy,
+        weights_ready=ready,
+        fetch_bytes=-(-first_tile_bytes(fetch.work, fetch.plan) // arch.dram_burst) * arch.dram_burst,
+        fetch_waits=int(fetch.waits),
+        fetch_address=fetch.address,
+    )
 
 
 def _weight_offsets(work: ContractionWork, plan: ContractionPlan, burst: int) -> Counts:
@@ -174,20 +205,20 @@ def _time_stream(work: StreamWork, plan: StreamPlan, arch: Arch, around: Surroun
         [count * -(-size // arch.dram_burst) * arch.dram_burst for count, size in part] for part in (reads, writes)
     ]
     spec = timeline.StreamSpec(
-        plan.blocks,
-        sum(padded[0]),
-        sum(padded[1]),
-        work.lane_operations,
-        arch.vector_lanes,
-        arch.vector_latency,
-        arch.operand_buffers,
-        arch.output_buffers,
-        arch.dram_bytes_per_cycle,
-        arch.dram_latency,
-        int(arch.dram_channel == "shared"),
-        arch.dram_row_bytes if around.addresses is not None else 0,
-        arch.dram_row_miss,
-        arch.dram_banks,
+        blocks=plan.blocks,
+        read_bytes=sum(padded[0]),
+        write_bytes=sum(padded[1]),
+        lane_operations=work.lane_operations,
+        lanes=arch.vector_lanes,
+        latency=arch.vector_latency,
+        operand_buffers=arch.operand_buffers,
+        output_buffers=arch.output_buffers,
+        bytes_per_cycle=arch.dram_bytes_per_cycle,
+        dram_latency=arch.dram_latency,
+        shared_channel=int(arch.dram_channel == "shared"),
+        row_bytes=arch.dram_row_bytes if around.addresses is not None else 0,
+        row_miss=arch.dram_row_miss,
+        banks=arch.dram_banks,
     )
     places = [
         _places(around, side, sizes, kept)
@@ -206,7 +237,7 @@ def _time_stream(work: StreamWork, plan: StreamPlan, arch: Arch, around: Surroun
     extra = (
         ("kept_read_bytes", all_read - useful_read),
         ("kept_write_bytes", all_written - useful_write),
-        ("dram_row_misses", int(events[timeline.EVENTS.index("dram_row_misses")])),
+        ("dram_row_misses", int(events[timeline.Event.DRAM_ROW_MISSES])),
     )
     counted = (*moved, *(pair for pair in extra if pair[1]), *work.events)
     return LayerTiming(cycles, _named(timeline.CLASSES, classes), counted, _left(left))

@@ -80,18 +80,18 @@ class Stepper:
         self.tiles = _tile_table(streamed.shape[0], stationary.shape, arch, ready_w, ready_x)
         self.operands = specs.Operands(np.ascontiguousarray(streamed), np.ascontiguousarray(stationary), b, self.tiles)
         self.spec = specs.StepperSpec(
-            arch.rows,
-            arch.cols,
-            _DATAFLOWS[arch.dataflow],
-            int(arch.weight_double_buffer),
-            int(arch.drain_overlap),
-            int(arch.flush_between_tiles),
-            int(arch.weight_load == "full"),
-            arch.acc_bits,
-            int(arch.overflow == "saturate"),
-            arch.x_gather_words_per_cycle or 0,
+            rows=arch.rows,
+            cols=arch.cols,
+            dataflow=_DATAFLOWS[arch.dataflow],
+            double_buffer=int(arch.weight_double_buffer),
+            drain_overlap=int(arch.drain_overlap),
+            flush=int(arch.flush_between_tiles),
+            full_load=int(arch.weight_load == "full"),
+            acc_bits=arch.acc_bits,
+            saturate=int(arch.overflow == "saturate"),
+            gather_words=arch.x_gather_words_per_cycle or 0,
         )
-        longest = int(self.tiles[:, specs.ROWS].max())
+        longest = int(self.tiles[:, specs.Tile.ROWS].max())
         self.registers = _power_up(arch.rows, arch.cols, longest, (streamed.shape[0], stationary.shape[1]))
 
     def tick(self) -> None:
@@ -117,7 +117,7 @@ class Stepper:
                 f"array: step a smaller product"
             )
         classes = self.registers.classes.tolist()
-        if classes[specs.UNEXPLAINED] or self.registers.events[specs.STRAYS]:
+        if classes[specs.Cycle.UNEXPLAINED] or self.registers.events[specs.Event.STRAYS]:
             raise RuntimeError("the stepper's tokens and commands have lost each other")
         self.cycle = total
         result = self.registers.result.T if self.arch.dataflow == "is" else self.registers.result
@@ -127,15 +127,15 @@ class Stepper:
     def _events(self) -> Counts:
         """Return the counts under the names of the contract."""
         counts = self.registers.events
-        streamed, stationary = int(counts[specs.STREAMED_READS]), int(counts[specs.STATIONARY_READS])
+        streamed, stationary = int(counts[specs.Event.STREAMED_READS]), int(counts[specs.Event.STATIONARY_READS])
         reads = (stationary, streamed) if self.arch.dataflow == "is" else (streamed, stationary)
         table = (
-            ("macs", int(counts[specs.MACS])),
+            ("macs", int(counts[specs.Event.MACS])),
             ("activation_reads", reads[0]),
             ("weight_reads", reads[1]),
-            ("bias_reads", int(counts[specs.BIAS_READS])),
-            ("acc_reads", int(counts[specs.ACC_READS])),
-            ("acc_writes", int(counts[specs.ACC_WRITES])),
+            ("bias_reads", int(counts[specs.Event.BIAS_READS])),
+            ("acc_reads", int(counts[specs.Event.ACC_READS])),
+            ("acc_writes", int(counts[specs.Event.ACC_WRITES])),
         )
         return tuple(row for row in table if row[1])
 
@@ -275,9 +275,9 @@ def _tile_table(
 ) -> Integers:
     """Return int64[tiles, fields]."""
     tiles = list(_tiles(streamed, shape, arch))
-    table = np.zeros((len(tiles), len(specs.FIELDS)), np.int64)
-    table[:, : specs.READY_W] = tiles
-    for field, ready in ((specs.READY_W, ready_w), (specs.READY_X, ready_x)):
+    table = np.zeros((len(tiles), len(specs.Tile)), np.int64)
+    table[:, : specs.Tile.READY_W] = tiles
+    for field, ready in ((specs.Tile.READY_W, ready_w), (specs.Tile.READY_X, ready_x)):
         if ready is not None and len(ready) != len(tiles):
             raise UsageError(f"{len(ready)} ready times for {len(tiles)} tiles: give one per tile")
         table[:, field] = 0 if ready is None else ready
@@ -306,11 +306,11 @@ def _power_up(rows: int, cols: int, longest: int, result: tuple[int, int]) -> sp
         o=garbage(rows, cols),
         leaving=zeros(cols),
         leaving_v=garbage(cols),
-        line=zeros(rows + cols + 1, 7),
+        line=zeros(rows + cols + 1, len(specs.Command)),
         bank=garbage(2, longest, cols),
         pending=zeros(2, longest),
-        control=zeros(11),
-        classes=zeros(len(specs.CLASSES)),
-        events=zeros(len(specs.EVENTS)),
+        control=zeros(len(specs.Control)),
+        classes=zeros(len(specs.Cycle)),
+        events=zeros(len(specs.Event)),
         result=garbage(*result),
     )

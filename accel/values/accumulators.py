@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.operators.codes import signed_bits
+
 
 @dataclass(frozen=True)
 class AccumulatorFormat:
@@ -49,7 +51,7 @@ class AccumulatorUse:
     @property
     def min_safe_bits(self) -> int:
         """Smallest two's complement width that holds every exact partial sum."""
-        return max(max(self.highest, 0).bit_length(), max(~self.lowest, 0).bit_length()) + 1
+        return signed_bits(self.lowest, self.highest)
 
 
 @dataclass

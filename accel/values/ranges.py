@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim import operators as ops
+from accelsim.operators.codes import signed_bits
 from accelsim.operators.zero_points import uses_row_sums
 
 Sums = NDArray[np.int64]
@@ -42,7 +43,7 @@ class StaticRange:
     @property
     def bits(self) -> int:
         """Smallest two's complement width that is always safe."""
-        return max(max(self.highest, 0).bit_length(), max(~self.lowest, 0).bit_length()) + 1
+        return signed_bits(self.lowest, self.highest)
 
 
 def operand_range(code: ops.CodeFormat, zp_mode: str) -> tuple[int, int]:

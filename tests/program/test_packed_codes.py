@@ -39,8 +39,8 @@ def loop(m: int, k: int, n: int, **bits: int) -> LoopSpec:
         ("height", "width", "out_height", "out_width", "kernel_h", "kernel_w", "stride_h", "stride_w"), 1
     )
     return LoopSpec(
-        m, k, n, 1, 1, m, n, k, 1, 0, **plain, dilation_h=1, dilation_w=1, pad_top=0, pad_left=0, dynamic_second=1,
-        output_bytes=1, parameter_bytes=0, **bits,
+        m=m, k=k, n=n, groups=1, pack=1, block_m=m, block_n=n, chunk_k=k, resident=1, image=0, **plain,
+        dilation_h=1, dilation_w=1, pad_top=0, pad_left=0, dynamic_second=1, output_bytes=1, parameter_bytes=0, **bits,
     )  # fmt: skip
 
 

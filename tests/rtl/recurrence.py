@@ -40,11 +40,23 @@ def array_spec(case: Case, build: Build, buffers: tuple[int, int] = (2, 2), memo
     """Return the machine of a case as the kernels read it."""
     memory = memory or Memory(1, 0, 1, True)
     return timeline.ArraySpec(
-        build.rows, build.columns, DATAFLOWS[case.dataflow], int(case.double_buffer), int(case.drain_overlap),
-        int(case.flush), int(case.full_load), case.gather_words, case.acc_banks, *buffers,
-        case.requantiser.lanes if case.requantiser else build.columns, 4,
-        memory.bytes_per_cycle, memory.latency, memory.burst,
-    )  # fmt: skip
+        rows=build.rows,
+        cols=build.columns,
+        dataflow=DATAFLOWS[case.dataflow],
+        double_buffer=int(case.double_buffer),
+        drain_overlap=int(case.drain_overlap),
+        flush=int(case.flush),
+        full_load=int(case.full_load),
+        gather_words=case.gather_words,
+        acc_banks=case.acc_banks,
+        operand_buffers=buffers[0],
+        output_buffers=buffers[1],
+        requant_lanes=case.requantiser.lanes if case.requantiser else build.columns,
+        requant_latency=4,
+        bytes_per_cycle=memory.bytes_per_cycle,
+        dram_latency=memory.latency,
+        burst=memory.burst,
+    )
 
 
 def loop_spec(case: Case, build: Build, resident: bool = True) -> timeline.LoopSpec:

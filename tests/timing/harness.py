@@ -84,7 +84,7 @@ class ArrayUnderTest:
         assert cycle >= self.stepper.cycle, "probes go forward in time"
         while self.stepper.cycle < cycle:
             self.stepper.tick()
-            self.history.append(int(self.stepper.registers.line[0, specs.FLAGS]))
+            self.history.append(int(self.stepper.registers.line[0, specs.Command.FLAGS]))
         return self
 
     def probe(self, address: str) -> int:

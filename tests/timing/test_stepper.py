@@ -263,7 +263,8 @@ def test_a_mutilated_controller_gives_other_sums() -> None:
         if stepper.cycle == 4 + 4 + 1:  # the sum of row 0 is committed at the end of this cycle
             stepper.registers.pending[:] = 0
         stepper.tick()
-    assert stepper.registers.control[stepper_specs.LAST_COMMIT] + 1 == gemm_timing(1, 8, 4, Arch(array=4)).cycles - 1
+    last = stepper.registers.control[stepper_specs.Control.LAST_COMMIT]
+    assert last + 1 == gemm_timing(1, 8, 4, Arch(array=4)).cycles - 1
     assert not np.array_equal(stepper.registers.result, operands.accumulators())
 
 

@@ -4,29 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from accelsim.kernels.cycles.specs import (
-    A_REGISTERS,
-    ACC_READS,
-    ACC_WRITES,
-    BIAS_READS,
-    FLUSH,
-    HAZARD,
-    IS,
-    MACS,
-    OS,
-    PUSH,
-    SHIFT,
-    STREAM,
-    TILES,
-    V_REGISTERS,
-    W_READS,
-    W_REGISTERS,
-    WAIT_BANK,
-    WAIT_LOAD,
-    WAIT_W,
-    WS,
-    X_READS,
-)
+from accelsim.kernels.cycles.specs import IS, OS, WS, Cycle, Event
 from accelsim.kernels.jit import kernel
 
 
@@ -56,19 +34,19 @@ def stationary_step(machine, state, depth, columns, steps, ready_w, ready_x, ban
     time = issue_end
     if machine.flush and started:
         stop = min(max(base, time), start)
-        classes[FLUSH] += stop - time
+        classes[Cycle.FLUSH] += stop - time
         time = stop
     stop = min(max(start_push, time), start)
-    classes[WAIT_W] += stop - time
+    classes[Cycle.WAIT_W] += stop - time
     time = stop
     stop = min(max(start_push + push, time), start)
-    classes[PUSH] += stop - time
+    classes[Cycle.PUSH] += stop - time
     time = stop
     stop = min(max(hazard, time), start)
-    classes[HAZARD] += stop - time
+    classes[Cycle.HAZARD] += stop - time
     time = stop
-    classes[WAIT_BANK if bank > ready_x else WAIT_LOAD] += start - time
-    classes[STREAM] += steps
+    classes[Cycle.WAIT_X_BANK if bank > ready_x else Cycle.WAIT_X_LOAD] += start - time
+    classes[Cycle.STREAM] += steps
     state[0], state[1], state[2] = start, steps, 1
     return start
 
@@ -99,14 +77,14 @@ def output_step(machine, state, steps, ready_x, bank, opens, whole, classes):
             free += machine.rows
     start = max(free, max(ready_x, bank))
     shifts = min(state[3], start - issue_end)
-    classes[SHIFT] += shifts
+    classes[Cycle.SHIFT] += shifts
     time = issue_end + shifts
     if machine.flush:
         stop = min(max(free, time), start)
-        classes[FLUSH] += stop - time
+        classes[Cycle.FLUSH] += stop - time
         time = stop
-    classes[WAIT_BANK if bank > ready_x else WAIT_LOAD] += start - time
-    classes[STREAM] += steps
+    classes[Cycle.WAIT_X_BANK if bank > ready_x else Cycle.WAIT_X_LOAD] += start - time
+    classes[Cycle.STREAM] += steps
     # A first step cannot shift as well: both use the wire v.
     state[3] = max(0, state[3] - shifts - (steps - 1 if opens else steps))
     state[0], state[1], state[2] = start, steps, 1
@@ -118,7 +96,7 @@ def issue_chunk(machine, loop, state, packed, rows, columns, k0, k1, ready_first
     """Issue the tiles of one k chunk of one output block; returns the slot in which the first step is issued."""
     columns += loop.row_sums
     depth_total, width = (k1 - k0) * packed, columns * packed
-    events[MACS] += rows * columns * (k1 - k0) * packed
+    events[Event.MACS] += rows * columns * (k1 - k0) * packed
     opening = np.int64(-1)
     if machine.dataflow == OS:
         ready = max(ready_first, ready_second)
@@ -150,32 +128,32 @@ def issue_chunk(machine, loop, state, packed, rows, columns, k0, k1, ready_first
 def _count_stationary(machine, events, streamed, depth, held, packed, first):
     """Count the events of one WS/IS tile (contract, section 6); off-diagonal zeros of packed groups cost nothing."""
     stationary = depth * held // packed
-    events[TILES] += 1
+    events[Event.TILES] += 1
     if machine.dataflow == WS:
-        events[X_READS] += streamed * depth
-        events[W_READS] += stationary
+        events[Event.ACTIVATION_READS] += streamed * depth
+        events[Event.WEIGHT_READS] += stationary
     else:
-        events[W_READS] += streamed * depth // packed
-        events[X_READS] += stationary * packed
+        events[Event.WEIGHT_READS] += streamed * depth // packed
+        events[Event.ACTIVATION_READS] += stationary * packed
     outputs = streamed * held
-    events[BIAS_READS if first else ACC_READS] += outputs
-    events[ACC_WRITES] += outputs
-    events[A_REGISTERS] += streamed * stationary
-    events[V_REGISTERS] += streamed * machine.rows * held
-    events[W_REGISTERS] += held * depth * (depth + 1) // 2
+    events[Event.BIAS_READS if first else Event.ACC_READS] += outputs
+    events[Event.ACC_WRITES] += outputs
+    events[Event.OPERAND_REGISTER_WRITES] += streamed * stationary
+    events[Event.SUM_REGISTER_WRITES] += streamed * machine.rows * held
+    events[Event.WEIGHT_REGISTER_WRITES] += held * depth * (depth + 1) // 2
 
 
 @kernel
 def _count_output_stationary(machine, events, rows, columns, depth, packed, first):
     """Count the events of one OS tile, or of a k chunk of it (contract, section 6)."""
     macs = rows * columns * depth * packed
-    events[X_READS] += rows * depth * packed
-    events[W_READS] += depth * columns * packed
-    events[A_REGISTERS] += 2 * macs
-    events[V_REGISTERS] += macs
+    events[Event.ACTIVATION_READS] += rows * depth * packed
+    events[Event.WEIGHT_READS] += depth * columns * packed
+    events[Event.OPERAND_REGISTER_WRITES] += 2 * macs
+    events[Event.SUM_REGISTER_WRITES] += macs
     if first:
         width = columns * packed
-        events[TILES] += 1
-        events[BIAS_READS] += width
-        events[ACC_WRITES] += rows * width
-        events[V_REGISTERS] += width * machine.rows * (machine.rows + 1) // 2
+        events[Event.TILES] += 1
+        events[Event.BIAS_READS] += width
+        events[Event.ACC_WRITES] += rows * width
+        events[Event.SUM_REGISTER_WRITES] += width * machine.rows * (machine.rows + 1) // 2

@@ -43,13 +43,11 @@ from accelsim.kernels.cycles.specs import (
     EVENTS,
     IS,
     OS,
-    REQUANT,
-    SHIFT,
-    STORE,
-    TAIL,
     WS,
     ArraySpec,
     BoundarySpec,
+    Cycle,
+    Event,
     LoopSpec,
     StreamSpec,
 )
@@ -58,8 +56,8 @@ from accelsim.kernels.cycles.transfers import burst_bytes, closed_rows, image_sp
 from accelsim.kernels.jit import kernel
 
 __all__ = [
-    "CLASSES", "EVENTS", "IS", "OS", "WS", "ArraySpec", "BoundarySpec", "LoopSpec", "StreamSpec", "burst_bytes",
-    "contraction_timeline", "image_span", "output_step", "stationary_step", "stream_timeline",
+    "CLASSES", "EVENTS", "IS", "OS", "WS", "ArraySpec", "BoundarySpec", "Event", "LoopSpec", "StreamSpec",
+    "burst_bytes", "contraction_timeline", "image_span", "output_step", "stationary_step", "stream_timeline",
 ]  # fmt: skip
 
 
@@ -165,8 +163,8 @@ def _close(machine, flow, classes):
     """Attribute what follows the last step: drain and tail of the array, requantiser, stores."""
     array_end = flow[block_at(flow, flow[BLOCKS] - 1) + COMPLETE]
     if machine.dataflow == OS:
-        classes[SHIFT] += machine.rows
-    classes[TAIL] += machine.rows + machine.cols
+        classes[Cycle.SHIFT] += machine.rows
+    classes[Cycle.TAIL] += machine.rows + machine.cols
     finished = max(flow[REQUANT_FREE], array_end)
-    classes[REQUANT] += finished - array_end
-    classes[STORE] += flow[STORE_END] - finished
+    classes[Cycle.REQUANT] += finished - array_end
+    classes[Cycle.STORE] += flow[STORE_END] - finished

@@ -10,17 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from accelsim.kernels.cycles.specs import (
-    DRAM_READ,
-    DRAM_WRITE,
-    IS,
-    REQUANTISED,
-    ROW_MISSES,
-    USEFUL_READ,
-    USEFUL_WRITE,
-    W_FILL,
-    X_FILL,
-)
+from accelsim.kernels.cycles.specs import IS, Event
 from accelsim.kernels.cycles.transfers import (
     MISSES,
     block_store,
@@ -207,7 +197,7 @@ def _occupy(machine, flow, store, time, moved, rows, misses, events):
     missed = rows[MISSES] - misses
     beats = -(-moved // machine.bytes_per_cycle) + missed * machine.row_miss
     flow[index] = max(flow[index], time) + beats
-    events[ROW_MISSES] += missed
+    events[Event.DRAM_ROW_MISSES] += missed
     return flow[index]
 
 
@@ -242,16 +232,16 @@ def _load_bytes(machine, loop, boundary, flow, offsets, number, second, rows, ev
         if machine.row_bytes > 0 and not loop.dynamic_second:
             address += offsets[group // loop.pack, n0 // loop.block_n, depth]
         moved, useful = second_operand_load(loop, address, group, packed, n0, n1, k0, k1, machine.burst, rows)
-        events[W_FILL] += useful
+        events[Event.WEIGHT_FILL_BYTES] += useful
     else:
         if loop.preload:
             m0, m1, k0, k1 = 0, loop.m, 0, loop.k
         moved, useful = first_operand_load(
             loop, boundary.first_base, group, packed, m0, m1, k0, k1, machine.burst, rows
         )
-        events[X_FILL] += useful
-    events[DRAM_READ] += moved
-    events[USEFUL_READ] += useful
+        events[Event.ACTIVATION_FILL_BYTES] += useful
+    events[Event.DRAM_READ_BYTES] += moved
+    events[Event.USEFUL_READ_BYTES] += useful
     return moved
 
 
@@ -273,7 +263,9 @@ def _serve_store(machine, loop, boundary, flow, rows, time, events):
     flow[block + FINAL] = 1
     requantise(machine, loop, flow)
     group, packed = flow[block + GROUP], flow[block + PACKED]
-    events[REQUANTISED] += (flow[block + M1] - flow[block + M0]) * (flow[block + N1] - flow[block + N0]) * packed
+    events[Event.REQUANT_ELEMENTS] += (
+        (flow[block + M1] - flow[block + M0]) * (flow[block + N1] - flow[block + N0]) * packed
+    )
     flow[STORE_FREE] = flow[STORE_END] = time
     if not loop.kept_output:
         misses = rows[MISSES]
@@ -291,8 +283,8 @@ def _serve_store(machine, loop, boundary, flow, rows, time, events):
         )
         flow[STORE_FREE] = _occupy(machine, flow, True, time, moved, rows, misses, events)
         flow[STORE_END] = flow[STORE_FREE] + machine.dram_latency
-        events[DRAM_WRITE] += moved
-        events[USEFUL_WRITE] += useful
+        events[Event.DRAM_WRITE_BYTES] += moved
+        events[Event.USEFUL_WRITE_BYTES] += useful
     flow[flow[BUFFER_RING] + number % machine.output_buffers] = flow[STORE_END]
     flow[STORED] += 1
 

@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import NamedTuple
 
 WS, OS, IS = 0, 1, 2
 
-# Indices of the cycle classes and of the event counters that the kernels fill.
-CLASSES = (
-    "stream", "push", "shift", "flush", "wait_w", "hazard", "wait_x_load", "wait_x_bank", "tail",
-    "requant", "vector", "wait_load", "wait_store", "store",
-)  # fmt: skip
-(
-    STREAM,
-    PUSH,
-    SHIFT,
-    FLUSH,
-    WAIT_W,
-    HAZARD,
-    WAIT_LOAD,
-    WAIT_BANK,
-    TAIL,
-    REQUANT,
-    VECTOR,
-    LOAD,
-    BLOCKED,
-    STORE,
-) = range(14)
 
-EVENTS = (
-    "tiles", "macs", "activation_reads", "weight_reads", "bias_reads", "acc_reads", "acc_writes", "requant_elements",
-    "operand_register_writes", "sum_register_writes", "weight_register_writes",
-    "activation_fill_bytes", "weight_fill_bytes", "dram_read_bytes", "dram_write_bytes", "useful_read_bytes",
-    "useful_write_bytes", "dram_row_misses",
-)  # fmt: skip
-(
-    TILES, MACS,
-    X_READS, W_READS, BIAS_READS, ACC_READS, ACC_WRITES, REQUANTISED, A_REGISTERS, V_REGISTERS, W_REGISTERS,
-    X_FILL, W_FILL, DRAM_READ, DRAM_WRITE, USEFUL_READ, USEFUL_WRITE, ROW_MISSES,
-) = range(18)  # fmt: skip
+class Cycle(IntEnum):
+    """Where the kernels count the cycles of a class; the name is the key of the class."""
+
+    STREAM = 0
+    PUSH = 1
+    SHIFT = 2
+    FLUSH = 3
+    WAIT_W = 4
+    HAZARD = 5
+    WAIT_X_LOAD = 6
+    WAIT_X_BANK = 7
+    TAIL = 8
+    REQUANT = 9
+    VECTOR = 10
+    WAIT_LOAD = 11
+    WAIT_STORE = 12
+    STORE = 13
+
+
+class Event(IntEnum):
+    """Where the kernels count an event; the name is the key of the count."""
+
+    TILES = 0
+    MACS = 1
+    ACTIVATION_READS = 2
+    WEIGHT_READS = 3
+    BIAS_READS = 4
+    ACC_READS = 5
+    ACC_WRITES = 6
+    REQUANT_ELEMENTS = 7
+    OPERAND_REGISTER_WRITES = 8
+    SUM_REGISTER_WRITES = 9
+    WEIGHT_REGISTER_WRITES = 10
+    ACTIVATION_FILL_BYTES = 11
+    WEIGHT_FILL_BYTES = 12
+    DRAM_READ_BYTES = 13
+    DRAM_WRITE_BYTES = 14
+    USEFUL_READ_BYTES = 15
+    USEFUL_WRITE_BYTES = 16
+    DRAM_ROW_MISSES = 17
+
+
+CLASSES = tuple(kind.name.lower() for kind in Cycle)
+EVENTS = tuple(kind.name.lower() for kind in Event)
 
 
 class ArraySpec(NamedTuple):

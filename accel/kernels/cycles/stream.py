@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from accelsim.kernels.cycles.specs import BLOCKED, LOAD, ROW_MISSES, STORE, VECTOR
+from accelsim.kernels.cycles.specs import Cycle, Event
 from accelsim.kernels.cycles.transfers import MISSES, ROW_BYTES, closed_rows, touch_rows
 from accelsim.kernels.jit import kernel
 
@@ -57,18 +57,18 @@ def stream_timeline(spec, boundary, reads, writes, classes, events, left):
         start = max(loaded, free)
         blocked = max(busy, free)
         by_load = max(start - blocked, 0)
-        classes[LOAD] += by_load
-        classes[BLOCKED] += start - busy - by_load
+        classes[Cycle.WAIT_LOAD] += by_load
+        classes[Cycle.WAIT_STORE] += start - busy - by_load
         work = _share(spec.lane_operations, spec.blocks, block)
         cycles = (work + spec.lanes - 1) // spec.lanes + spec.latency if work > 0 else 0
-        classes[VECTOR] += cycles
+        classes[Cycle.VECTOR] += cycles
         busy = start + cycles
         queue.computed[block] = busy
         state[COMPUTED] += 1
     _serve(spec, boundary, queue, reads, writes, spec.blocks, spec.blocks, True, events)
     for block in range(spec.blocks):
         finished = max(finished, queue.stored[block])  # the last blocks may have nothing to store
-    classes[STORE] += finished - busy
+    classes[Cycle.STORE] += finished - busy
     left[0] = max(state[LOAD_FREE] - finished, 0) if boundary.fetch_bytes > 0 else 0
     left[1] = max(state[FETCH_DONE] - finished, 0) if boundary.fetch_bytes > 0 else -1
     return finished
@@ -165,7 +165,7 @@ def _serve_store(spec, queue, writes, time, events):
 def _occupy(spec, queue, index, time, moved, rows, misses, events):
     """Pass bytes through a channel from a time on; returns when the channel is free again."""
     missed = rows[MISSES] - misses
-    events[ROW_MISSES] += missed
+    events[Event.DRAM_ROW_MISSES] += missed
     beats = (moved + spec.bytes_per_cycle - 1) // spec.bytes_per_cycle + missed * spec.row_miss
     queue.channel[index] = max(queue.channel[index], time) + beats
     return queue.channel[index]

@@ -13,40 +13,21 @@ from accelsim.kernels.jit import kernel
 from accelsim.kernels.numerics import clamp, wrap
 from accelsim.kernels.registers.sequencer import all_issued, issue
 from accelsim.kernels.registers.specs import (
-    ACC_READS,
-    ACC_WRITES,
-    BANK,
-    BIAS_READS,
-    COLUMN,
-    COLUMNS,
     CSEL,
-    DEPTH,
-    DRAIN_STEP,
-    DRAIN_TILE,
     FIN,
     FIRST,
-    FLAGS,
-    IN_FLIGHT,
     IS,
-    K0,
     LAST,
-    LAST_COMMIT,
     MAC,
-    MACS,
     OS,
     PSEL,
     PUSH,
-    PUSH_STEP,
-    PUSH_TILE,
-    ROW,
-    ROWS,
     SHIFT,
-    STATIONARY_READS,
-    STEP,
-    STRAYS,
-    STREAMED_READS,
-    TILE,
     WEN,
+    Command,
+    Control,
+    Event,
+    Tile,
 )
 
 
@@ -57,14 +38,14 @@ def run(spec, operands, registers, cycle, limit):
         tick(spec, operands, registers, cycle)
         cycle += 1
         if finished(operands, registers):
-            return registers.control[LAST_COMMIT] + 1
+            return registers.control[Control.LAST_COMMIT] + 1
     return np.int64(-1)
 
 
 @kernel
 def finished(operands, registers):
     """Say whether nothing is left to issue and nothing is on its way."""
-    return all_issued(operands.tiles, registers.control) and registers.control[IN_FLIGHT] == 0
+    return all_issued(operands.tiles, registers.control) and registers.control[Control.IN_FLIGHT] == 0
 
 
 @kernel
@@ -115,7 +96,7 @@ def _clock_stationary(spec, registers):
                 held[half, row, column], held_on[half, row, column] = w[row, column], w_on[row, column]
             a[row, column + 1], a_on[row, column + 1] = a[row, column], a_on[row, column]
             token[row + 1, column] = flags
-    registers.events[MACS] += macs
+    registers.events[Event.MACS] += macs
 
 
 @kernel
@@ -145,7 +126,7 @@ def _clock_output(spec, registers):
                 macs += a_on[row, column] & w_on[row, column]
             a[row, column + 1], a_on[row, column + 1] = a[row, column], a_on[row, column]
             token[row + 1, column] = flags
-    registers.events[MACS] += macs
+    registers.events[Event.MACS] += macs
 
 
 # ------------------------------------------------------------------------------------------- memories along the edges
@@ -158,16 +139,16 @@ def _read_left_edge(spec, operands, registers):
     registers.a_on[:, 0] = 0
     for row in range(spec.rows):
         command = registers.line[row]
-        tile = operands.tiles[command[TILE]]
-        lanes = tile[ROWS] if spec.dataflow == OS else tile[DEPTH]
-        if not command[FLAGS] & MAC or row >= lanes:
+        tile = operands.tiles[command[Command.TILE]]
+        lanes = tile[Tile.ROWS] if spec.dataflow == OS else tile[Tile.DEPTH]
+        if not command[Command.FLAGS] & MAC or row >= lanes:
             continue  # a masked lane multiplies by 0
         if spec.dataflow == OS:
-            registers.a[row, 0] = operands.streamed[tile[ROW] + row, command[STEP]]
+            registers.a[row, 0] = operands.streamed[tile[Tile.ROW] + row, command[Command.STEP]]
         else:
-            registers.a[row, 0] = operands.streamed[tile[ROW] + command[STEP], tile[K0] + row]
+            registers.a[row, 0] = operands.streamed[tile[Tile.ROW] + command[Command.STEP], tile[Tile.K0] + row]
         registers.a_on[row, 0] = 1
-        registers.events[STREAMED_READS] += 1
+        registers.events[Event.STREAMED_READS] += 1
 
 
 @kernel
@@ -178,17 +159,17 @@ def _read_sums(spec, operands, registers):
     """
     for column in range(spec.cols):
         command = registers.line[column]
-        flags, tile = command[FLAGS], operands.tiles[command[TILE]]
+        flags, tile = command[Command.FLAGS], operands.tiles[command[Command.TILE]]
         registers.token[0, column], registers.v[0, column] = flags, 0
-        if not flags & MAC or column >= tile[COLUMNS]:
+        if not flags & MAC or column >= tile[Tile.COLUMNS]:
             continue
         if flags & FIRST:
-            at = tile[ROW] + command[STEP] if spec.dataflow == IS else tile[COLUMN] + column
+            at = tile[Tile.ROW] + command[Command.STEP] if spec.dataflow == IS else tile[Tile.COLUMN] + column
             registers.v[0, column] = _narrow(operands.bias[at], spec)
-            registers.events[BIAS_READS] += 1
+            registers.events[Event.BIAS_READS] += 1
         elif spec.dataflow != OS:
-            registers.v[0, column] = registers.bank[tile[BANK], command[STEP], column]
-            registers.events[ACC_READS] += 1
+            registers.v[0, column] = registers.bank[tile[Tile.BANK], command[Command.STEP], column]
+            registers.events[Event.ACC_READS] += 1
 
 
 @kernel
@@ -198,14 +179,14 @@ def _read_weights(spec, operands, registers):
         registers.w[0, column] = registers.w_on[0, column] = 0
         command = registers.line[column]
         if spec.dataflow == OS:
-            wanted, tile, k = MAC, operands.tiles[command[TILE]], command[STEP]
+            wanted, tile, k = MAC, operands.tiles[command[Command.TILE]], command[Command.STEP]
         else:
-            wanted, tile = PUSH, operands.tiles[command[PUSH_TILE]]
-            k = (spec.rows if spec.full_load else tile[DEPTH]) - 1 - command[PUSH_STEP]
-        if command[FLAGS] & wanted and column < tile[COLUMNS] and k < tile[DEPTH]:
-            registers.w[0, column] = operands.stationary[tile[K0] + k, tile[COLUMN] + column]
+            wanted, tile = PUSH, operands.tiles[command[Command.PUSH_TILE]]
+            k = (spec.rows if spec.full_load else tile[Tile.DEPTH]) - 1 - command[Command.PUSH_STEP]
+        if command[Command.FLAGS] & wanted and column < tile[Tile.COLUMNS] and k < tile[Tile.DEPTH]:
+            registers.w[0, column] = operands.stationary[tile[Tile.K0] + k, tile[Tile.COLUMN] + column]
             registers.w_on[0, column] = 1
-            registers.events[STATIONARY_READS] += 1
+            registers.events[Event.STATIONARY_READS] += 1
 
 
 @kernel
@@ -213,25 +194,25 @@ def _write_back(spec, tiles, registers, cycle):
     """Commit what left the last row of every column one cycle ago."""
     for column in range(spec.cols):
         command, flags = registers.line[spec.rows + 1 + column], registers.leaving[column]
-        if flags != command[FLAGS]:
-            registers.events[STRAYS] += 1  # the token and its address have lost each other
+        if flags != command[Command.FLAGS]:
+            registers.events[Event.STRAYS] += 1  # the token and its address have lost each other
         if not flags & WEN:
             continue
-        registers.control[IN_FLIGHT] -= 1 if column == spec.cols - 1 else 0
-        registers.control[LAST_COMMIT] = cycle
+        registers.control[Control.IN_FLIGHT] -= 1 if column == spec.cols - 1 else 0
+        registers.control[Control.LAST_COMMIT] = cycle
         value = registers.leaving_v[column]
         if spec.dataflow == OS:
-            tile, row = tiles[command[DRAIN_TILE]], spec.rows - 1 - command[DRAIN_STEP]
+            tile, row = tiles[command[Command.DRAIN_TILE]], spec.rows - 1 - command[Command.DRAIN_STEP]
         else:
-            tile, row = tiles[command[TILE]], command[STEP]
-            registers.bank[tile[BANK], row, column] = value
+            tile, row = tiles[command[Command.TILE]], command[Command.STEP]
+            registers.bank[tile[Tile.BANK], row, column] = value
             if column == 0:
-                registers.pending[tile[BANK], row] = 0
-        if column >= tile[COLUMNS] or row >= tile[ROWS]:
+                registers.pending[tile[Tile.BANK], row] = 0
+        if column >= tile[Tile.COLUMNS] or row >= tile[Tile.ROWS]:
             continue
-        registers.events[ACC_WRITES] += 1
+        registers.events[Event.ACC_WRITES] += 1
         if flags & FIN:
-            registers.result[tile[ROW] + row, tile[COLUMN] + column] = value
+            registers.result[tile[Tile.ROW] + row, tile[Tile.COLUMN] + column] = value
 
 
 # ----------------------------------------------------------------------------------------------------------- numerics

@@ -8,51 +8,21 @@ from __future__ import annotations
 
 from accelsim.kernels.jit import kernel
 from accelsim.kernels.registers.specs import (
-    BANK,
-    CLOSES,
-    COLUMNS,
     CSEL,
-    DEPTH,
-    DRAIN_LEFT,
-    DRAIN_STEP,
-    DRAIN_TILE,
-    DRAINING,
     FIN,
     FIRST,
-    FLAGS,
-    FLUSH_CLASS,
-    GATHERED,
-    HAZARD_CLASS,
-    IN_FLIGHT,
     IS,
     LAST,
     MAC,
-    NEXT_PUSH,
-    NEXT_PUSH_STEP,
-    OPENS,
     OS,
     PSEL,
     PUSH,
-    PUSH_CLASS,
-    PUSH_GATHERED,
-    PUSH_STEP,
-    PUSH_TILE,
-    PUSHED,
-    READY_W,
-    READY_X,
-    ROWS,
     SHIFT,
-    SHIFT_CLASS,
-    STEP,
-    STREAM_CLASS,
-    STREAM_STEP,
-    STREAM_TILE,
-    TAIL_CLASS,
-    TILE,
-    UNEXPLAINED,
-    WAIT_W_CLASS,
-    WAIT_X_CLASS,
     WEN,
+    Command,
+    Control,
+    Cycle,
+    Tile,
 )
 
 
@@ -66,14 +36,14 @@ def issue(spec, tiles, registers, cycle):
     else:
         reason = _issue_stationary(spec, tiles, control, registers.pending, command, cycle)
     registers.classes[reason] += 1
-    if command[FLAGS] & WEN:
-        control[IN_FLIGHT] += 1
+    if command[Command.FLAGS] & WEN:
+        control[Control.IN_FLIGHT] += 1
 
 
 @kernel
 def all_issued(tiles, control):
     """Say whether every tile has been streamed and every drain shifted."""
-    return control[STREAM_TILE] >= tiles.shape[0] and control[DRAIN_LEFT] == 0
+    return control[Control.STREAM_TILE] >= tiles.shape[0] and control[Control.DRAIN_LEFT] == 0
 
 
 # ----------------------------------------------------------------------------------------------------------- WS and IS
@@ -82,34 +52,34 @@ def all_issued(tiles, control):
 @kernel
 def _issue_stationary(spec, tiles, control, pending, command, cycle):
     """One cycle of WS or IS; returns its class."""
-    streamed_before = control[STREAM_TILE]
+    streamed_before = control[Control.STREAM_TILE]
     tile = streamed_before
     streaming = _started(control) or _may_stream(spec, tiles, control, pending, cycle)
-    if streaming and _gathered(control, GATHERED, _stream_cycles(spec, tiles[tile])):
+    if streaming and _gathered(control, Control.GATHERED, _stream_cycles(spec, tiles[tile])):
         _stream_step(spec, tiles[tile], control, pending, command, cycle)
-    pushing = control[NEXT_PUSH_STEP] + control[PUSH_GATHERED] > 0
+    pushing = control[Control.NEXT_PUSH_STEP] + control[Control.PUSH_GATHERED] > 0
     pushing = pushing or _may_push(spec, tiles, control, streamed_before, cycle)
-    if pushing and _gathered(control, PUSH_GATHERED, _push_cycles(spec, tiles, control)):
+    if pushing and _gathered(control, Control.PUSH_GATHERED, _push_cycles(spec, tiles, control)):
         _push_step(spec, tiles, control, command)
     if streaming:
-        return STREAM_CLASS
+        return Cycle.STREAM
     if pushing:
-        return PUSH_CLASS
+        return Cycle.PUSH
     if tile >= tiles.shape[0]:
-        return TAIL_CLASS
-    if control[PUSHED] <= tile:
+        return Cycle.TAIL
+    if control[Control.PUSHED] <= tile:
         if spec.flush and tile > 0 and not _empty(spec, control):
-            return FLUSH_CLASS
-        return WAIT_W_CLASS if cycle < tiles[tile, READY_W] else UNEXPLAINED
+            return Cycle.FLUSH
+        return Cycle.WAIT_W if cycle < tiles[tile, Tile.READY_W] else Cycle.UNEXPLAINED
     if not _committed_in_time(spec, tiles[tile], pending, cycle):
-        return HAZARD_CLASS
-    return WAIT_X_CLASS if cycle < tiles[tile, READY_X] else UNEXPLAINED
+        return Cycle.HAZARD
+    return Cycle.WAIT_X if cycle < tiles[tile, Tile.READY_X] else Cycle.UNEXPLAINED
 
 
 @kernel
 def _started(control):
     """Say whether the stream of a tile is under way."""
-    return control[STREAM_STEP] + control[GATHERED] > 0
+    return control[Control.STREAM_STEP] + control[Control.GATHERED] > 0
 
 
 @kernel
@@ -133,20 +103,20 @@ def _stream_cycles(spec, tile):
     """Cycles of one step of the stream: it gathers Kt lanes on WS, the rows of the tile on OS, weights on IS."""
     if spec.dataflow == IS:
         return 1
-    return _cycles_of(spec, tile[ROWS] if spec.dataflow == OS else tile[DEPTH])
+    return _cycles_of(spec, tile[Tile.ROWS] if spec.dataflow == OS else tile[Tile.DEPTH])
 
 
 @kernel
 def _push_cycles(spec, tiles, control):
     """Cycles of one step of a push: activations, gathered, on IS."""
-    return _cycles_of(spec, tiles[control[NEXT_PUSH], COLUMNS]) if spec.dataflow == IS else 1
+    return _cycles_of(spec, tiles[control[Control.NEXT_PUSH], Tile.COLUMNS]) if spec.dataflow == IS else 1
 
 
 @kernel
 def _may_stream(spec, tiles, control, pending, cycle):
     """A tile may start when its weights are in, its accumulators will be committed and its operands are there."""
-    tile = control[STREAM_TILE]
-    if tile >= tiles.shape[0] or control[PUSHED] <= tile or cycle < tiles[tile, READY_X]:
+    tile = control[Control.STREAM_TILE]
+    if tile >= tiles.shape[0] or control[Control.PUSHED] <= tile or cycle < tiles[tile, Tile.READY_X]:
         return False
     return _committed_in_time(spec, tiles[tile], pending, cycle)
 
@@ -158,8 +128,8 @@ def _committed_in_time(spec, tile, pending, cycle):
     Column 0 commits a row at the end of cycle t + 1 + R; the other columns follow in step with its address.
     """
     steps = _stream_cycles(spec, tile)
-    for row in range(0 if tile[OPENS] else tile[ROWS]):
-        issued = pending[tile[BANK], row] - 1
+    for row in range(0 if tile[Tile.OPENS] else tile[Tile.ROWS]):
+        issued = pending[tile[Tile.BANK], row] - 1
         if issued >= 0 and cycle + steps * (row + 1) - 1 < issued + 1 + spec.rows + 1:
             return False
     return True
@@ -171,49 +141,49 @@ def _may_push(spec, tiles, control, streamed_before, cycle):
 
     The other half of a double buffer is free once the tile before has started, the only half once it has ended.
     """
-    tile = control[NEXT_PUSH]
-    if tile >= tiles.shape[0] or cycle < tiles[tile, READY_W]:
+    tile = control[Control.NEXT_PUSH]
+    if tile >= tiles.shape[0] or cycle < tiles[tile, Tile.READY_W]:
         return False
     if tile == 0:
         return True
     if spec.flush:
         return streamed_before >= tile and _empty(spec, control)
     if spec.double_buffer:
-        return control[STREAM_TILE] + (1 if _started(control) else 0) >= tile
+        return control[Control.STREAM_TILE] + (1 if _started(control) else 0) >= tile
     return streamed_before >= tile
 
 
 @kernel
 def _empty(spec, control):
     """Say whether everything that was issued has left the array."""
-    return control[IN_FLIGHT] == 0
+    return control[Control.IN_FLIGHT] == 0
 
 
 @kernel
 def _stream_step(spec, tile, control, pending, command, cycle):
     """Issue the next row of the stream; its accumulator is pending until column 0 commits it."""
-    half = CSEL if spec.double_buffer and control[STREAM_TILE] % 2 else 0
-    command[FLAGS] |= MAC | WEN | half | (FIRST if tile[OPENS] else 0) | (FIN if tile[CLOSES] else 0)
-    command[TILE], command[STEP] = control[STREAM_TILE], control[STREAM_STEP]
-    pending[tile[BANK], control[STREAM_STEP]] = 1 + cycle
-    control[STREAM_STEP] += 1
-    if control[STREAM_STEP] == tile[ROWS]:
-        control[STREAM_TILE] += 1
-        control[STREAM_STEP] = 0
+    half = CSEL if spec.double_buffer and control[Control.STREAM_TILE] % 2 else 0
+    command[Command.FLAGS] |= MAC | WEN | half | (FIRST if tile[Tile.OPENS] else 0) | (FIN if tile[Tile.CLOSES] else 0)
+    command[Command.TILE], command[Command.STEP] = control[Control.STREAM_TILE], control[Control.STREAM_STEP]
+    pending[tile[Tile.BANK], control[Control.STREAM_STEP]] = 1 + cycle
+    control[Control.STREAM_STEP] += 1
+    if control[Control.STREAM_STEP] == tile[Tile.ROWS]:
+        control[Control.STREAM_TILE] += 1
+        control[Control.STREAM_STEP] = 0
 
 
 @kernel
 def _push_step(spec, tiles, control, command):
     """Issue the next row of the stationary operand, the deepest one first."""
-    tile = control[NEXT_PUSH]
+    tile = control[Control.NEXT_PUSH]
     half = PSEL if spec.double_buffer and tile % 2 else 0
-    command[FLAGS] |= PUSH | half
-    command[PUSH_TILE], command[PUSH_STEP] = tile, control[NEXT_PUSH_STEP]
-    control[NEXT_PUSH_STEP] += 1
-    if control[NEXT_PUSH_STEP] == (spec.rows if spec.full_load else tiles[tile, DEPTH]):
-        control[NEXT_PUSH] += 1
-        control[NEXT_PUSH_STEP] = 0
-        control[PUSHED] += 1
+    command[Command.FLAGS] |= PUSH | half
+    command[Command.PUSH_TILE], command[Command.PUSH_STEP] = tile, control[Control.NEXT_PUSH_STEP]
+    control[Control.NEXT_PUSH_STEP] += 1
+    if control[Control.NEXT_PUSH_STEP] == (spec.rows if spec.full_load else tiles[tile, Tile.DEPTH]):
+        control[Control.NEXT_PUSH] += 1
+        control[Control.NEXT_PUSH_STEP] = 0
+        control[Control.PUSHED] += 1
 
 
 # ------------------------------------------------------------------------------------------------------------------ OS
@@ -222,33 +192,33 @@ def _push_step(spec, tiles, control, command):
 @kernel
 def _issue_output(spec, tiles, control, command, cycle):
     """One cycle of OS; returns its class."""
-    tile, left = control[STREAM_TILE], control[DRAIN_LEFT]
+    tile, left = control[Control.STREAM_TILE], control[Control.DRAIN_LEFT]
     flags = 0
     streaming = _started(control) or _may_open(spec, tiles, control, cycle)
-    if streaming and _gathered(control, GATHERED, _stream_cycles(spec, tiles[tile])):
+    if streaming and _gathered(control, Control.GATHERED, _stream_cycles(spec, tiles[tile])):
         flags |= MAC
-        flags |= FIRST if control[STREAM_STEP] == 0 else 0
-        flags |= LAST if control[STREAM_STEP] == tiles[tile, DEPTH] - 1 else 0
-        command[TILE], command[STEP] = tile, control[STREAM_STEP]
-        control[STREAM_STEP] += 1
+        flags |= FIRST if control[Control.STREAM_STEP] == 0 else 0
+        flags |= LAST if control[Control.STREAM_STEP] == tiles[tile, Tile.DEPTH] - 1 else 0
+        command[Command.TILE], command[Command.STEP] = tile, control[Control.STREAM_STEP]
+        control[Control.STREAM_STEP] += 1
     if left > 0 and not flags & FIRST:  # they share the wire v
         flags |= SHIFT | WEN | FIN
-        command[DRAIN_TILE], command[DRAIN_STEP] = control[DRAINING], spec.rows - left
-        control[DRAIN_LEFT] -= 1
+        command[Command.DRAIN_TILE], command[Command.DRAIN_STEP] = control[Control.DRAINING], spec.rows - left
+        control[Control.DRAIN_LEFT] -= 1
     if flags & LAST:
-        control[DRAINING], control[DRAIN_LEFT] = tile, spec.rows
-        control[STREAM_TILE] += 1
-        control[STREAM_STEP] = 0
-    command[FLAGS] = flags
+        control[Control.DRAINING], control[Control.DRAIN_LEFT] = tile, spec.rows
+        control[Control.STREAM_TILE] += 1
+        control[Control.STREAM_STEP] = 0
+    command[Command.FLAGS] = flags
     if streaming:
-        return STREAM_CLASS
+        return Cycle.STREAM
     if flags & SHIFT:
-        return SHIFT_CLASS
+        return Cycle.SHIFT
     if tile >= tiles.shape[0]:
-        return TAIL_CLASS
+        return Cycle.TAIL
     if spec.flush and tile > 0 and not _empty(spec, control):
-        return FLUSH_CLASS
-    return WAIT_X_CLASS if cycle < tiles[tile, READY_X] else UNEXPLAINED
+        return Cycle.FLUSH
+    return Cycle.WAIT_X if cycle < tiles[tile, Tile.READY_X] else Cycle.UNEXPLAINED
 
 
 @kernel
@@ -257,13 +227,13 @@ def _may_open(spec, tiles, control, cycle):
 
     Until its last step, which can shift as well, and without its first one, which cannot, K - 1 drain steps fit.
     """
-    tile = control[STREAM_TILE]
-    if tile >= tiles.shape[0] or cycle < tiles[tile, READY_X]:
+    tile = control[Control.STREAM_TILE]
+    if tile >= tiles.shape[0] or cycle < tiles[tile, Tile.READY_X]:
         return False
     if tile == 0:
         return True
     if spec.flush:
-        return control[DRAIN_LEFT] == 0 and _empty(spec, control)
+        return control[Control.DRAIN_LEFT] == 0 and _empty(spec, control)
     if spec.drain_overlap:
-        return control[DRAIN_LEFT] <= tiles[tile, DEPTH] * _stream_cycles(spec, tiles[tile]) - 1
-    return control[DRAIN_LEFT] == 0
+        return control[Control.DRAIN_LEFT] <= tiles[tile, Tile.DEPTH] * _stream_cycles(spec, tiles[tile]) - 1
+    return control[Control.DRAIN_LEFT] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 WS, OS, IS = 0, 1, 2
@@ -9,43 +10,78 @@ WS, OS, IS = 0, 1, 2
 # Bits of a step token (timing contract, section 3).
 MAC, CSEL, PUSH, PSEL, FIRST, LAST, SHIFT, WEN, FIN = (1 << bit for bit in range(9))
 
-# Columns of the tile table: extents of one tile, and the cycles from which its operands are there.
-FIELDS = ("row", "rows", "k", "depth", "column", "columns", "opens", "closes", "bank", "ready_w", "ready_x")
-ROW, ROWS, K0, DEPTH, COLUMN, COLUMNS, OPENS, CLOSES, BANK, READY_W, READY_X = range(11)
 
-# Fields of a command: the token, and the addresses that the edges of the array need.
-FLAGS, TILE, STEP, PUSH_TILE, PUSH_STEP, DRAIN_TILE, DRAIN_STEP = range(7)
+class Tile(IntEnum):
+    """Columns of the tile table: extents of one tile, and the cycles from which its operands are there."""
 
-# State of the sequencer.
-(
-    STREAM_TILE,
-    STREAM_STEP,
-    NEXT_PUSH,
-    NEXT_PUSH_STEP,
-    PUSHED,
-    DRAINING,
-    DRAIN_LEFT,
-    IN_FLIGHT,
-    LAST_COMMIT,
-    GATHERED,
-    PUSH_GATHERED,
-) = range(11)
+    ROW = 0
+    ROWS = 1
+    K0 = 2
+    DEPTH = 3
+    COLUMN = 4
+    COLUMNS = 5
+    OPENS = 6
+    CLOSES = 7
+    BANK = 8
+    READY_W = 9
+    READY_X = 10
 
-CLASSES = ("stream", "push", "shift", "flush", "wait_w", "hazard", "wait_x", "tail", "unexplained")
-(
-    STREAM_CLASS,
-    PUSH_CLASS,
-    SHIFT_CLASS,
-    FLUSH_CLASS,
-    WAIT_W_CLASS,
-    HAZARD_CLASS,
-    WAIT_X_CLASS,
-    TAIL_CLASS,
-    UNEXPLAINED,
-) = range(9)
 
-EVENTS = ("macs", "streamed_reads", "stationary_reads", "bias_reads", "acc_reads", "acc_writes", "strays")
-MACS, STREAMED_READS, STATIONARY_READS, BIAS_READS, ACC_READS, ACC_WRITES, STRAYS = range(7)
+class Command(IntEnum):
+    """Fields of a command: the token, and the addresses that the edges of the array need."""
+
+    FLAGS = 0
+    TILE = 1
+    STEP = 2
+    PUSH_TILE = 3
+    PUSH_STEP = 4
+    DRAIN_TILE = 5
+    DRAIN_STEP = 6
+
+
+class Control(IntEnum):
+    """State of the sequencer."""
+
+    STREAM_TILE = 0
+    STREAM_STEP = 1
+    NEXT_PUSH = 2
+    NEXT_PUSH_STEP = 3
+    PUSHED = 4
+    DRAINING = 5
+    DRAIN_LEFT = 6
+    IN_FLIGHT = 7
+    LAST_COMMIT = 8
+    GATHERED = 9
+    PUSH_GATHERED = 10
+
+
+class Cycle(IntEnum):
+    """Where the cycles of a class are counted; the name is the key of the class."""
+
+    STREAM = 0
+    PUSH = 1
+    SHIFT = 2
+    FLUSH = 3
+    WAIT_W = 4
+    HAZARD = 5
+    WAIT_X = 6
+    TAIL = 7
+    UNEXPLAINED = 8
+
+
+class Event(IntEnum):
+    """Where an event is counted."""
+
+    MACS = 0
+    STREAMED_READS = 1
+    STATIONARY_READS = 2
+    BIAS_READS = 3
+    ACC_READS = 4
+    ACC_WRITES = 5
+    STRAYS = 6
+
+
+CLASSES = tuple(kind.name.lower() for kind in Cycle)
 
 
 class StepperSpec(NamedTuple):
@@ -66,7 +102,7 @@ class StepperSpec(NamedTuple):
 class Operands(NamedTuple):
     """What lies in the memories around the array: int64[S, K], int64[K, H] and int64 biases, by column or by row.
 
-    WS: S = M, H = N; IS: S = N, H = M; OS: S = M, H = N. tiles is int64[tiles, 11], see FIELDS.
+    WS: S = M, H = N; IS: S = N, H = M; OS: S = M, H = N. tiles is int64[tiles, 11], see Tile.
     """
 
     streamed: Any
@@ -83,7 +119,8 @@ class Registers(NamedTuple):
     r + 1 or c + 1. *_on: the operand belongs to the tile.
     held, held_on: w0 and w1 of the PEs, [2, R, C]; acc, o: the PEs' sums and drain registers [R, C].
     leaving, leaving_v: token and v that left the last row as this cycle began [C].
-    line: the last R + C + 1 commands [R + C + 1, 7], newest first; it carries the addresses along the edges.
+    line: the last R + C + 1 commands [R + C + 1, 7], newest first, see Command; it carries the addresses along the
+    edges.
     bank: accumulators [banks, rows, C]; pending: for rows that column 0 still has to commit, 1 + the cycle in which
     they were issued, else 0 [banks, rows].
     result: final accumulators [S, H], where the requantiser would read them.
