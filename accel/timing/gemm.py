@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from accelsim.errors import UsageError, nearest, printable
-from accelsim.kernels.cycles import contraction as timeline
+from accelsim.kernels.cycles import recurrence
 from accelsim.kernels.cycles.gemm import gemm_timeline
 from accelsim.machine.arch import Arch
 from accelsim.program.plan import ContractionPlan
@@ -145,11 +145,11 @@ def _native(m: int, k: int, n: int, arch: Arch) -> GemmTiming:
             f"time a part of the product, or a larger array"
         )
     work, plan = ContractionWork(m, k, n, 1, None, False, 1, 8), ContractionPlan(m, n, k, 1, True)
-    classes = np.zeros(len(timeline.CLASSES), np.int64)
-    events = np.zeros(len(timeline.EVENTS), np.int64)
+    classes = np.zeros(len(recurrence.CLASSES), np.int64)
+    events = np.zeros(len(recurrence.EVENTS), np.int64)
     cycles = int(gemm_timeline(array_spec(arch), loop_spec(work, plan), arch.acc_rows, classes, events))
-    counts = dict(zip(timeline.EVENTS, events.tolist(), strict=True))
-    by_class = tuple((name, int(value)) for name, value in zip(timeline.CLASSES, classes, strict=True) if value)
+    counts = dict(zip(recurrence.EVENTS, events.tolist(), strict=True))
+    by_class = tuple((name, int(value)) for name, value in zip(recurrence.CLASSES, classes, strict=True) if value)
     chosen = tuple((name, counts[name]) for name in _EVENTS if counts[name])
     return GemmTiming(m, k, n, "native", cycles, by_class, tiles, chosen, arch.utilisation(m * k * n, cycles))
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.kernels.cycles import contraction as timeline
+from accelsim.kernels.cycles import recurrence
 from accelsim.machine.arch import Arch
 from accelsim.operators.geometry import ConvolutionGeometry
 from accelsim.program.layers import Program
@@ -25,7 +25,7 @@ Counts = NDArray[np.int64]
 # What the recurrence reads where rows of k elements are no feature map.
 _NO_IMAGE = ImageLayout(1, 1, 1, 1, 1, ConvolutionGeometry((1, 1)))
 
-DATAFLOWS = {"ws": timeline.WS, "os": timeline.OS, "is": timeline.IS}
+DATAFLOWS = {"ws": recurrence.WS, "os": recurrence.OS, "is": recurrence.IS}
 
 
 def time_layer(
@@ -74,9 +74,9 @@ def time_program(program: Program, arch: Arch) -> list[LayerTiming]:
     return timings
 
 
-def array_spec(arch: Arch) -> timeline.ArraySpec:
+def array_spec(arch: Arch) -> recurrence.ArraySpec:
     """Translate the machine into what the recurrence reads."""
-    return timeline.ArraySpec(
+    return recurrence.ArraySpec(
         rows=arch.rows,
         cols=arch.cols,
         dataflow=DATAFLOWS[arch.dataflow],
@@ -100,11 +100,11 @@ def array_spec(arch: Arch) -> timeline.ArraySpec:
     )
 
 
-def loop_spec(work: ContractionWork, plan: ContractionPlan) -> timeline.LoopSpec:
+def loop_spec(work: ContractionWork, plan: ContractionPlan) -> recurrence.LoopSpec:
     """Translate work and plan into what the recurrence reads."""
     image = work.image if work.image is not None else _NO_IMAGE
     window = image.geometry
-    return timeline.LoopSpec(
+    return recurrence.LoopSpec(
         m=work.m,
         k=work.k,
         n=work.n,
@@ -162,14 +162,18 @@ def _time_contraction(
         boundary = boundary._replace(**bases)
         offsets = _NO_OFFSETS if work.dynamic_second else _weight_offsets(work, plan, arch.dram_burst)
     cycles = int(
-        timeline.contraction_timeline(machine, loop_spec(work, plan), boundary, offsets, classes, events, left)
+        recurrence.contraction_timeline(machine, loop_spec(work, plan), boundary, offsets, classes, events, left)
     )
-    return LayerTiming(cycles, _named(timeline.CLASSES, classes), _named(timeline.EVENTS, events), _left(left))
+    return LayerTiming(cycles, _named(recurrence.CLASSES, classes), _named(recurrence.EVENTS, events), _left(left))
 
 
 def _counters() -> tuple[Counts, Counts, Counts]:
     """Return what the kernels fill: classes, events, and what is left to the next layer."""
-    return np.zeros(len(timeline.CLASSES), np.int64), np.zeros(len(timeline.EVENTS), np.int64), np.zeros(2, np.int64)
+    return (
+        np.zeros(len(recurrence.CLASSES), np.int64),
+        np.zeros(len(recurrence.EVENTS), np.int64),
+        np.zeros(2, np.int64),
+    )
 
 
 def _left(left: Counts) -> Boundary:
@@ -177,13 +181,13 @@ def _left(left: Counts) -> Boundary:
     return Boundary(int(left[0]), int(left[1]) if left[1] >= 0 else None)
 
 
-def _boundary(arch: Arch, around: Surroundings, found: Boundary) -> timeline.BoundarySpec:
+def _boundary(arch: Arch, around: Surroundings, found: Boundary) -> recurrence.BoundarySpec:
     """Translate what a layer finds and what it loads for a later one."""
     ready = -1 if found.weights_ready is None else found.weights_ready
     fetch = around.prefetch
     if fetch is None:
-        return timeline.BoundarySpec(busy=found.busy, weights_ready=ready)
-    return timeline.BoundarySpec(
+        return recurrence.BoundarySpec(busy=found.busy, weights_ready=ready)
+    return recurrence.BoundarySpec(
         busy=found.busy,
         weights_ready=ready,
         fetch_bytes=-(-first_tile_bytes(fetch.work, fetch.plan) // arch.dram_burst) * arch.dram_burst,
@@ -204,7 +208,7 @@ def _time_stream(work: StreamWork, plan: StreamPlan, arch: Arch, around: Surroun
     padded = [
         [count * -(-size // arch.dram_burst) * arch.dram_burst for count, size in part] for part in (reads, writes)
     ]
-    spec = timeline.StreamSpec(
+    spec = recurrence.StreamSpec(
         blocks=plan.blocks,
         read_bytes=sum(padded[0]),
         write_bytes=sum(padded[1]),
@@ -225,7 +229,7 @@ def _time_stream(work: StreamWork, plan: StreamPlan, arch: Arch, around: Surroun
         for side, sizes, kept in (("reads", padded[0], plan.kept_reads), ("writes", padded[1], plan.kept_writes))
     ]
     classes, events, left = _counters()
-    cycles = int(timeline.stream_timeline(spec, _boundary(arch, around, found), *places, classes, events, left))
+    cycles = int(recurrence.stream_timeline(spec, _boundary(arch, around, found), *places, classes, events, left))
     all_read, all_written = (sum(count * size for count, size in part) for part in (work.reads, work.writes))
     useful_read, useful_write = (sum(count * size for count, size in part) for part in (reads, writes))
     moved = (
@@ -237,10 +241,10 @@ def _time_stream(work: StreamWork, plan: StreamPlan, arch: Arch, around: Surroun
     extra = (
         ("kept_read_bytes", all_read - useful_read),
         ("kept_write_bytes", all_written - useful_write),
-        ("dram_row_misses", int(events[timeline.Event.DRAM_ROW_MISSES])),
+        ("dram_row_misses", int(events[recurrence.Event.DRAM_ROW_MISSES])),
     )
     counted = (*moved, *(pair for pair in extra if pair[1]), *work.events)
-    return LayerTiming(cycles, _named(timeline.CLASSES, classes), counted, _left(left))
+    return LayerTiming(cycles, _named(recurrence.CLASSES, classes), counted, _left(left))
 
 
 def _places(around: Surroundings, side: str, sizes: list[int], kept: tuple[bool, ...]) -> Counts:

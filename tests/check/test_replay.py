@@ -31,6 +31,7 @@ from tests.operators.drawn import (
     draw_epilogue,
     draw_weights,
 )
+from tests.tiers import examples
 
 
 def product(weights: list[int], codes: list[int], **changes: object) -> Element:
@@ -188,10 +189,11 @@ def test_operators_without_accumulators_have_no_element() -> None:
     assert element_of(ops.View((1,)), [np.zeros(1, np.uint8)], (0,), (1,)) is None
 
 
-def test_accumulators_that_give_a_code() -> None:
+@examples(4, 20)
+def test_accumulators_that_give_a_code(count: int) -> None:
     """The interval is exactly the set found by trying every accumulator in a range."""
     rng = np.random.default_rng(31_004)
-    for _ in range(20):
+    for _ in range(count):
         code = draw_code(rng)
         epilogue = ops.Requantise(np.float32(10.0 ** rng.uniform(-2, 0.3, 1)).astype(np.float32), code)
         element = product([], [], epilogue=epilogue)

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.cli.command import command
+from tests.tiers import deep
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "in_your_ci.md").read_text("utf-8")
@@ -76,6 +77,7 @@ def test_there_is_a_recipe_for_each() -> None:
     )
 
 
+@deep
 def test_the_commands_succeed_on_what_was_recorded_and_fail_on_another_model(repository: Path) -> None:
     """Both recipes run the same commands: 0 on the recorded model; 3, 3 and 1 on another one with a smaller budget."""
     check, verify, budget = commands = checks_of(RECIPES[0])

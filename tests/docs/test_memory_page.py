@@ -7,10 +7,12 @@ from pathlib import Path
 
 import accelsim
 from accelsim import Arch
+from tests.tiers import deep
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "memory.md"
 
 
+@deep
 def test_the_table_of_mobilenet() -> None:
     """Cycles and DRAM bytes of each row, on the model and the machines that the page names."""
     model = accelsim.load("models:mobilenetv2")

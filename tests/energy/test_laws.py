@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accelsim.energy.reader import load_table
 from accelsim.energy.rows import SIGNIFICANDS
 from accelsim.energy.table import EnergyTable
 from tests.energy.tables import row, smallest, table_of
-
-CASES = settings(max_examples=300, deadline=None, derandomize=True)
+from tests.tiers import drawn
 
 STEPS = st.floats(0.0, 3.0)
 
@@ -54,8 +52,7 @@ def tables(draw: st.DrawFn) -> EnergyTable:
     return table_of(draw(st.permutations(rows)))
 
 
-@CASES
-@given(tables())
+@drawn(80, 300, tables())
 def test_laws_meet_every_row(table: EnergyTable) -> None:
     """At the width, format or capacity of a row every law gives that row: its value exactly, measured, and no law."""
     for entry in table.rows:
@@ -68,8 +65,7 @@ def test_laws_meet_every_row(table: EnergyTable) -> None:
         assert (unit.value_pj, unit.basis, unit.law, unit.rows) == (entry.value, "measured", "", (entry.name,))
 
 
-@CASES
-@given(tables(), st.integers(1, 100), st.integers(1, 100))
+@drawn(80, 300, tables(), st.integers(1, 100), st.integers(1, 100))
 def test_laws_rise_with_the_width(table: EnergyTable, first: int, second: int) -> None:
     """No adder, multiplier, float or word costs less for being wider, and nothing is free."""
     slack = 1 - 1e-9
@@ -84,8 +80,7 @@ def test_laws_rise_with_the_width(table: EnergyTable, first: int, second: int) -
         assert 0 < costs[0] * slack * slack <= costs[1] * slack <= costs[2]
 
 
-@CASES
-@given(tables(), st.integers(1, 1 << 26), st.integers(1, 1 << 22), st.integers(1, 256))
+@drawn(80, 300, tables(), st.integers(1, 1 << 26), st.integers(1, 1 << 22), st.integers(1, 256))
 def test_laws_rise_with_the_capacity(table: EnergyTable, capacity: int, more: int, bits: int) -> None:
     """No access costs less in a larger memory, and words are priced in proportion to their bits."""
     here = table.sram("memory", capacity, bits).value_pj
@@ -93,8 +88,7 @@ def test_laws_rise_with_the_capacity(table: EnergyTable, capacity: int, more: in
     assert table.sram("memory", capacity, 3 * bits).value_pj == pytest.approx(3 * here, rel=1e-9)
 
 
-@CASES
-@given(tables(), st.integers(1, 100))
+@drawn(80, 300, tables(), st.integers(1, 100))
 def test_what_is_no_row_says_so(table: EnergyTable, bits: int) -> None:
     """A width without a row is interpolated between rows, extrapolated beyond them, and carries its law and rows."""
     widths = sorted(entry.width for entry in table.rows if (entry.component, entry.operation) == ("integer", "add"))

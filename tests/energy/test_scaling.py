@@ -7,7 +7,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import accelsim
@@ -15,8 +14,8 @@ from accelsim.energy.options import EnergyOptions, scaled
 from accelsim.energy.reader import load_table
 from accelsim.energy.scaling import COEFFICIENTS, NODES, VOLTAGES, relative_energy, scaling
 from accelsim.errors import UsageError
+from tests.tiers import drawn
 
-CASES = settings(max_examples=300, deadline=None, derandomize=True)
 NODE, VOLT = st.floats(7, 130), st.floats(*VOLTAGES)
 
 
@@ -38,8 +37,7 @@ def test_nothing_moves_at_the_tables_own_technology() -> None:
     assert scaled(load_table(), None, None).adder(32).value_pj == 0.1
 
 
-@CASES
-@given(VOLT, VOLT)
+@drawn(80, 300, VOLT, VOLT)
 def test_smaller_nodes_and_lower_voltages_cost_less(first: float, second: float) -> None:
     """At any voltage of the range energies rise with the node; at any node they rise with the voltage."""
     costs = [relative_energy(node, first) for node in NODES]
@@ -48,8 +46,7 @@ def test_smaller_nodes_and_lower_voltages_cost_less(first: float, second: float)
     assert all(relative_energy(node, low) <= relative_energy(node, high) for node in NODES)
 
 
-@CASES
-@given(NODE, VOLT)
+@drawn(80, 300, NODE, VOLT)
 def test_nodes_between_listed_ones_are_linear(node: float, voltage: float) -> None:
     """A node in between costs the mixture of its neighbours."""
     below, above = max(n for n in NODES if n <= node), min(n for n in NODES if n >= node)

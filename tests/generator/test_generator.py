@@ -20,6 +20,7 @@ from tests.generator.series import check_one
 from tests.generator.shrink import load_saved, save, shrink
 from tests.generator.totals import Totals
 from tests.generator.verify import Outcome, verify
+from tests.tiers import deep, few
 
 SEED = 70_001
 
@@ -117,7 +118,7 @@ def first_failure(most: int = 150) -> tuple[int, Outcome]:
     raise AssertionError(f"no failure in {most} graphs")
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", few(FAULTS, 1))
 def test_an_injected_fault_is_found_shrunk_and_saved(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +148,7 @@ def test_the_script_says_what_it_covered(capsys: pytest.CaptureFixture[str], tmp
     assert not list(tmp_path.iterdir())
 
 
+@deep
 def test_the_script_fails_and_saves(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

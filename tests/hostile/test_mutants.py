@@ -14,6 +14,7 @@ import pytest
 from accelsim.errors import ExitCode
 from tests.conftest import ROOT
 from tests.hostile.mutants import mutant
+from tests.tiers import deep
 
 FIRST, COUNT, SECONDS = 20_000, 300, 10
 ALLOWED = {
@@ -36,6 +37,7 @@ def outcomes() -> list[dict[str, Any]]:
     return [row for row in rows if "outcome" in row]
 
 
+@deep
 def test_every_mutant_ends_properly(outcomes: list[dict[str, Any]]) -> None:
     """No mutant raises anything but an error for the user, none is too slow, and the answers of those that run agree.
 
@@ -46,6 +48,7 @@ def test_every_mutant_ends_properly(outcomes: list[dict[str, Any]]) -> None:
     assert not odd, odd[:3]
 
 
+@deep
 def test_messages_are_sentences(outcomes: list[dict[str, Any]]) -> None:
     """Messages are printable, end without a full stop or line break, and say what to do after a colon."""
     for row in outcomes:
@@ -55,6 +58,7 @@ def test_messages_are_sentences(outcomes: list[dict[str, Any]]) -> None:
             assert len(row["message"]) < 700, row
 
 
+@deep
 def test_the_mutants_are_worth_their_time(outcomes: list[dict[str, Any]]) -> None:
     """The batch reaches all layers of defence: some run, many are refused, for many different reasons."""
     counts = Counter(row["outcome"] for row in outcomes)

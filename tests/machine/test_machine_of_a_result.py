@@ -19,6 +19,7 @@ from accelsim.machine.description import load_arch
 from accelsim.simulation.model import Model
 from accelsim.timing.gemm import gemm_timing
 from tests.conftest import ROOT
+from tests.tiers import drawn
 
 _BOOLEANS = ("weight_double_buffer", "drain_overlap", "flush_between_tiles", "keep_activations", "prefetch_weights")
 
@@ -94,8 +95,7 @@ def test_the_machine_of_a_result_takes_the_cycles_of_the_result(machine: Arch) -
     assert gemm_timing(37, 29, 33, again) == gemm_timing(37, 29, 33, machine)
 
 
-@given(machine=machines())
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@drawn(3, 12, machines())
 def test_a_network_takes_the_cycles_of_its_result(machine: Arch) -> None:
     """The digits network, run once more on the machine that its result names."""
     try:

@@ -48,6 +48,7 @@ def test_the_table_is_current(builder: ModuleType) -> None:
         assert row in PAGE
 
 
+@deep
 def test_training_beats_every_way_to_round_afterwards(builder: ModuleType) -> None:
     """On 9,000 shifted digits, with 4 bits: fewer errors and a lower loss than the best quantiser without training."""
     trained = builder.score(builder.NETWORKS["**4 bits, trained**"])

@@ -51,6 +51,7 @@ def test_there_are_commands_to_run() -> None:
     assert len(COMMANDS) == 6
 
 
+@deep
 def test_the_table_is_current(builder: ModuleType) -> None:
     """A subset of the rows is computed again; run `python docs/build_schemes_page.py` when this fails."""
     for row in builder.rows(SUBSET):

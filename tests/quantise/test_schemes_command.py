@@ -15,8 +15,10 @@ from tests.quantise.helpers import (
     noise,
     two_convolutions,
 )
+from tests.tiers import deep
 
 
+@deep
 def test_schemes_side_by_side(tmp_path: Path) -> None:
     """One table: quality, bytes, cycles; a float format is priced as the energy page says, with a remark."""
     names = "int8-symmetric,int8-affine,w4a8,w4a8-g32,int16,fp16,fp32"
@@ -40,6 +42,7 @@ def test_schemes_side_by_side(tmp_path: Path) -> None:
     assert all(row["verdict"] in ("exact", "near", None) for row in rows.values())
 
 
+@deep
 def test_a_scheme_is_the_same_in_any_company() -> None:
     """Rows are those of the scheme alone, whatever operator sets the others need."""
     arguments = ("schemes", DIGITS, "--calib", CALIBRATION, "--json", "--schemes")

@@ -11,10 +11,12 @@ import pytest
 
 from tests.cli.command import command
 from tests.reports.results import ROOT
+from tests.tiers import deep
 
 PAGE = (ROOT / "docs" / "report.md").read_text("utf-8")
 
 
+@deep
 def test_all_commands_of_the_page_and_its_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All commands of the page, one after the other in one folder, succeed; then the Python example does."""
     monkeypatch.chdir(tmp_path)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accelsim.kernels.cycles import contraction as timeline
+from accelsim.kernels.cycles import recurrence
 from accelsim.kernels.cycles.array import issue_chunk
 from accelsim.kernels.cycles.transfers import block_store, closed_rows, first_operand_load, second_operand_load
 from tests.rtl.cases import CLASSES, EVENTS, Case, Transfers, tiles
 from tests.rtl.tools import Build
 from tests.timing.harness import run_alone
 
-DATAFLOWS = {"ws": timeline.WS, "os": timeline.OS, "is": timeline.IS}
+DATAFLOWS = {"ws": recurrence.WS, "os": recurrence.OS, "is": recurrence.IS}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Memory:
 def array_spec(case: Case, build: Build, buffers: tuple[int, int] = (2, 2), memory: Memory | None = None) -> object:
     """Return the machine of a case as the kernels read it."""
     memory = memory or Memory(1, 0, 1, True)
-    return timeline.ArraySpec(
+    return recurrence.ArraySpec(
         rows=build.rows,
         cols=build.columns,
         dataflow=DATAFLOWS[case.dataflow],
@@ -59,11 +59,11 @@ def array_spec(case: Case, build: Build, buffers: tuple[int, int] = (2, 2), memo
     )
 
 
-def loop_spec(case: Case, build: Build, resident: bool = True) -> timeline.LoopSpec:
+def loop_spec(case: Case, build: Build, resident: bool = True) -> recurrence.LoopSpec:
     """Return the GEMM of a case, all of its depth in one chunk, as the kernels read it."""
     m, k, n = case.shape
     block_m, block_n = (build.columns, case.acc_rows) if case.dataflow == "is" else (case.acc_rows, build.columns)
-    return timeline.LoopSpec(
+    return recurrence.LoopSpec(
         m=m, k=k, n=n, groups=1, pack=1, block_m=block_m, block_n=block_n, chunk_k=k, resident=int(resident), image=0,
         height=1, width=1, out_height=1, out_width=1, kernel_h=1, kernel_w=1, stride_h=1, stride_w=1, dilation_h=1,
         dilation_w=1, pad_top=0, pad_left=0, dynamic_second=0, output_bytes=1, parameter_bytes=8,
@@ -87,20 +87,20 @@ def blocks(case: Case, build: Build) -> list[tuple[int, int, int, int]]:
 def bare_array(case: Case, build: Build) -> Timing:
     """Return what the recurrence says about a case with readiness times of its own and nothing behind the array."""
     spec, all_tiles = array_spec(case, build), tiles(case, build)
-    state, classes = np.zeros(4, np.int64), np.zeros(len(timeline.CLASSES), np.int64)
+    state, classes = np.zeros(4, np.int64), np.zeros(len(recurrence.CLASSES), np.int64)
     weights_at = list(case.weights_at) or [0] * len(all_tiles)
     operands_at = list(case.operands_at) or [0] * len(all_tiles)
     starts = []
     for tile, weights, operands in zip(all_tiles, weights_at, operands_at, strict=True):
         if case.dataflow == "os":
             steps = tile.depth * _slots(tile.rows, case)
-            starts.append(int(timeline.output_step(spec, state, steps, operands, 0, 1, steps, classes)))
+            starts.append(int(recurrence.output_step(spec, state, steps, operands, 0, 1, steps, classes)))
         else:
             steps = tile.rows * (_slots(tile.depth, case) if case.dataflow == "ws" else 1)
             arguments = (tile.depth, tile.columns, steps, weights, operands, 0, int(not tile.first), classes)
-            starts.append(int(timeline.stationary_step(spec, state, *arguments)))
+            starts.append(int(recurrence.stationary_step(spec, state, *arguments)))
     drain = build.rows if case.dataflow == "os" else 0
-    classes[timeline.CLASSES.index("shift")] += drain
+    classes[recurrence.CLASSES.index("shift")] += drain
     total = int(state[0] + state[1]) + drain + build.rows + build.columns
     return Timing(total, undivided(classes), events(case, build), starts)
 
@@ -125,7 +125,7 @@ def groups(case: Case, build: Build, work: list[int]) -> GroupTimes:
     """
     transfers, spec = case.transfers, array_spec(case, build)
     assert transfers is not None
-    state, classes = np.zeros(4, np.int64), np.zeros(len(timeline.CLASSES), np.int64)
+    state, classes = np.zeros(4, np.int64), np.zeros(len(recurrence.CLASSES), np.int64)
     times = GroupTimes([], [], [], [])
     ends: list[int] = []
 
@@ -139,7 +139,7 @@ def groups(case: Case, build: Build, work: list[int]) -> GroupTimes:
         for tile in (tile for tile in tiles(case, build) if tile.block == block):
             steps = tile.rows * (_slots(tile.depth, case) if case.dataflow == "ws" else 1)
             arguments = (tile.depth, tile.columns, steps, 0, times.loaded[-1], bank, int(not tile.first), classes)
-            times.stream_starts.append(int(timeline.stationary_step(spec, state, *arguments)))
+            times.stream_starts.append(int(recurrence.stationary_step(spec, state, *arguments)))
         ends.append(int(state[0] + state[1]))
         ready = max(before(times.requantised, 1), ends[-1] + build.rows + build.columns)
         times.requantised.append(max(ready, before(times.stored, transfers.output_buffers)) + cycles)
@@ -154,7 +154,7 @@ def _slots(lanes: int, case: Case) -> int:
 
 def undivided(classes: np.typing.NDArray[np.int64]) -> dict[str, int]:
     """Return the classes that the RTL books, wait_x as a whole."""
-    named = dict(zip(timeline.CLASSES, classes.tolist(), strict=True))
+    named = dict(zip(recurrence.CLASSES, classes.tolist(), strict=True))
     named["wait_x"] = named["wait_x_load"] + named["wait_x_bank"]
     return {name: named[name] for name in CLASSES}
 
@@ -162,11 +162,11 @@ def undivided(classes: np.typing.NDArray[np.int64]) -> dict[str, int]:
 def events(case: Case, build: Build) -> dict[str, int]:
     """Return rows 1 to 6 of section 6 as the kernels count them, block by block."""
     spec, loop = array_spec(case, build), loop_spec(case, build)
-    counts = np.zeros(len(timeline.EVENTS), np.int64)
+    counts = np.zeros(len(recurrence.EVENTS), np.int64)
     for m0, m1, n0, n1 in blocks(case, build):
-        state, classes = np.zeros(4, np.int64), np.zeros(len(timeline.CLASSES), np.int64)
+        state, classes = np.zeros(4, np.int64), np.zeros(len(recurrence.CLASSES), np.int64)
         issue_chunk(spec, loop, state, 1, m1 - m0, n1 - n0, 0, loop.k, 0, 0, 0, classes, counts)
-    named = dict(zip(timeline.EVENTS, counts.tolist(), strict=True))
+    named = dict(zip(recurrence.EVENTS, counts.tolist(), strict=True))
     names = ["macs", "activation_reads", "weight_reads", "bias_reads", "acc_reads", "acc_writes"]
     if case.dataflow == "is":
         names[1:3] = names[2:0:-1]
@@ -195,8 +195,8 @@ def layer_transfers(case: Case, build: Build, buffers: tuple[int, int], memory: 
 
 def layer(case: Case, build: Build, buffers: tuple[int, int], memory: Memory) -> tuple[int, dict[str, int]]:
     """Return cycles and classes (wait_x as a whole) of a layer with LOAD, REQUANT and STORE around the array."""
-    classes, counts = np.zeros(len(timeline.CLASSES), np.int64), np.zeros(len(timeline.EVENTS), np.int64)
+    classes, counts = np.zeros(len(recurrence.CLASSES), np.int64), np.zeros(len(recurrence.EVENTS), np.int64)
     spec, loop = array_spec(case, build, buffers, memory), loop_spec(case, build, memory.resident)
     cycles = run_alone(spec, loop, classes, counts)
-    named = dict(zip(timeline.CLASSES, classes.tolist(), strict=True))
+    named = dict(zip(recurrence.CLASSES, classes.tolist(), strict=True))
     return cycles, {**undivided(classes), **{name: named[name] for name in ("tail", "requant", "store")}}

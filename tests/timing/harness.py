@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.kernels.cycles import contraction as timeline
+from accelsim.kernels.cycles import recurrence
 from accelsim.kernels.registers import specs
 from accelsim.machine.arch import Arch
 from accelsim.timing.registers import Stepper
@@ -132,7 +132,7 @@ def assert_gate(array: ArrayUnderTest, address: str, cycle: int, value: int) -> 
     assert array.at(cycle).probe(address) == value, f"{address} is not {value} at cycle {cycle}"
 
 
-def run_alone(spec: timeline.ArraySpec, loop: timeline.LoopSpec, classes: Integers, events: Integers) -> int:
+def run_alone(spec: recurrence.ArraySpec, loop: recurrence.LoopSpec, classes: Integers, events: Integers) -> int:
     """Run the recurrence of one layer that finds nothing and leaves nothing; fills classes and events.
 
     Args:
@@ -142,4 +142,4 @@ def run_alone(spec: timeline.ArraySpec, loop: timeline.LoopSpec, classes: Intege
         events: int64[18].
     """
     offsets, left = np.zeros((1, 1, 1), np.int64), np.zeros(2, np.int64)
-    return int(timeline.contraction_timeline(spec, loop, timeline.BoundarySpec(), offsets, classes, events, left))
+    return int(recurrence.contraction_timeline(spec, loop, recurrence.BoundarySpec(), offsets, classes, events, left))

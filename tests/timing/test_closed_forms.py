@@ -11,12 +11,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from accelsim.kernels.cycles import contraction as timeline
+from accelsim.kernels.cycles import recurrence
 from accelsim.machine.arch import Arch
 from accelsim.program.plan import ContractionPlan
 from accelsim.program.work import ContractionWork
 from accelsim.timing.recurrence import array_spec, loop_spec
 from tests.oracles import contract
+from tests.tiers import drawn
 from tests.timing.harness import run_alone
 
 CASES = settings(max_examples=500, deadline=None, derandomize=True)
@@ -62,22 +63,22 @@ class Array:
 
     def __init__(self, machine: contract.Machine) -> None:
         self.machine, self.spec = machine, array_spec(arch_of(machine))
-        self.state, self.classes = np.zeros(4, np.int64), np.zeros(len(timeline.CLASSES), np.int64)
+        self.state, self.classes = np.zeros(4, np.int64), np.zeros(len(recurrence.CLASSES), np.int64)
 
     def stationary(self, streamed: int, depth: int, accumulates: bool) -> int:
         """Issue a WS or IS tile; returns the start of its stream."""
-        step = timeline.stationary_step
+        step = recurrence.stationary_step
         return int(step(self.spec, self.state, depth, 1, streamed, 0, 0, 0, accumulates, self.classes))
 
     def output(self, depth: int) -> int:
         """Issue an OS tile; returns its start."""
-        return int(timeline.output_step(self.spec, self.state, depth, 0, 0, True, depth, self.classes))
+        return int(recurrence.output_step(self.spec, self.state, depth, 0, 0, True, depth, self.classes))
 
     def total(self) -> int:
         """Cycle of the last commit, checked to be the sum of the classes; there are no waits."""
         drain = self.machine.rows if self.machine.dataflow == "os" else 0
         total = int(self.state[0] + self.state[1]) + drain + self.machine.rows + self.machine.cols
-        counts = dict(zip(timeline.CLASSES, self.classes.tolist(), strict=True))
+        counts = dict(zip(recurrence.CLASSES, self.classes.tolist(), strict=True))
         counts["shift"] += drain
         counts["tail"] += self.machine.rows + self.machine.cols
         assert sum(counts[name] for name in ARRAY_CLASSES) == total
@@ -110,8 +111,7 @@ def array_cycles(machine: contract.Machine, shape: tuple[int, int, int], acc_row
 # --------------------------------------------------------------------------------------------------------- WS and IS
 
 
-@CASES
-@given(machines("ws", "is"), st.integers(1, 40), st.data())
+@drawn(80, 500, machines("ws", "is"), st.integers(1, 40), st.data())
 def test_one_tile_takes_its_load_its_rows_and_the_skew(
     machine: contract.Machine, streamed: int, data: st.DataObject
 ) -> None:
@@ -124,8 +124,7 @@ def test_one_tile_takes_its_load_its_rows_and_the_skew(
     assert array.total() == contract.single_tile(machine, streamed, depth)
 
 
-@CASES
-@given(machines("ws", "is"), st.integers(1, 40), st.booleans(), st.integers(2, 9), st.data())
+@drawn(80, 500, machines("ws", "is"), st.integers(1, 40), st.booleans(), st.integers(2, 9), st.data())
 def test_equal_tiles_follow_at_the_steady_interval(
     machine: contract.Machine, streamed: int, accumulates: bool, tiles: int, data: st.DataObject
 ) -> None:
@@ -156,8 +155,7 @@ def equal_tile_layers(draw: st.DrawFn, *dataflows: str) -> tuple[contract.Machin
     return machine, shape, length
 
 
-@CASES
-@given(equal_tile_layers("ws", "is"))
+@drawn(80, 500, equal_tile_layers("ws", "is"))
 def test_layers_of_equal_tiles(case: tuple[contract.Machine, tuple[int, int, int], int]) -> None:
     """A layer of n equal tiles takes L + (n - 1) * interval + Mt + R + C (4.1)."""
     machine, (streamed, depth, width), acc_rows = case
@@ -171,8 +169,7 @@ def test_layers_of_equal_tiles(case: tuple[contract.Machine, tuple[int, int, int
 # ---------------------------------------------------------------------------------------------------------------- OS
 
 
-@CASES
-@given(machines("os"), st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
+@drawn(80, 500, machines("os"), st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
 def test_output_stationary_totals_equal_the_closed_forms(machine: contract.Machine, m: int, k: int, n: int) -> None:
     """OS totals with the drain overlapped, not overlapped, and with flush (4.2)."""
     tiles = contract.ceiling(m, machine.rows) * contract.ceiling(n, machine.cols)
@@ -212,12 +209,12 @@ def layer_timing(
         shared_channel=0, operand_buffers=4096, acc_banks=4096, output_buffers=4096, requant_lanes=4096
     )
     plan = replace(plan, dataflow=machine.dataflow, outer="m" if machine.dataflow == "is" else "n")
-    classes, events = np.zeros(len(timeline.CLASSES), np.int64), np.zeros(len(timeline.EVENTS), np.int64)
+    classes, events = np.zeros(len(recurrence.CLASSES), np.int64), np.zeros(len(recurrence.EVENTS), np.int64)
     cycles = run_alone(many, loop_spec(work, plan), classes, events)
     assert classes.sum() == cycles
     return (
-        dict(zip(timeline.CLASSES, classes.tolist(), strict=True)),
-        dict(zip(timeline.EVENTS, events.tolist(), strict=True)),
+        dict(zip(recurrence.CLASSES, classes.tolist(), strict=True)),
+        dict(zip(recurrence.EVENTS, events.tolist(), strict=True)),
     )
 
 
@@ -226,8 +223,7 @@ def product(m: int, k: int, n: int) -> ContractionWork:
     return ContractionWork(m, k, n, 1, None, False, 1, 8)
 
 
-@CASES
-@given(equal_tile_layers("ws", "is"))
+@drawn(80, 500, equal_tile_layers("ws", "is"))
 def test_whole_layers_start_one_beat_late(case: tuple[contract.Machine, tuple[int, int, int], int]) -> None:
     """The array's classes of a whole layer add up to the closed form, after one cycle of waiting for the weights."""
     machine, (streamed, depth, width), acc_rows = case
@@ -243,8 +239,7 @@ def test_whole_layers_start_one_beat_late(case: tuple[contract.Machine, tuple[in
     assert sum(classes[name] for name in ARRAY_CLASSES) == expected
 
 
-@CASES
-@given(machines("os"), st.integers(2, 40), st.integers(2, 40), st.integers(1, 40))
+@drawn(80, 500, machines("os"), st.integers(2, 40), st.integers(2, 40), st.integers(1, 40))
 def test_whole_output_stationary_layers_start_two_beats_late(machine: contract.Machine, m: int, k: int, n: int) -> None:
     """The same for OS, which waits for one beat of weights and one of activations."""
     plan = ContractionPlan(m, min(machine.cols, n), k, 1, True)
@@ -254,8 +249,7 @@ def test_whole_output_stationary_layers_start_two_beats_late(machine: contract.M
     assert sum(classes[name] for name in ARRAY_CLASSES) == contract.output_tiles(machine, tiles, k)
 
 
-@CASES
-@given(machines("ws", "os", "is"), st.integers(1, 30), st.integers(1, 30), st.integers(1, 30))
+@drawn(80, 500, machines("ws", "os", "is"), st.integers(1, 30), st.integers(1, 30), st.integers(1, 30))
 def test_utilisation_counts_the_macs_of_the_array(machine: contract.Machine, m: int, k: int, n: int) -> None:
     """MACs are M * K * N; they fill R * C * stream exactly when the streamed tiles are full, and never more (4.3)."""
     plan = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from accelsim.kernels.cycles.contraction import CLASSES, output_step, stationary_step
+from accelsim.kernels.cycles.recurrence import CLASSES, output_step, stationary_step
 from accelsim.machine.arch import Arch
 from accelsim.timing.recurrence import array_spec
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import accelsim
-from accelsim.kernels.cycles.contraction import image_span
+from accelsim.kernels.cycles.recurrence import image_span
 from accelsim.program.plan import ContractionPlan
 from accelsim.program.work import ContractionWork, ImageLayout
 from accelsim.timing.event.run import time_program_by_events, trace_layer

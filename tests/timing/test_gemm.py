@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accelsim import Arch, UsageError, gemm_timing
 from tests.oracles import contract
+from tests.tiers import drawn
 
-CASES = settings(max_examples=500, deadline=None, derandomize=True)
 TABLE = Path(__file__).resolve().parent.parent / "data" / "scalesim_3.0.0.csv"
 ROWS = [{key: value if key == "dataflow" else int(value) for key, value in row.items()}
         for row in csv.DictReader(TABLE.read_text("ascii").splitlines())]  # fmt: skip
@@ -76,8 +75,7 @@ def test_the_contracts_scalesim_columns(shape: tuple[int, int, int], expected: t
     assert tuple(result.cycles + one for result, one in zip(found, less, strict=True)) == expected
 
 
-@CASES
-@given(machines(), EXTENT, EXTENT, EXTENT)
+@drawn(80, 500, machines(), EXTENT, EXTENT, EXTENT)
 def test_flush_and_full_load_are_scalesims_paper_plus_two_cycles_per_fold(
     machine: Arch, m: int, k: int, n: int
 ) -> None:
@@ -93,8 +91,7 @@ def test_flush_and_full_load_are_scalesims_paper_plus_two_cycles_per_fold(
         assert native.cycle_class(name) == paper.cycle_class(name) + between.get(name, 0), name
 
 
-@CASES
-@given(machines(), EXTENT, EXTENT, EXTENT)
+@drawn(80, 500, machines(), EXTENT, EXTENT, EXTENT)
 def test_the_report_misses_one_cycle_and_the_drain(machine: Arch, m: int, k: int, n: int) -> None:
     """`scalesim` is the paper's number less 1, and on OS also less R per fold; utilisation follows."""
     code, paper = (gemm_timing(m, k, n, machine, timing=timing) for timing in ("scalesim", "scalesim-paper"))
@@ -107,8 +104,7 @@ def test_the_report_misses_one_cycle_and_the_drain(machine: Arch, m: int, k: int
 # ----------------------------------------------------------------------------------------------------------- native
 
 
-@CASES
-@given(machines(), EXTENT, EXTENT, EXTENT)
+@drawn(80, 500, machines(), EXTENT, EXTENT, EXTENT)
 def test_classes_add_up(machine: Arch, m: int, k: int, n: int) -> None:
     """Classes sum to the cycles in all modes; nothing is waited for; utilisation is M K N / (R C cycles)."""
     result = gemm_timing(m, k, n, machine)
@@ -150,8 +146,7 @@ def issue_port(machine: Arch, m: int, k: int, n: int) -> contract.StationaryArra
     return port
 
 
-@CASES
-@given(machines(), EXTENT, EXTENT, EXTENT)
+@drawn(80, 500, machines(), EXTENT, EXTENT, EXTENT)
 def test_native_cycles_are_those_of_the_issue_port(machine: Arch, m: int, k: int, n: int) -> None:
     """The contract in plain Python, which walks over every cycle of the issue port, finds the same cycles by class."""
     port = issue_port(machine, m, k, n)
@@ -161,8 +156,7 @@ def test_native_cycles_are_those_of_the_issue_port(machine: Arch, m: int, k: int
     assert result.tiles == len(port.placed)
 
 
-@CASES
-@given(machines(), EXTENT, EXTENT, EXTENT)
+@drawn(80, 500, machines(), EXTENT, EXTENT, EXTENT)
 def test_events_are_the_closed_forms(machine: Arch, m: int, k: int, n: int) -> None:
     """Rows 1 to 6 of section 6."""
     result, ceiling = gemm_timing(m, k, n, machine), contract.ceiling

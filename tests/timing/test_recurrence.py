@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accelsim import operators as ops
-from accelsim.kernels.cycles import contraction as timeline
+from accelsim.kernels.cycles import recurrence
 from accelsim.machine.arch import Arch
 from accelsim.operators.tensors import TensorType
 from accelsim.program.plan import StreamPlan
@@ -29,18 +29,18 @@ def checked(cases: int) -> settings:
 # ------------------------------------------------------------------------------------------------- device under test
 
 
-def array_spec(machine: contract.Machine) -> timeline.ArraySpec:
+def array_spec(machine: contract.Machine) -> recurrence.ArraySpec:
     """Translate the oracle's machine."""
     fields = asdict(machine) | {"dataflow": DATAFLOWS[machine.dataflow]}
-    return timeline.ArraySpec(**{name: int(value) for name, value in fields.items()})
+    return recurrence.ArraySpec(**{name: int(value) for name, value in fields.items()})
 
 
-def loop_spec(layer: contract.Layer) -> timeline.LoopSpec:
+def loop_spec(layer: contract.Layer) -> recurrence.LoopSpec:
     """Translate the oracle's layer."""
     image = layer.image or contract.Image(1, 1, 1, 1)
     (kernel_h, kernel_w), (stride_h, stride_w) = image.kernel, image.strides
     (dilation_h, dilation_w), (pad_top, pad_left) = image.dilations, image.pads
-    return timeline.LoopSpec(
+    return recurrence.LoopSpec(
         m=layer.m,
         k=layer.k,
         n=layer.n,
@@ -80,22 +80,24 @@ def named(names: tuple[str, ...], values: np.ndarray) -> dict[str, int]:
 
 def run_kernel(machine: contract.Machine, layer: contract.Layer) -> contract.Outcome:
     """Run the compiled recurrence."""
-    classes, events = np.zeros(len(timeline.CLASSES), np.int64), np.zeros(len(timeline.EVENTS), np.int64)
+    classes, events = np.zeros(len(recurrence.CLASSES), np.int64), np.zeros(len(recurrence.EVENTS), np.int64)
     cycles = run_alone(array_spec(machine), loop_spec(layer), classes, events)
     return contract.Outcome(
-        int(cycles), Counter(named(timeline.CLASSES, classes)), Counter(named(timeline.EVENTS, events))
+        int(cycles), Counter(named(recurrence.CLASSES, classes)), Counter(named(recurrence.EVENTS, events))
     )
 
 
-def issue_output(spec: timeline.ArraySpec, state: np.ndarray, tile: contract.Tile, classes: np.ndarray) -> int:
+def issue_output(spec: recurrence.ArraySpec, state: np.ndarray, tile: contract.Tile, classes: np.ndarray) -> int:
     """Issue one OS tile, or a part of one, on the kernel; returns its start."""
-    return int(timeline.output_step(spec, state, tile.steps, tile.loaded, tile.banked, tile.opens, tile.depth, classes))
+    return int(
+        recurrence.output_step(spec, state, tile.steps, tile.loaded, tile.banked, tile.opens, tile.depth, classes)
+    )
 
 
 def span_of(layer: contract.Layer) -> contract.Span:
     """Return the kernel's choice of what to load of a plane, which is tested by itself."""
     loop = loop_spec(layer)
-    return lambda first, last: tuple(int(edge) for edge in timeline.image_span(loop, first, last))
+    return lambda first, last: tuple(int(edge) for edge in recurrence.image_span(loop, first, last))
 
 
 def assert_same(machine: contract.Machine, layer: contract.Layer) -> None:
@@ -248,16 +250,16 @@ def stationary_tiles(draw: st.DrawFn) -> tuple[contract.Machine, list[tuple[int,
 def test_stationary_tiles_follow_the_contract(case: tuple[contract.Machine, list]) -> None:
     """Any sequence of WS or IS tiles with any readiness starts and is classified as sections 4.1 and 4.3 say."""
     machine, tiles = case
-    spec, state, classes = array_spec(machine), np.zeros(4, np.int64), np.zeros(len(timeline.CLASSES), np.int64)
+    spec, state, classes = array_spec(machine), np.zeros(4, np.int64), np.zeros(len(recurrence.CLASSES), np.int64)
     array = contract.StationaryArray(machine)
     for depth, held, tile in tiles:
-        start = timeline.stationary_step(
+        start = recurrence.stationary_step(
             spec, state, depth, held, tile.steps, tile.ready_w, tile.loaded, tile.banked, tile.accumulates, classes
         )
         assert start == array.issue(tile).start
     expected = array.classes()
     expected["tail"] = 0
-    assert named(timeline.CLASSES, classes) == dict(+expected)
+    assert named(recurrence.CLASSES, classes) == dict(+expected)
 
 
 @st.composite
@@ -280,14 +282,14 @@ def output_tiles(draw: st.DrawFn) -> tuple[contract.Machine, list[contract.Tile]
 def test_output_tiles_follow_the_contract(case: tuple[contract.Machine, list[contract.Tile]]) -> None:
     """Any sequence of OS tiles with any readiness starts and is classified as sections 3, 4.2 and 4.3 say."""
     machine, tiles = case
-    spec, state, classes = array_spec(machine), np.zeros(4, np.int64), np.zeros(len(timeline.CLASSES), np.int64)
+    spec, state, classes = array_spec(machine), np.zeros(4, np.int64), np.zeros(len(recurrence.CLASSES), np.int64)
     array = contract.OutputArray(machine)
     for tile in tiles:
         assert issue_output(spec, state, tile, classes) == array.issue(tile).start
     expected = array.classes()
     expected["tail"] = 0
     expected["shift"] -= machine.rows
-    assert named(timeline.CLASSES, classes) == dict(+expected)
+    assert named(recurrence.CLASSES, classes) == dict(+expected)
 
 
 # ------------------------------------------------------------------------------------------------------ whole layers
@@ -345,7 +347,7 @@ def test_an_interrupted_drain_takes_one_cycle_more() -> None:
 def test_a_shallow_tile_waits_for_the_drain_of_a_deep_one() -> None:
     """OS: the gap depends on the K of the tile that waits: its last step overwrites the drain registers (3, 4.2)."""
     spec = array_spec(contract.Machine(4, 4, "os"))
-    state, classes = np.zeros(4, np.int64), np.zeros(len(timeline.CLASSES), np.int64)
+    state, classes = np.zeros(4, np.int64), np.zeros(len(recurrence.CLASSES), np.int64)
     assert issue_output(spec, state, contract.Tile(8, depth=8), classes) == 0
     assert issue_output(spec, state, contract.Tile(1, depth=1), classes) == 8 + 4
     assert issue_output(spec, state, contract.Tile(8, depth=8), classes) == 8 + 4 + 1
@@ -354,11 +356,11 @@ def test_a_shallow_tile_waits_for_the_drain_of_a_deep_one() -> None:
 def test_a_drain_that_outlasts_a_chunk_is_a_shift() -> None:
     """OS: a slot that shifts while the tile waits for its next chunk is a shift, not a wait (4.3)."""
     spec = array_spec(contract.Machine(2, 2, "os"))
-    state, classes = np.zeros(4, np.int64), np.zeros(len(timeline.CLASSES), np.int64)
+    state, classes = np.zeros(4, np.int64), np.zeros(len(recurrence.CLASSES), np.int64)
     issue_output(spec, state, contract.Tile(3, depth=3), classes)
     issue_output(spec, state, contract.Tile(2, depth=4), classes)
     issue_output(spec, state, contract.Tile(2, loaded=100, opens=False, depth=4), classes)
-    assert named(timeline.CLASSES, classes) == {"stream": 7, "shift": 1, "wait_x_load": 94}
+    assert named(recurrence.CLASSES, classes) == {"stream": 7, "shift": 1, "wait_x_load": 94}
 
 
 def test_the_requantiser_reads_rows_of_the_accumulator_bank() -> None:
@@ -415,13 +417,13 @@ def test_streams_follow_the_contract(case: tuple[contract.Machine, contract.Stre
     """LOAD, VECTOR and STORE with tokens: cycles and classes equal the oracle's (5.1, 5.3, 5.7)."""
     machine, stream = case
     shared = ("operand_buffers", "output_buffers", "bytes_per_cycle", "dram_latency")
-    spec = timeline.StreamSpec(**asdict(stream), **{name: getattr(machine, name) for name in shared})
-    classes, events = np.zeros(len(timeline.CLASSES), np.int64), np.zeros(len(timeline.EVENTS), np.int64)
+    spec = recurrence.StreamSpec(**asdict(stream), **{name: getattr(machine, name) for name in shared})
+    classes, events = np.zeros(len(recurrence.CLASSES), np.int64), np.zeros(len(recurrence.EVENTS), np.int64)
     places, left = np.zeros((0, 2), np.int64), np.zeros(2, np.int64)
-    cycles = timeline.stream_timeline(spec, timeline.BoundarySpec(), places, places, classes, events, left)
+    cycles = recurrence.stream_timeline(spec, recurrence.BoundarySpec(), places, places, classes, events, left)
     expected = contract.simulate_stream(machine, stream)
     assert cycles == expected.cycles
-    assert named(timeline.CLASSES, classes) == dict(+expected.classes)
+    assert named(recurrence.CLASSES, classes) == dict(+expected.classes)
     assert classes.sum() == cycles
 
 
@@ -437,7 +439,7 @@ def test_bursts_equal_an_enumeration_of_segments(
     segments = [(address + index * stride, length) for index in range(count)] if length else []
     touched = [{byte // burst for byte in range(start, start + size)} for start, size in segments]
     expected = sum(len(bursts) * burst for bursts in touched)
-    assert timeline.burst_bytes(address, count, stride, length, burst) == expected
+    assert recurrence.burst_bytes(address, count, stride, length, burst) == expected
     assert contract.moved_bytes(segments, burst) == expected
 
 

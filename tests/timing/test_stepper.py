@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from accelsim.errors import ResourceLimitError, UsageError
-from accelsim.kernels.cycles import contraction as timeline
+from accelsim.kernels.cycles import recurrence
 from accelsim.kernels.registers import specs as stepper_specs
 from accelsim.machine.arch import Arch
 from accelsim.timing.gemm import gemm_timing
@@ -93,19 +93,19 @@ def with_waits(case: Case, draw: np.random.Generator) -> Case:
 # ------------------------------------------------------------------------------------------------------ the recurrence
 
 
-def recurrence(case: Case) -> tuple[int, Counter[str]]:
+def evaluated(case: Case) -> tuple[int, Counter[str]]:
     """Evaluate contract 4.1 or 4.2, tile by tile, with the ready times; wait_x is not divided."""
     arch, spec = case.arch, array_spec(case.arch)
-    state, classes = np.zeros(4, np.int64), np.zeros(len(timeline.CLASSES), np.int64)
+    state, classes = np.zeros(4, np.int64), np.zeros(len(recurrence.CLASSES), np.int64)
     for number, tile in enumerate(tiles_of(case)):
         ready_w = case.ready_w[number] if case.ready_w is not None else 0
         ready_x = case.ready_x[number] if case.ready_x is not None else 0
         if arch.dataflow == "os":
-            timeline.output_step(spec, state, *tile, ready_x, 0, True, *tile, classes)
+            recurrence.output_step(spec, state, *tile, ready_x, 0, True, *tile, classes)
         else:
             steps, depth, columns, accumulates = tile
-            timeline.stationary_step(spec, state, depth, columns, steps, ready_w, ready_x, 0, accumulates, classes)
-    counts = Counter(dict(zip(timeline.CLASSES, classes.tolist(), strict=True)))
+            recurrence.stationary_step(spec, state, depth, columns, steps, ready_w, ready_x, 0, accumulates, classes)
+    counts = Counter(dict(zip(recurrence.CLASSES, classes.tolist(), strict=True)))
     drain, tail = (arch.rows if arch.dataflow == "os" else 0), arch.rows + arch.cols
     counts.update({"wait_x": counts.pop("wait_x_load"), "shift": drain, "tail": tail})
     return int(state[0] + state[1]) + drain + tail, +counts
@@ -131,7 +131,7 @@ def assert_equal(case: Case) -> None:
     """Demand equal values, cycles, classes and, where they do not depend on waits, events and tiles."""
     done = case.step()
     assert np.array_equal(done.accumulators, case.accumulators()), case
-    cycles, classes = recurrence(case)
+    cycles, classes = evaluated(case)
     assert (done.cycles, dict(done.classes)) == (cycles, dict(classes)), case
     assert sum(dict(done.classes).values()) == done.cycles, case
     timing = gemm_timing(*case.shape, case.arch)

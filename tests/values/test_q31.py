@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -20,9 +19,8 @@ from accelsim.values.epilogue import apply_epilogue
 from accelsim.values.execute import execute
 from tests.oracles import fixed_point as exact
 from tests.strategies import Draw, bounds
-from tests.tiers import few
+from tests.tiers import drawn, few
 
-CASES = settings(max_examples=400, deadline=None, derandomize=True)
 INT32 = st.one_of(
     st.integers(exact.LOWEST, exact.HIGHEST),
     st.builds(
@@ -57,16 +55,14 @@ def test_primitives_on_a_grid_of_edges() -> None:
             assert numerics.rounding_shift_right(a, exponent) == exact.divide_by_power(a, exponent), (a, exponent)
 
 
-@CASES
-@given(INT32, INT32, st.integers(0, 31))
+@drawn(80, 400, INT32, INT32, st.integers(0, 31))
 def test_primitives_on_any_numbers(a: int, b: int, exponent: int) -> None:
     """High product and rounding shift equal exact quotients, rounded."""
     assert numerics.doubling_high_multiply(a, b) == exact.high_multiply(a, b)
     assert numerics.rounding_shift_right(a, exponent) == exact.divide_by_power(a, exponent)
 
 
-@CASES
-@given(st.integers(-(2**63), 2**63 - 1), st.integers(2**30, 2**31 - 1), st.integers(-31, 31))
+@drawn(80, 400, st.integers(-(2**63), 2**63 - 1), st.integers(2**30, 2**31 - 1), st.integers(-31, 31))
 def test_accumulators_saturate_to_int32_before_they_are_scaled(value: int, mantissa: int, shift: int) -> None:
     """64-bit accumulators saturate to int32 where they enter; left shifts saturate, right shifts round."""
     assert numerics.scale_fixed(np.int64(value), mantissa, shift) == exact.scale(value, mantissa, shift)
@@ -107,8 +103,7 @@ def test_a_multiplier_below_the_smallest_shift_is_zero() -> None:
     assert fixed.shift.tolist() == [0, 0, -31]
 
 
-@CASES
-@given(st.floats(1e-11, 2.0**31, width=64), st.floats(np.float32(1e-9), 2.0**31, width=32))
+@drawn(80, 400, st.floats(1e-11, 2.0**31, width=64), st.floats(np.float32(1e-9), 2.0**31, width=32))
 def test_any_multiplier_is_rounded_to_31_bits(wide: float, single: float) -> None:
     """float64 multipliers are rounded to 31 bits, float32 ones are represented exactly."""
     fixed = fixed_point.fixed_multiplier([wide, single])

@@ -28,6 +28,7 @@ from accelsim.values.contraction import convolve, multiply
 from accelsim.values.ranges import static_range
 from tests.oracles import naive
 from tests.strategies import Draw, bounds
+from tests.tiers import deep
 
 Array = NDArray[Any]
 MODES = list(product(("fold", "subtract"), ("wide-operand", "row-sum")))
@@ -61,7 +62,7 @@ def test_codes_can_be_had_back_as_signed_codes() -> None:
 @pytest.mark.parametrize(
     ("codes", "zero_point"),
     [
-        (np.array([[-128, 127]], np.int8), None),
+        pytest.param(np.array([[-128, 127]], np.int8), None, marks=deep),
         (np.array([[0, 255]], np.uint8), 128),
         (np.array([[-100, 90]], np.int8), 20),
     ],
