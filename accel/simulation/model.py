@@ -31,6 +31,15 @@ OWN_MODELS = "models:"  # what the names of models that we build ourselves begin
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+@dataclass(eq=False)
+class _LastPlan:
+    """What a graph was last planned for, and its program: samples run one after the other are planned once."""
+
+    arch: Arch | None = None
+    prices: EnergyTable | None = None
+    program: Program | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Bound:
     """A model for inputs of fixed shapes: as onnxruntime executes it, and as a graph of machine operators.
@@ -43,6 +52,7 @@ class Bound:
     graph: Graph
     dimensions: tuple[Dimension, ...] = ()
     batch: int | None = None
+    _last: _LastPlan = field(default_factory=_LastPlan, repr=False)
 
     def planned(self, arch: Arch, prices: EnergyTable | None = None) -> Program:
         """Return the layers of the model on a machine, each with its plan.
@@ -58,7 +68,11 @@ class Bound:
         from accelsim.mapping.network import plan
         from accelsim.program.lower import lower
 
-        return plan(lower(self.graph, arch), arch, prices or load_table())
+        prices, last = prices or load_table(), self._last
+        if last.program is None or last.arch != arch or last.prices is not prices:
+            last.program = plan(lower(self.graph, arch), arch, prices)
+            last.arch, last.prices = arch, prices
+        return last.program
 
 
 @dataclass(eq=False)
@@ -71,7 +85,7 @@ class Model:
     checked: CheckedModel
     limits: Limits
     reference: str = "ort"
-    _last: dict[str, tuple[NormalisedModel, Graph]] = field(default_factory=dict, repr=False)
+    _last: dict[str, tuple[NormalisedModel, Graph, _LastPlan]] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -102,11 +116,11 @@ class Model:
             AccelSimError: see `normalise` and `import_graph` in accelsim.graph.
         """
         chosen = dict(shapes) if shapes is not None else {name: kind.shape for name, kind in self.inputs().items()}
-        normalised, graph = self._imported(chosen, feeds)
+        normalised, graph, last = self._imported(chosen, feeds)
         dimensions = open_dimensions(self.checked, chosen, given=shapes is not None)
-        return Bound(normalised, graph, dimensions, batch_size(self.checked, chosen))
+        return Bound(normalised, graph, dimensions, batch_size(self.checked, chosen), last)
 
-    def _imported(self, shapes: Shapes, feeds: Feeds | None) -> tuple[NormalisedModel, Graph]:
+    def _imported(self, shapes: Shapes, feeds: Feeds | None) -> tuple[NormalisedModel, Graph, _LastPlan]:
         """Normalise and import for some shapes, or return what was made of the last ones."""
         key = repr(sorted(shapes.items()))
         for known in (key, _with_data(key, feeds) if self._last else ""):
@@ -116,7 +130,7 @@ class Model:
         normalised = normalise(self.checked, shapes, self.limits, self.reference, drawn)
         self._last.clear()
         graph = import_graph(normalised)
-        made = normalised.without_weights().with_float_products(graph.recast), graph
+        made = normalised.without_weights().with_float_products(graph.recast), graph, _LastPlan()
         self._last[_with_data(key, feeds) if normalised.by_data else key] = made
         return made
 

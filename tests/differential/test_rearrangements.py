@@ -13,10 +13,9 @@ import accelsim
 from accelsim.graph.load.constraints import OPERATORS
 from tests.differential.harness import run_on_machine
 from tests.strategies import MICROSOFT, Builder, Case, Draw, Quantisation, Shape
-from tests.tiers import few
+from tests.tiers import examples, few
 
 SEED = 60_001
-CASES = 24
 WIDE = ("uint8", "int8", "uint16", "int16")
 
 Constants = Callable[[Builder], list[str]]
@@ -61,9 +60,10 @@ COORDINATES = [
 
 @pytest.mark.parametrize("rounding", ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
 @pytest.mark.parametrize("coordinates", few(COORDINATES, 2))
-def test_nearest_resize_reads_the_same_pixels(coordinates: str, rounding: str) -> None:
+@examples(8, 24)
+def test_nearest_resize_reads_the_same_pixels(coordinates: str, rounding: str, count: int) -> None:
     """Every coordinate transformation and rounding, by scales or sizes, on all axes or on some."""
-    for index in range(CASES):
+    for index in range(count):
         draw = Draw((SEED, index, zlib.crc32(f"{coordinates}{rounding}".encode())), ties=index % 2 == 1)
         opset = draw.choice([11, 13, 18, 21]) if coordinates != "half_pixel_symmetric" else draw.choice([19, 21])
         rank = draw.integer(1, 5)
@@ -97,9 +97,10 @@ def test_nearest_resize_reads_the_same_pixels(coordinates: str, rounding: str) -
         run_on_machine(case, (coordinates, rounding, index, shape, scales, sizes, by_size, axes, opset))
 
 
-def test_resize_of_opset_10() -> None:
+@examples(8, 24)
+def test_resize_of_opset_10(count: int) -> None:
     """Resize before coordinate transformations: up by truncation, down by rounding up."""
-    for index in range(CASES):
+    for index in range(count):
         draw = Draw((SEED, 1, index), ties=False)
         shape = tuple(draw.integers(1, 8, 4))
         scales, _ = resize_sizes(draw, shape, [2, 3])
@@ -243,11 +244,12 @@ GENERATORS: dict[str, tuple[str, Callable[[Draw], Case]]] = {
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_copies_are_exact_on_the_machine(name: str) -> None:
+@examples(8, 24)
+def test_copies_are_exact_on_the_machine(name: str, count: int) -> None:
     """Drawn models of each operator equal onnxruntime and need no host operator."""
     kernel, generate = GENERATORS[name]
     seen = set()
-    for index in range(CASES):
+    for index in range(count):
         draw = Draw((SEED, 2, index, zlib.crc32(name.encode())), ties=index % 2 == 1)
         seen |= {layer.op for layer in run_on_machine(generate(draw), (name, index)).layers}
     assert kernel in seen

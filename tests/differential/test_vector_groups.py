@@ -12,9 +12,9 @@ import accelsim
 from accelsim.graph.load.constraints import OPERATORS
 from tests.differential.harness import run_on_machine
 from tests.strategies import Builder, Case, Draw, Quantisation, Shape, broadcast_pair
+from tests.tiers import examples
 
 SEED = 61_001
-CASES = 24
 WIDE = ("uint8", "int8", "uint16", "int16")
 
 
@@ -182,11 +182,12 @@ GENERATORS: dict[str, tuple[str, Callable[[Draw], Case]]] = {
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_vector_operators_are_exact_on_the_machine(name: str) -> None:
+@examples(8, 24)
+def test_vector_operators_are_exact_on_the_machine(name: str, count: int) -> None:
     """Drawn models of each operator equal onnxruntime and need no host operator."""
     kernel, generate = GENERATORS[name]
     seen = set()
-    for index in range(CASES):
+    for index in range(count):
         draw = Draw((SEED, index, zlib.crc32(name.encode())), ties=index % 2 == 1)
         seen |= {layer.op for layer in run_on_machine(generate(draw), (name, index)).layers}
     assert kernel in seen

@@ -100,6 +100,7 @@ def test_ids_are_unique_and_references_lead_somewhere() -> None:
     assert used <= set(ids)
 
 
+@deep
 def test_a_report_of_a_hundred_layers_is_below_2_mb(shared_models: Path) -> None:
     """The report of a real network of a hundred layers is below 2 MB."""
     path = shared_models / "mobilenetv2_100_224_int8.onnx"

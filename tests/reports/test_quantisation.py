@@ -104,6 +104,7 @@ def test_other_words_are_no_ratios(tmp_path: Path, word: str) -> None:
         read_quantisation(write(tmp_path, data))
 
 
+@deep
 def test_three_commands_to_one_page(tmp_path: Path) -> None:
     """quantize, run, report: the section stands in the page of the run, with a histogram of every tensor."""
     q, data = tmp_path / "q.onnx", tmp_path / "q.json"
@@ -180,6 +181,7 @@ def test_histograms_are_figures_as_well() -> None:
     assert b"<script" not in files["quantisation-0.svg"]
 
 
+@deep
 def test_a_report_on_another_model_is_refused(tmp_path: Path) -> None:
     """Figures of one file do not stand beside the run of another one."""
     with pytest.raises(UsageError, match="gave another file than the one that was run"):
