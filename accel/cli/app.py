@@ -36,6 +36,7 @@ from accelsim.cli import (
 from accelsim.cli import (
     trace as cli_trace,
 )
+from accelsim.cli.groups import in_order, takes_groups
 from accelsim.cli.options import (
     EXIT_CODES,
     Bind,
@@ -55,11 +56,9 @@ from accelsim.cli.options import (
     Verbose,
     check_strict,
     exit_by_verdict,
-    load_inputs,
     printing,
     silence_stdout,
     simulate_model,
-    takes_groups,
 )
 from accelsim.errors import AccelSimError, ExitCode, printable, reason_of
 from accelsim.version import __version__
@@ -137,7 +136,7 @@ def run(
     cli_energy.check_action_counts(action_counts)
     dumping = dump.checked()
     engine = check_engine(engine)
-    loaded, arrays = load_inputs(model, inputs.input_file, bind, reading, quiet=quiet)
+    loaded, arrays = reading.load(model, inputs.input_file, bind, quiet=quiet)
     wanted = TimelineRequest(timeline) if timeline is not None or folder is not None else None
     result = simulate_model(
         loaded,
@@ -167,6 +166,7 @@ def run(
 
 
 @app.command(epilog=EXIT_CODES)
+@in_order("acc_bits", "overflow", "arch", "settings", "array", "dataflow")
 @takes_groups
 def check(
     model: ModelPath,
@@ -184,7 +184,7 @@ def check(
     """Compare every tensor of a model with onnxruntime, bit for bit; nothing else."""
     arch = machine.build()
     dumping = dump.checked()
-    loaded, arrays = load_inputs(model, inputs.input_file, bind, reading, quiet=quiet)
+    loaded, arrays = reading.load(model, inputs.input_file, bind, quiet=quiet)
     result = simulate_model(loaded, arrays, arch, inputs.seed, check=True, quiet=quiet, dump=dumping)
     with printing():
         if json_output:
@@ -217,7 +217,7 @@ def explain(
     from accelsim.explain.layers import explain_model
 
     arch, energy = machine.build(), prices.energy()
-    loaded, arrays = load_inputs(model, input_file, bind, reading)
+    loaded, arrays = reading.load(model, input_file, bind)
     shapes = None if arrays is None else {name: values.shape for name, values in arrays.items()}
     feeds = None if arrays is None else (lambda: arrays)
     for block in explain_model(loaded, arch, layer, shapes, feeds, energy):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from accelsim.cli.options import Debug, MachineOfCosts, printing, takes_groups
+from accelsim.cli.groups import takes_groups
+from accelsim.cli.options import Debug, MachineOfCosts, printing
 
 if TYPE_CHECKING:
     from accelsim.energy.options import EnergyOptions

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from accelsim.cli.options import Debug, Json, MachineOfTimes, takes_groups
+from accelsim.cli.groups import in_order, takes_groups
+from accelsim.cli.options import Debug, Json, MachineOfTimes
 from accelsim.errors import ExitCode, UsageError, nearest, printable
 from accelsim.results.cycle_classes import cycle_class
 
@@ -57,6 +58,7 @@ def native_only(timing: str) -> str:
 ModelTiming = Annotated[str, typer.Option("--timing", hidden=True, callback=native_only)]
 
 
+@in_order("array", "dataflow", "timing", "arch", "settings")
 @takes_groups
 def gemm(
     m: RowsOfC,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from accelsim.cli.groups import takes_groups
 from accelsim.cli.options import (
     Bind,
     Debug,
@@ -16,10 +17,8 @@ from accelsim.cli.options import (
     Quiet,
     ReadingOptions,
     exit_by_verdict,
-    load_inputs,
     printing,
     say_external,
-    takes_groups,
 )
 from accelsim.errors import ExitCode, UsageError
 
@@ -91,7 +90,7 @@ def record(
         )
     arch = machine.build()
     folder = check_target(output)
-    loaded, arrays = load_inputs(model, inputs.input_file, bind, reading, quiet=quiet)
+    loaded, arrays = reading.load(model, inputs.input_file, bind, quiet=quiet)
     with layer_progress(loaded.name, quiet=quiet) as progress:
         result = golden.record(
             loaded, folder, arch, arrays, seed=inputs.seed, path=model, copy_model=copy_model, progress=progress

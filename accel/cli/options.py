@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, is_dataclass
-from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from accelsim.cli.groups import Without
 from accelsim.errors import ExitCode, printable
 
 if TYPE_CHECKING:
@@ -87,17 +86,6 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit code 3 unless the v
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
-class Without:
-    """Names options of a group that a command does not have: they keep their defaults.
-
-    Args:
-        names: fields of the group.
-    """
-
-    def __init__(self, *names: str) -> None:
-        self.names = names
-
-
 @dataclass(frozen=True)
 class MachineOptions:
     """The machine: a description, and what is changed of it."""
@@ -139,6 +127,30 @@ class ReadingOptions:
     external_data: ExternalData = True
     reference: ReferenceMode = "ort"
 
+    def load(
+        self, model: str, input_file: str | None, bind: list[str] | None, *, quiet: bool = False
+    ) -> tuple[Model, dict[str, Array] | None]:
+        """Load a model, saying which other files that reads, dimensions bound, and its inputs when a file is given.
+
+        Args:
+            model: name of its file, or models:NAME.
+            input_file: inputs by name; None for none.
+            bind: sizes of dimensions, as given.
+            quiet: say nothing.
+        """
+        from accelsim.graph.load.bindings import parse_bindings
+        from accelsim.simulation.inputs import check_inputs, read_npz
+        from accelsim.simulation.model import load
+
+        sizes = parse_bindings(bind)
+        arrays = read_npz(input_file) if input_file is not None else None
+        loaded = load(model, external_data=self.external_data, reference=self.reference, bind=sizes)
+        say_external(loaded.checked.external, quiet=quiet)
+        if arrays is not None:
+            loaded = loaded.taking(arrays)
+            arrays = check_inputs(arrays, loaded.inputs(), printable(str(input_file)))
+        return loaded, arrays
+
 
 @dataclass(frozen=True)
 class DumpOptions:
@@ -168,76 +180,6 @@ class DumpOptions:
 # Where it does not matter how accumulators overflow, and where their width does not matter, either.
 MachineOfCosts = Annotated[MachineOptions, Without("overflow")]
 MachineOfTimes = Annotated[MachineOptions, Without("acc_bits", "overflow")]
-
-Command = Callable[..., None]
-
-
-def takes_groups(command: Command) -> Command:
-    """Give a command the options of its groups one by one where typer looks, and hand them over as groups.
-
-    A group is a dataclass whose fields are annotated as options; they stand where the group stands.
-
-    Args:
-        command: all of whose parameters can be given by name.
-    """
-    hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, tuple[type, tuple[str, ...]]] = {}
-    parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(command).parameters.values():
-        members = _members(hints[parameter.name])
-        if members is None:
-            parameters.append(parameter.replace(annotation=hints[parameter.name], kind=parameter.KEYWORD_ONLY))
-        else:
-            group, options = members
-            groups[parameter.name] = group, tuple(option.name for option in options)
-            parameters += options
-
-    @wraps(command)
-    def flat(**values: Any) -> None:
-        given = {name: group(**{one: values.pop(one) for one in options}) for name, (group, options) in groups.items()}
-        command(**values, **given)
-
-    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # what typer reads
-    flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return flat
-
-
-def _members(hint: Any) -> tuple[type, list[inspect.Parameter]] | None:
-    """Return a group with its options as parameters; None for a parameter that is no group."""
-    group, *remarks = get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
-    if not isinstance(group, type) or not is_dataclass(group):
-        return None
-    left_out = {name for remark in remarks if isinstance(remark, Without) for name in remark.names}
-    hints = get_type_hints(group, include_extras=True)
-    kind = inspect.Parameter.KEYWORD_ONLY
-    return group, [
-        inspect.Parameter(field.name, kind, default=field.default, annotation=hints[field.name])
-        for field in fields(group)
-        if field.name not in left_out
-    ]
-
-
-def load_inputs(
-    model: str,
-    input_file: str | None,
-    bind: list[str] | None,
-    reading: ReadingOptions,
-    *,
-    quiet: bool = False,
-) -> tuple[Model, dict[str, Array] | None]:
-    """Load a model, saying which other files that reads, dimensions bound, and its inputs when a file is given."""
-    from accelsim.graph.load.bindings import parse_bindings
-    from accelsim.simulation.inputs import check_inputs, read_npz
-    from accelsim.simulation.model import load
-
-    sizes = parse_bindings(bind)
-    arrays = read_npz(input_file) if input_file is not None else None
-    loaded = load(model, external_data=reading.external_data, reference=reading.reference, bind=sizes)
-    say_external(loaded.checked.external, quiet=quiet)
-    if arrays is not None:
-        loaded = loaded.taking(arrays)
-        arrays = check_inputs(arrays, loaded.inputs(), printable(str(input_file)))
-    return loaded, arrays
 
 
 def say_external(files: Sequence[ExternalFile], *, quiet: bool) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from accelsim.cli.groups import takes_groups
 from accelsim.cli.options import Debug, ExternalData, Json, printing, say_external
 
 if TYPE_CHECKING:
@@ -37,11 +39,77 @@ Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of syntheti
 Silent = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but the JSON asked for.")]
 
 
+@dataclass(frozen=True)
+class DrawOptions:
+    """How samples are drawn and read."""
+
+    seed: Seed = 0
+    pixel_scale: PixelScale = 255.0
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """The samples to calibrate on."""
+
+    calib: Samples = None
+    labels: Labels = None
+
+    def load(self, model: FloatModel, drawing: DrawOptions) -> Calibration:
+        """Load them, and from another file their labels.
+
+        Args:
+            model: takes the samples.
+            drawing: how they are drawn and read.
+        """
+        return _load_samples(self.calib, self.labels, model, drawing)
+
+
+@dataclass(frozen=True)
+class TestOptions:
+    """Other samples to measure on."""
+
+    test: TestSamples = None
+    test_labels: TestLabels = None
+
+    def check(self) -> None:
+        """Refuse labels of samples that are not given.
+
+        Raises:
+            UsageError: --test-labels without --test.
+        """
+        from accelsim.errors import UsageError
+
+        if self.test_labels is not None and self.test is None:
+            raise UsageError("--test-labels holds the classes of --test, which is not given: give it, or use --labels")
+
+    def load(self, model: FloatModel, drawing: DrawOptions) -> Calibration | None:
+        """Load them with their labels; None when none are given.
+
+        Args:
+            model: takes the samples.
+            drawing: how they are drawn and read.
+        """
+        return None if self.test is None else _load_samples(self.test, self.test_labels, model, drawing)
+
+
+def _load_samples(source: str | None, labels: str | None, model: FloatModel, drawing: DrawOptions) -> Calibration:
+    """Load samples and, from another file, their labels."""
+    from dataclasses import replace
+
+    from accelsim.quantise.calibrate.calibration import class_count, load_calibration, read_labels
+
+    samples = load_calibration(source, model, seed=drawing.seed, pixel_scale=drawing.pixel_scale)
+    if labels is None:
+        return samples
+    return replace(samples, labels=read_labels(labels, samples.samples, class_count(model)))
+
+
+@takes_groups
 def quantize(
     model: FloatPath,
     output: Annotated[str, typer.Option("-o", "--output", metavar="FILE.onnx", help="The Q/DQ model.")],
-    calib: Samples = None,
-    labels: Labels = None,
+    *,
+    calibration: SampleOptions,
     scheme: Annotated[
         str,
         typer.Option("--scheme", metavar="NAME", help="Scheme: a name, or NAME+key=value+... (docs/quantisation.md)."),
@@ -55,10 +123,8 @@ def quantize(
     report: Annotated[
         str | None, typer.Option("--report", metavar="FILE", help="Errors taken apart, as .html or .json.")
     ] = None,
-    test: TestSamples = None,
-    test_labels: TestLabels = None,
-    seed: Seed = 0,
-    pixel_scale: PixelScale = 255.0,
+    testing: TestOptions,
+    drawing: DrawOptions,
     json_output: Json = False,
     quiet: Silent = False,
     external_data: ExternalData = True,
@@ -74,18 +140,16 @@ def quantize(
     from accelsim.quantise.scheme import parse_scheme
 
     chosen = parse_scheme(scheme, [*(option or ()), *(f"keep_float={name}" for name in keep_float or ())])
-    _check_targets(
-        output,
-        report,
-        {"the model": model, "--calib": calib, "--labels": labels, "--test": test, "--test-labels": test_labels},
-    )
-    check_test_labels(test, test_labels)
+    samples_read = {"--calib": calibration.calib, "--labels": calibration.labels}
+    tests_read = {"--test": testing.test, "--test-labels": testing.test_labels}
+    _check_targets(output, report, {"the model": model, **samples_read, **tests_read})
+    testing.check()
     loaded = read_float_model(model, None, chosen.opset, external_data=external_data)
     say_external(loaded.external, quiet=quiet)
-    samples = load_samples(calib, labels, loaded, seed, pixel_scale)
-    measured = None if test is None else load_samples(test, test_labels, loaded, seed, pixel_scale)
+    samples = calibration.load(loaded, drawing)
+    measured = testing.load(loaded, drawing)
     with layer_progress(loaded.name, quiet=quiet, describe=True) as progress:
-        quantised = quantise(loaded, chosen, samples, seed=seed, progress=progress)
+        quantised = quantise(loaded, chosen, samples, seed=drawing.seed, progress=progress)
         quantised.save(Path(output))
         wanted = report is not None or json_output or not quiet
         with _saying_what_is_there(output):
@@ -96,28 +160,6 @@ def quantize(
     if found is not None:
         with printing():
             _print(found, quantised, output, json_output=json_output, quiet=quiet)
-
-
-def load_samples(
-    source: str | None, labels: str | None, model: FloatModel, seed: int, pixel_scale: float
-) -> Calibration:
-    """Load samples and, from another file, their labels."""
-    from dataclasses import replace
-
-    from accelsim.quantise.calibrate.calibration import class_count, load_calibration, read_labels
-
-    samples = load_calibration(source, model, seed=seed, pixel_scale=pixel_scale)
-    if labels is None:
-        return samples
-    return replace(samples, labels=read_labels(labels, samples.samples, class_count(model)))
-
-
-def check_test_labels(test: str | None, labels: str | None) -> None:
-    """Refuse labels of test samples that are not given."""
-    from accelsim.errors import UsageError
-
-    if labels is not None and test is None:
-        raise UsageError("--test-labels holds the classes of --test, which is not given: give it, or use --labels")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from accelsim.cli.groups import takes_groups
 from accelsim.cli.options import (
     Debug,
     ExternalData,
@@ -14,19 +15,13 @@ from accelsim.cli.options import (
     MachineOfCosts,
     printing,
     say_external,
-    takes_groups,
 )
 from accelsim.cli.quantize import (
+    DrawOptions,
     FloatPath,
-    Labels,
-    PixelScale,
-    Samples,
-    Seed,
+    SampleOptions,
     Silent,
-    TestLabels,
-    TestSamples,
-    check_test_labels,
-    load_samples,
+    TestOptions,
     warn_of,
 )
 
@@ -40,13 +35,10 @@ def schemes(
     names: Annotated[
         str, typer.Option("--schemes", metavar="A,B,...", help="Names, each with +key=value as for quantize.")
     ] = _DEFAULT,
-    calib: Samples = None,
-    labels: Labels = None,
-    test: TestSamples = None,
-    test_labels: TestLabels = None,
+    calibration: SampleOptions,
+    testing: TestOptions,
     machine: MachineOfCosts,
-    seed: Seed = 0,
-    pixel_scale: PixelScale = 255.0,
+    drawing: DrawOptions,
     json_output: Json = False,
     quiet: Silent = False,
     external_data: ExternalData = True,
@@ -61,12 +53,12 @@ def schemes(
     chosen = [parse_scheme(name) for name in names.split(",") if name.strip()]
     if not chosen:
         raise UsageError("no scheme is given: name some with --schemes, for example int8-affine,w4a8")
-    check_test_labels(test, test_labels)
+    testing.check()
     arch = machine.build()
     loaded = read_for(chosen, model, external_data=external_data)
     say_external(loaded.external, quiet=quiet)
-    samples = load_samples(calib, labels, loaded, seed, pixel_scale)
-    measured = None if test is None else load_samples(test, test_labels, loaded, seed, pixel_scale)
+    samples = calibration.load(loaded, drawing)
+    measured = testing.load(loaded, drawing)
     with layer_progress(loaded.name, quiet=quiet, describe=True) as progress:
         table = compare_schemes(loaded, chosen, samples, measured, arch, progress)
     warn_of(samples, measured)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from accelsim.cli import energy as cli_energy
+from accelsim.cli.groups import Without, takes_groups
 from accelsim.cli.options import (
     Bind,
     Debug,
@@ -14,9 +15,6 @@ from accelsim.cli.options import (
     ModelPath,
     ReadingOptions,
     ShapesFile,
-    Without,
-    load_inputs,
-    takes_groups,
 )
 
 TraceFile = Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="The trace; it is whole or not there.")]
@@ -63,7 +61,7 @@ def trace(
     arch = machine.build()
     path = Path(output)
     chosen = choose_format(kind, path)
-    loaded, arrays = load_inputs(model, input_file, bind, reading, quiet=quiet)
+    loaded, arrays = reading.load(model, input_file, bind, quiet=quiet)
     shapes = None if arrays is None else {name: values.shape for name, values in arrays.items()}
     feeds = None if arrays is None else (lambda: arrays)
     view = View(layer, first, last)

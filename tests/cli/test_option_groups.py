@@ -9,7 +9,8 @@ from typing import Annotated
 import pytest
 import typer
 
-from accelsim.cli.options import MachineOptions, Without, takes_groups
+from accelsim.cli.groups import Without, in_order, takes_groups
+from accelsim.cli.options import MachineOptions
 from tests.cli.command import assert_refused, command
 
 Size = Annotated[int, typer.Option("--size")]
@@ -61,6 +62,21 @@ def test_options_that_a_command_leaves_out_keep_their_defaults() -> None:
     assert list(inspect.signature(walk).parameters) == ["size"]
     walk(size=5)
     assert got == [Box(5, "red")]
+
+
+def test_options_in_another_order_share_out_the_places_that_they_take() -> None:
+    """Those that are not named stay where they are, and groups arrive as before."""
+    got: list[object] = []
+
+    @in_order("colour", "last", "size")
+    @takes_groups
+    def walk(first: int, *, box: Box, middle: bool = False, last: bool = False) -> None:
+        got.extend((first, box, middle, last))
+
+    assert list(inspect.signature(walk).parameters) == ["first", "colour", "last", "middle", "size"]
+    assert list(walk.__annotations__) == ["first", "colour", "last", "middle", "size"]
+    walk(first=1, size=4, colour="blue", middle=True, last=False)
+    assert got == [1, Box(4, "blue"), True, False]
 
 
 @pytest.mark.parametrize("option", ["--acc-bits", "--overflow"])
