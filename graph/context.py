@@ -43,11 +43,7 @@ class Imported:
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """The normalised graph, indexed; constants and types grow by the codes that are derived from it.
-
-    limits: by tensor of codes, the smallest and largest code, where a Clip of codes makes them fewer than the type has;
-    quantised: float tensors that hold codes times a scale.
-    """
+    """The normalised graph, indexed; constants and types grow by the codes that are derived from it."""
 
     proto: ModelProto
     tensors: dict[str, TensorProto]
@@ -56,7 +52,9 @@ class Context:
     opset: int
     producers: Mapping[str, NodeProto]
     limits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By tensor of codes, the smallest and largest code, where a Clip of codes makes them fewer than the type has."""
     quantised: dict[str, QuantisedTensor] = field(default_factory=dict)
+    """Float tensors that hold codes times a scale."""
 
     @classmethod
     def build(

@@ -17,12 +17,7 @@ from accelsim.operators.uniform import Decoding, Permuted
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One operator with the names of its dynamic inputs and its outputs.
-
-    exactness: "exact", or "float-reference" where onnxruntime itself computes in float and may be a step away; part_of:
-    operator of the node that this is a part of, whose values onnxruntime alone knows; remark: what the importer
-    concluded about its operands, for people.
-    """
+    """One operator with the names of its dynamic inputs and its outputs."""
 
     name: str
     kind: str
@@ -30,18 +25,16 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     exactness: str = "exact"
+    """One of "exact", or "float-reference" where onnxruntime itself computes in float and may be a step away."""
     remark: str = ""
+    """What the importer concluded about its operands, for people."""
     part_of: str | None = None
+    """Operator of the node that this is a part of, whose values onnxruntime alone knows."""
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Nodes in topological order; types of all tensors; constants that nodes read as inputs.
-
-    decodings: by tensor of codes, the float tensor of the reference that it stands for (QONNX), or that it is a
-    transposed view of; recast: outputs of MatMulNBits that are products of codes here, although onnxruntime may
-    quantise their activations once more.
-    """
+    """Nodes in topological order; types of all tensors; constants that nodes read as inputs."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -49,7 +42,11 @@ class Graph:
     constants: Mapping[str, NDArray[np.generic]]
     nodes: tuple[Node, ...]
     decodings: Mapping[str, Decoding | Permuted] = field(default_factory=dict)
+    """By tensor of codes, the float tensor of the reference that it stands for (QONNX), or that it is a transposed view
+    of."""
     recast: frozenset[str] = frozenset()
+    """Outputs of MatMulNBits that are products of codes here, although onnxruntime may quantise their activations once
+    more."""
 
 
 class GraphError(AccelSimError):

@@ -14,34 +14,35 @@ FLOAT_SUFFIX = "-float"
 
 @dataclass(frozen=True)
 class Entry:
-    """One network.
-
-    what: a line about it; source: who published it; published: parameters and MACs as stated there, for people;
-    draw: returns its sketch; calibration: the sketch whose ranges it takes, if not its own; batch: samples of the
-    calibration.
-    """
+    """One network."""
 
     name: str
     what: str
+    """A line about it."""
     source: str
+    """Who published it."""
     published: str
+    """Parameters and MACs as stated there, for people."""
     draw: Callable[[], Sketch]
+    """Returns its sketch."""
     batch: int = 1
+    """Samples of the calibration."""
     calibration: Callable[[], Sketch] | None = None
+    """The sketch whose ranges it takes, if not its own."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What a network takes and costs, known without building it.
-
-    macs: of one pass with a batch of one; parameters: in the file; parameters_unfolded: with scale and shift of every
-    batch normalisation, as publications count; inputs: shapes by name, 1 where the batch is free.
-    """
+    """What a network takes and costs, known without building it."""
 
     macs: int
+    """Of one pass with a batch of one."""
     parameters: int
+    """In the file."""
     parameters_unfolded: int
+    """With scale and shift of every batch normalisation, as publications count."""
     inputs: Mapping[str, Shape]
+    """Shapes by name, 1 where the batch is free."""
     outputs: Mapping[str, Shape]
 
     @staticmethod

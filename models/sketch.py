@@ -15,29 +15,24 @@ MASKED = -12.0  # what a masked score becomes: exp(-12) is less than half a code
 
 @dataclass(frozen=True)
 class Parameter:
-    """One learned tensor.
-
-    spread: its standard deviation; axis: that of a weight's output channels, each of which has its own scale.
-    """
+    """One learned tensor."""
 
     name: str
     shape: Shape
     kind: Kind
     spread: float
+    """Its standard deviation."""
     axis: int = 0
+    """That of a weight's output channels, each of which has its own scale."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One layer: a float operator on activations and parameters, and where the range of its output comes from.
-
-    operator: an ONNX operator, or Linear (MatMul + Add), Learned (a parameter as an activation), Input, Codes (an
-    input of codes) or Mask (scores of later keys become MASKED). activation: relu or relu6 behind it. like: the tensor
-    whose quantisation the output shares; at_least: reals that the range includes in any case. normalised: the
-    channels are given mean and variance as batch normalisation does, which is folded into the parameters.
-    """
+    """One layer: a float operator on activations and parameters, and where the range of its output comes from."""
 
     operator: str
+    """An ONNX operator, or Linear (MatMul + Add), Learned (a parameter as an activation), Input, Codes (an input of
+    codes) or Mask (scores of later keys become MASKED)."""
     output: str
     shape: Shape
     inputs: tuple[str, ...] = ()
@@ -45,25 +40,29 @@ class Step:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     integers: tuple[tuple[int, ...] | int, ...] = ()
     activation: str = ""
+    """Relu or relu6 behind it."""
     like: str = ""
+    """The tensor whose quantisation the output shares."""
     at_least: float = 0.0
+    """Reals that the range includes in any case."""
     normalised: bool = False
+    """The channels are given mean and variance as batch normalisation does, which is folded into the parameters."""
     macs: int = 0
 
 
 @dataclass(frozen=True)
 class Sketch:
-    """A whole network.
-
-    steps: its layers in order; outputs: names of what it returns; caches: those of them that leave as codes;
-    free_batch: whether the first dimension is left open.
-    """
+    """A whole network."""
 
     name: str
     steps: tuple[Step, ...]
+    """Its layers in order."""
     outputs: tuple[str, ...]
+    """Names of what it returns."""
     caches: tuple[str, ...]
+    """Those of them that leave as codes."""
     free_batch: bool
+    """Whether the first dimension is left open."""
 
     @property
     def macs(self) -> int:

@@ -10,15 +10,16 @@ from accelsim.results.cycle_classes import CYCLE_CLASSES, CycleClass
 
 @dataclass(frozen=True)
 class Cause:
-    """What a share of the cycles goes to.
-
-    key: short name; verdict: what a run is called that mostly does this; happens: what the cycles do; classes: keys.
-    """
+    """What a share of the cycles goes to."""
 
     key: str
+    """Short name."""
     verdict: str
+    """What a run is called that mostly does this."""
     happens: str
+    """What the cycles do."""
     classes: tuple[CycleClass, ...]
+    """Keys."""
 
 
 CAUSES = (

@@ -19,17 +19,17 @@ _LABEL = 30
 
 @dataclass(frozen=True)
 class LayerView:
-    """One row of charts and tables.
-
-    number: place in the result from 1, 0 for the row that stands for several layers; label: short and unlike any
-    other; name: whole, printable; bound: what binds the layer.
-    """
+    """One row of charts and tables."""
 
     number: int
+    """Place in the result from 1, 0 for the row that stands for several layers."""
     label: str
+    """Short and unlike any other."""
     name: str
+    """Whole, printable."""
     layer: LayerResult
     bound: Binding
+    """What binds the layer."""
 
     @property
     def energy_pj(self) -> float:
@@ -53,17 +53,16 @@ class Peak:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A result as a report shows it.
-
-    title: unlike that of any other result of the report; folded: layers that the last row stands for; peak: of all
-    results of the report.
-    """
+    """A result as a report shows it."""
 
     title: str
+    """Unlike that of any other result of the report."""
     result: Result
     layers: tuple[LayerView, ...]
     folded: int
+    """Layers that the last row stands for."""
     peak: Peak = Peak()
+    """Of all results of the report."""
 
     @cached_property
     def classes(self) -> list[str]:

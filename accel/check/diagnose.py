@@ -37,18 +37,17 @@ Array = NDArray[np.generic]
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One differing element.
-
-    inputs: what the layer read when it went wrong; got, expected: the whole output tensors, ours and the reference's;
-    index: of the first element that differs.
-    """
+    """One differing element."""
 
     layer: Layer
     tensor: str
     inputs: tuple[Array, ...]
+    """What the layer read when it went wrong."""
     got: Array
     expected: Array
+    """got and expected: the whole output tensors, ours and the reference's."""
     index: tuple[int, ...]
+    """Of the first element that differs."""
     accumulator: AccumulatorFormat
 
     @property

@@ -10,13 +10,11 @@ from accelsim.operators import Quantise
 
 @dataclass(frozen=True, eq=False)
 class Hints:
-    """What is known about the reference and the file beside the tensors.
-
-    reference_saturates: the reference's CPU saturates pair sums of uint8 x int8 products; collapsed: by tensor name,
-    the QuantizeLinear of the file that onnxruntime merged with another one; bias_ratios: by tensor name, scale of a
-    bias over the product of the scales of both operands.
-    """
+    """What is known about the reference and the file beside the tensors."""
 
     reference_saturates: bool = False
+    """The reference's CPU saturates pair sums of uint8 x int8 products."""
     collapsed: Mapping[str, Quantise] = field(default_factory=dict)
+    """By tensor name, the QuantizeLinear of the file that onnxruntime merged with another one."""
     bias_ratios: Mapping[str, float] = field(default_factory=dict)
+    """By tensor name, scale of a bias over the product of the scales of both operands."""

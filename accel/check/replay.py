@@ -37,26 +37,29 @@ INT16_LOWEST, INT16_HIGHEST = -(2**15), 2**15 - 1
 
 @dataclass(frozen=True)
 class Element:
-    """The operands of one accumulator.
-
-    bias: what the accumulator starts from, without any folded zero point; weights: factors, zero points subtracted, in
-    the normative order of k; codes: activations' codes in the same order, padding included; zero_point: of the codes;
-    folded: the zero point may be folded into the bias; code: format of the activations; row: index of the multiplier;
-    rows: how many multipliers there are; channels_last: the order of k in which channels are innermost;
-    summed_zero: zero point of the weights where a machine with row sums multiplies their codes, else None.
-    """
+    """The operands of one accumulator."""
 
     bias: int
+    """What the accumulator starts from, without any folded zero point."""
     weights: Integers
+    """Factors, zero points subtracted, in the normative order of k."""
     codes: Integers
+    """Activations' codes in the same order, padding included."""
     zero_point: int
+    """Of the codes."""
     folded: bool
+    """The zero point may be folded into the bias."""
     code: CodeFormat
+    """Format of the activations."""
     row: int
+    """Index of the multiplier."""
     rows: int
+    """How many multipliers there are."""
     epilogue: Epilogue
     channels_last: Integers
+    """The order of k in which channels are innermost."""
     summed_zero: int | None = None
+    """Zero point of the weights where a machine with row sums multiplies their codes, else None."""
 
     @property
     def exact(self) -> int:

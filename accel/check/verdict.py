@@ -23,18 +23,20 @@ BY_LAYOUT = (HostOperator, FloatReduce)
 
 @dataclass(frozen=True)
 class OutputDistance:
-    """How far an output is from another evaluation's.
-
-    largest: in real numbers; lsb: in steps, None where it has none; last_place: the unit in the last place of the other
-    evaluation's largest value, of which a distance without steps is a multiple; different: elements; size: of all.
-    """
+    """How far an output is from another evaluation's."""
 
     name: str
     largest: float
+    """In real numbers."""
     lsb: float | None
+    """In steps, None where it has none."""
     last_place: float
+    """The unit in the last place of the other evaluation's largest value, of which a distance without steps is a
+    multiple."""
     different: int
+    """Elements."""
     size: int
+    """Of all."""
 
 
 def final_difference(program: Program, name: str, mine: Array, theirs: Array) -> FirstMismatch:

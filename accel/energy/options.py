@@ -18,20 +18,20 @@ _LARGEST_STATIC = 1e9
 
 @dataclass(frozen=True)
 class EnergyOptions:
-    """How energy is priced; the defaults are the packaged table at its own technology, without leakage or gating.
-
-    table: name of a TOML file with other rows; node_nm, vdd: technology to scale to, None for the table's own; static:
-    leakage such as "50mW" or "12pJ/cycle"; zero_gating: multiplier and adder stand still where an operand is zero;
-    ert, ert_map: an energy reference table of Accelergy, and which of its components are which of ours.
-    """
+    """How energy is priced; the defaults are the packaged table at its own technology, without leakage or gating."""
 
     table: str | None = None
+    """Name of a TOML file with other rows."""
     node_nm: float | None = None
     vdd: float | None = None
+    """node_nm and vdd: technology to scale to, None for the table's own."""
     static: str | None = None
+    """Leakage such as "50mW" or "12pJ/cycle"."""
     zero_gating: bool = False
+    """Multiplier and adder stand still where an operand is zero."""
     ert: str | None = None
     ert_map: tuple[str, ...] = ()
+    """ert and ert_map: an energy reference table of Accelergy, and which of its components are which of ours."""
 
     def load(self) -> EnergyTable:
         """Return the table that the options ask for.

@@ -37,28 +37,29 @@ LAWS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One number of a table: what it prices, its value as given and in pJ, where it was measured and who says so.
-
-    width: bits of the operands or of the word, 0 for floats and static power; capacity_bytes: of a memory; variant:
-    format of a float or point of a DRAM's range; value_pj: in pJ (static power: in W, or pJ per cycle by its unit);
-    law, span: of a value that was not measured; number: of the row in its file, from 1.
-    """
+    """One number of a table: what it prices, its value as given and in pJ, where it was measured and who says so."""
 
     component: str
     operation: str
     width: int
+    """Bits of the operands or of the word, 0 for floats and static power."""
     capacity_bytes: int
+    """Of a memory."""
     variant: str
+    """Format of a float or point of a DRAM's range."""
     value: float
     unit: str
     value_pj: float
+    """In pJ (static power: in W, or pJ per cycle by its unit)."""
     node_nm: float
     voltage: float
     source: str
     basis: str
     law: str = ""
     span: tuple[float, float] | None = None
+    """law and span: of a value that was not measured."""
     number: int = 0
+    """Of the row in its file, from 1."""
 
     @property
     def name(self) -> str:

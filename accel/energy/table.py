@@ -33,19 +33,18 @@ def _remembered(
 
 @dataclass(frozen=True)
 class UnitEnergy:
-    """Energy of one event in pJ, and where it comes from.
-
-    basis: measured, interpolated, extrapolated, each with ", scaled" where it was moved to another technology, assumed
-    (taken as something else), imported (from an energy reference table) or given (by the user); law: how the value
-    follows from the rows, "" where it is a row; rows: names of the table's rows that it rests on.
-    """
+    """Energy of one event in pJ, and where it comes from."""
 
     name: str
     value_pj: float
     basis: str
+    """Measured, interpolated, extrapolated, each with ", scaled" where it was moved to another technology, assumed
+    (taken as something else), imported (from an energy reference table) or given (by the user)."""
     source: str
     law: str = ""
+    """How the value follows from the rows, "" where it is a row."""
     rows: tuple[str, ...] = ()
+    """Names of the table's rows that it rests on."""
 
 
 @dataclass(frozen=True)
@@ -68,22 +67,23 @@ def place(row: Row) -> float:
 
 @dataclass(frozen=True)
 class EnergyTable:
-    """Unit energies of one technology; see data/energy/horowitz45.toml and docs/energy.md.
-
-    source: of the table as a whole; file: where it was read, "" for the packaged one; dram_point: which row of DRAM
-    counts; scaling: to another technology; imported: energies that come before the table's own; unused: components of
-    an energy reference table that this machine has no use for.
-    """
+    """Unit energies of one technology; see data/energy/horowitz45.toml and docs/energy.md."""
 
     name: str
     source: str
+    """Of the table as a whole."""
     rows: tuple[Row, ...]
     laws: tuple[Law, ...] = ()
     dram_point: str = "mid"
+    """Which row of DRAM counts."""
     file: str = ""
+    """Where it was read, "" for the packaged one."""
     scaling: Scaling | None = None
+    """To another technology."""
     imported: tuple[Imported, ...] = field(default=())
+    """Energies that come before the table's own."""
     unused: tuple[str, ...] = ()
+    """Components of an energy reference table that this machine has no use for."""
 
     @property
     def described(self) -> str:

@@ -102,15 +102,14 @@ def _measure(program: Program, arch: Arch, prices: EnergyTable) -> tuple[float, 
 
 @dataclass
 class _Residency:
-    """What stays on chip on a machine, and on the same one with one dataflow.
-
-    kept: on the machine itself; alike: whether it is the same with each of its dataflows.
-    """
+    """What stays on chip on a machine, and on the same one with one dataflow."""
 
     program: Program
     arch: Arch
     kept: list[Kept] = field(init=False)
+    """On the machine itself."""
     alike: bool = True
+    """Whether it is the same with each of its dataflows."""
 
     def __post_init__(self) -> None:
         """Find out what stays on chip, and whether any dataflow could have made a difference."""

@@ -26,16 +26,16 @@ Price = Callable[[ContractionPlan, LayerTiming], float]
 
 @dataclass(frozen=True)
 class Mapping:
-    """What the mapper chose for a layer.
-
-    plan: the plan; considered: plans in its space that fit the scratchpads; timed: those whose bound did not rule them
-    out; value: what was minimised, and what decides between equals.
-    """
+    """What the mapper chose for a layer."""
 
     plan: Plan
+    """The plan."""
     considered: int = 1
+    """Plans in its space that fit the scratchpads."""
     timed: int = 1
+    """Those whose bound did not rule them out."""
     value: tuple[float, float] = (0.0, 0.0)
+    """What was minimised, and what decides between equals."""
 
 
 def choose_plan(

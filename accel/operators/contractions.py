@@ -19,17 +19,17 @@ Epilogue = Requantise | Rescale | Raw | Threshold
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """Constant stationary operand, zero points already subtracted (exact, 9 bits at most).
-
-    values: int16[N, K] (int32 for 16-bit weights) in the flattened ONNX order (cin, kh, kw); bias: int32[N] (zeros when
-    the model has none); bits: width of a code in memory; zero_points: int32[1] or int32[N], of codes taken as signed
-    (an unsigned code and its zero point both lowered by half their range), so that values + zero_points are the codes.
-    """
+    """Constant stationary operand, zero points already subtracted (exact, 9 bits at most)."""
 
     values: NDArray[np.int16] | NDArray[np.int32]
+    """int16[N, K] (int32 for 16-bit weights) in the flattened ONNX order (cin, kh, kw)."""
     bias: NDArray[np.int32]
+    """int32[N] (zeros when the model has none)."""
     bits: int = 8
+    """Width of a code in memory."""
     zero_points: NDArray[np.int32] = field(default_factory=lambda: np.zeros(1, np.int32))
+    """int32[1] or int32[N], of codes taken as signed (an unsigned code and its zero point both lowered by half their
+    range), so that values + zero_points are the codes."""
 
     @cached_property
     def wide(self) -> bool:
@@ -40,16 +40,15 @@ class Weights:
 
 @dataclass(frozen=True)
 class RuntimeParameters:
-    """Quantisation that is known at run time only: positions of the inputs that hold it, None where it is constant.
-
-    zero_point, second_zero_point: of the two operands; scale, second_scale: float32 scalars that multiply the scales of
-    a Rescale, as dynamic quantisation computes them.
-    """
+    """Quantisation that is known at run time only: positions of the inputs that hold it, None where it is constant."""
 
     zero_point: int | None = None
     second_zero_point: int | None = None
+    """zero_point and second_zero_point: of the two operands."""
     scale: int | None = None
     second_scale: int | None = None
+    """scale and second_scale: float32 scalars that multiply the scales of a Rescale, as dynamic quantisation computes
+    them."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,15 +78,14 @@ class MaxPool:
 
 @dataclass(frozen=True, eq=False)
 class Softmax:
-    """QLinearSoftmax along one axis (`rows_from` flattens from the axis, as before opset 13).
-
-    exponentials: float32[256], the table of exp(); inverse_scale: floor(1 / s_y); arithmetic: of the quotients, which
-    versions of onnxruntime compute in three ways (accelsim.reference.probes).
-    """
+    """QLinearSoftmax along one axis (`rows_from` flattens from the axis, as before opset 13)."""
 
     exponentials: FloatArray
+    """float32[256], the table of exp()."""
     inverse_scale: np.float32
+    """The largest whole number that is at most 1 / s_y."""
     arithmetic: SoftmaxArithmetic
+    """Of the quotients, which versions of onnxruntime compute in three ways (accelsim.reference.probes)."""
     axis: int
     flatten: bool
     output: CodeFormat

@@ -14,16 +14,14 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Requantise:
-    """Accumulator to code: y = round_half_even(clamp(f32(A) * multiplier)) + zero point (contract, section 2).
-
-    multiplier: float32[1] or float32[N], fl32(fl32(s_x * s_w[n]) / s_y); lowest, highest: bounds of the code where a
-    clip is narrower than the code's own range.
-    """
+    """Accumulator to code: y = round_half_even(clamp(f32(A) * multiplier)) + zero point (contract, section 2)."""
 
     multiplier: FloatArray
+    """float32[1] or float32[N], fl32(fl32(s_x * s_w[n]) / s_y)."""
     output: CodeFormat
     lowest: int | None = None
     highest: int | None = None
+    """lowest and highest: bounds of the code where a clip is narrower than the code's own range."""
 
     @property
     def bounds(self) -> tuple[int, int]:
@@ -45,17 +43,18 @@ class Quantise:
 
 @dataclass(frozen=True, eq=False)
 class Rescale:
-    """Accumulator to float: y = f32(f32(A) * scale) [+ bias], two roundings, no fused multiply-add.
-
-    scale: float32[1] or float32[N]; bias: float32[N] or None; bounds: a clip behind them, in real numbers; half: the
-    result leaves as float16; quantise: it leaves as codes.
-    """
+    """Accumulator to float: y = f32(f32(A) * scale) [+ bias], two roundings, no fused multiply-add."""
 
     scale: FloatArray
+    """float32[1] or float32[N]."""
     bias: FloatArray | None = None
+    """float32[N] or None."""
     bounds: tuple[float, float] | None = None
+    """A clip behind them, in real numbers."""
     half: bool = False
+    """The result leaves as float16."""
     quantise: Quantise | None = None
+    """It leaves as codes."""
 
     @property
     def dtype(self) -> np.dtype[np.generic]:

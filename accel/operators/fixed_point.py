@@ -24,13 +24,12 @@ _LARGEST_SHIFT = 31
 
 @dataclass(frozen=True, eq=False)
 class FixedMultiplier:
-    """Multipliers mantissa / 2^31 * 2^shift.
-
-    mantissa: int32, of magnitude 2^30 to 2^31 - 1, or 0; shift: int32, -31 to 31; both of the same size.
-    """
+    """Multipliers mantissa / 2^31 * 2^shift."""
 
     mantissa: NDArray[np.int32]
+    """int32, of magnitude 2^30 to 2^31 - 1, or 0."""
     shift: NDArray[np.int32]
+    """int32, -31 to 31; both of the same size."""
 
     def rows(self, count: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Return mantissa and shift once per row."""

@@ -16,14 +16,13 @@ UNREACHED = int(np.iinfo(np.int64).max)
 
 @dataclass(frozen=True, eq=False)
 class Threshold:
-    """Accumulator to a code of few bits by comparison: y = first[n] + step[n] * #{t in thresholds[n]: t <= A}.
-
-    thresholds: int64[N, L], ascending; a row that has fewer ends in UNREACHED; first, step: int32[N].
-    """
+    """Accumulator to a code of few bits by comparison: y = first[n] + step[n] * #{t in thresholds[n]: t <= A}."""
 
     thresholds: NDArray[np.int64]
+    """int64[N, L], ascending; a row that has fewer ends in UNREACHED."""
     first: NDArray[np.int32]
     step: NDArray[np.int32]
+    """first and step: int32[N]."""
     output: CodeFormat
 
     @property

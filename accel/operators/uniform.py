@@ -33,16 +33,18 @@ ROUNDING_MODES = tuple(ROUNDINGS)
 class Quantiser:
     """Real number to code and back: y = out_scale * (code - out_zero_point).
 
-    code = round(clip(x / scale + zero_point, lowest, highest)); a shift (Trunc) rounds to the nearest integer first
-    and divides by it before the clip; bipolar codes are -1 and 1, by the sign of x / scale + zero_point, or of x itself
-    where divide is not set. scale, zero_point: float32, broadcast against x; lowest, highest: None without a clip.
+    code = round(clip(x / scale + zero_point, lowest, highest)); a shift (Trunc) rounds to the nearest integer first and
+    divides by it before the clip; bipolar codes are -1 and 1, by the sign of x / scale + zero_point, or of x itself
+    where divide is not set.
     """
 
     scale: Floats
     zero_point: Floats
+    """scale and zero_point: float32, broadcast against x."""
     bits: int
     lowest: int | None
     highest: int | None
+    """lowest and highest: None without a clip."""
     rounding: str = "ROUND"
     shift: float | None = None
     bipolar: bool = False
@@ -108,17 +110,17 @@ def decode(codes: Array, scale: Floats, zero_point: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Decoding:
-    """How a tensor of codes stands for a float tensor of the reference.
-
-    tensor: the reference's tensor; scale, zero_point: float32 that broadcast to it; dtype: of the codes; stride:
-    distance of neighbouring codes, 2 for bipolar ones.
-    """
+    """How a tensor of codes stands for a float tensor of the reference."""
 
     tensor: str
+    """The reference's tensor."""
     scale: Floats
     zero_point: Floats
+    """scale and zero_point: float32 that broadcast to it."""
     dtype: np.dtype[np.generic]
+    """Of the codes."""
     stride: int = 1
+    """Distance of neighbouring codes, 2 for bipolar ones."""
 
     def encode(self, values: Array) -> NDArray[np.int32]:
         """Return the codes of float32 values; a value that is no code's value gives one outside of the dtype.
@@ -136,16 +138,16 @@ class Decoding:
 
 @dataclass(frozen=True, eq=False)
 class Permuted:
-    """A tensor that is one of the reference with its axes in another order.
-
-    tensor: the reference's tensor; permutation: where each axis comes from; dtype: of both; stride: distance of
-    neighbouring codes.
-    """
+    """A tensor that is one of the reference with its axes in another order."""
 
     tensor: str
+    """The reference's tensor."""
     permutation: tuple[int, ...]
+    """Where each axis comes from."""
     dtype: np.dtype[np.generic]
+    """Of both."""
     stride: int = 1
+    """Distance of neighbouring codes."""
 
     def encode(self, values: Array) -> Array:
         """Return the reference's values in our order."""

@@ -15,14 +15,12 @@ Positions = NDArray[np.int32] | NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Rearrange:
-    """Selection by constant positions per axis: nearest Resize, Tile, Expand, Pad with elements of the tensor.
-
-    view: shape under which the input is read (leading ones for Expand); positions: per axis, where each output index
-    comes from; -1 is an element that takes the value `fill`.
-    """
+    """Selection by constant positions per axis: nearest Resize, Tile, Expand, Pad with elements of the tensor."""
 
     view: tuple[int, ...]
+    """Shape under which the input is read (leading ones for Expand)."""
     positions: tuple[NDArray[np.int32], ...]
+    """Per axis, where each output index comes from; -1 is an element that takes the value `fill`."""
     fill: float | int = 0
 
 
@@ -44,13 +42,12 @@ class Pick:
 
 @dataclass(frozen=True)
 class IndexedRead:
-    """Gather, GatherElements or GatherND by indices computed at run time (the second input).
-
-    form: the ONNX operator; axis: the axis of selection, for GatherND the number of batch dimensions.
-    """
+    """Gather, GatherElements or GatherND by indices computed at run time (the second input)."""
 
     form: str
+    """The ONNX operator."""
     axis: int
+    """The axis of selection, for GatherND the number of batch dimensions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,15 +78,14 @@ class ArgExtreme:
 
 @dataclass(frozen=True)
 class FloatReduce:
-    """Sum or mean of dequantised codes in float32, in the order in which onnxruntime adds, then quantised.
-
-    view: the input as [1, reduced, kept] or [kept, reduced, 1]; shape: of the output. In the first form elements are
-    added one after the other; in the second as Eigen does with vectors of four (see kernels/reductions.py).
-    """
+    """Sum or mean of dequantised codes in float32, in the order in which onnxruntime adds, then quantised."""
 
     function: str
     view: tuple[int, int, int]
+    """The input as [1, reduced, kept] or [kept, reduced, 1]."""
     shape: tuple[int, ...]
+    """Of the output. In the first form elements are added one after the other; in the second as Eigen does with vectors
+    of four (see kernels/reductions.py)."""
     input: CodeFormat
     input_scale: np.float32
     output_scale: np.float32

@@ -16,32 +16,35 @@ from accelsim.program.work import Work
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One operator of the program.
-
-    name: from the model; kind: its operator in the normalised graph; inputs, outputs: tensor names (constants that are
-    inside the operator are not inputs); work: what it costs any machine; plan: how this machine does it;
-    exactness: "exact", "float-reference" where the reference itself computes in float, or "q31" where the machine's
-    requantiser differs from the reference's by design; kept: what stays on chip around it; considered, timed: plans
-    that fit the machine, and those of them that the mapper timed; part_of: operator of the node that it is a part of,
-    where that takes several layers and onnxruntime alone knows its values; remark: what was found out about the
-    operands.
-    """
+    """One operator of the program."""
 
     name: str
+    """From the model."""
     kind: str
+    """Its operator in the normalised graph."""
     operator: Operator
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    """inputs and outputs: tensor names (constants that are inside the operator are not inputs)."""
     input_types: tuple[TensorType, ...]
     output_types: tuple[TensorType, ...]
     work: Work
+    """What it costs any machine."""
     plan: Plan
+    """How this machine does it."""
     exactness: str = "exact"
+    """One of "exact", "float-reference" where the reference itself computes in float, or "q31" where the machine's
+    requantiser differs from the reference's by design."""
     kept: Kept = NOTHING_KEPT
+    """What stays on chip around it."""
     considered: int = 1
     timed: int = 1
+    """considered and timed: plans that fit the machine, and those of them that the mapper timed."""
     remark: str = ""
+    """What was found out about the operands."""
     part_of: str | None = None
+    """Operator of the node that it is a part of, where that takes several layers and onnxruntime alone knows its
+    values."""
 
     @property
     def moved_inputs(self) -> tuple[str, ...]:
@@ -63,15 +66,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which of several plans of the whole network was the best.
-
-    dataflow: of all layers, or "best" per layer; rows: whether its layers were timed with open rows; among: how many
-    plans of the whole network were timed.
-    """
+    """Which of several plans of the whole network was the best."""
 
     dataflow: str
+    """Of all layers, or "best" per layer."""
     rows: bool
+    """Whether its layers were timed with open rows."""
     among: int
+    """How many plans of the whole network were timed."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,26 +7,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ContractionPlan:
-    """Blocking of a contraction on the array.
-
-    block_m, block_n: extents of one output block (on OS several tiles of R rows, unless the depth is cut);
-    chunk_k: depth loaded at a time; pack: groups sharing a tile,
-    block-diagonal (contract 4.6); resident: the operand of the inner loop stays in its scratchpad; preload: the first
-    operand is loaded whole, once per group of channels, before its first block; dataflow: "ws", "os" or "is"; outer:
-    "n" or "m", the outer one of the two block loops; kept_input, kept_output: the first operand lies in the activation
-    scratchpad already, the result stays there (contract 5.8).
-    """
+    """Blocking of a contraction on the array."""
 
     block_m: int
     block_n: int
+    """block_m and block_n: extents of one output block (on OS several tiles of R rows, unless the depth is cut)."""
     chunk_k: int
+    """Depth loaded at a time."""
     pack: int
+    """Groups sharing a tile, block-diagonal (contract 4.6)."""
     resident: bool
+    """The operand of the inner loop stays in its scratchpad."""
     preload: bool = False
+    """The first operand is loaded whole, once per group of channels, before its first block."""
     dataflow: str = "ws"
+    """One of "ws", "os" or "is"."""
     outer: str = "n"
+    """One of "n" or "m", the outer one of the two block loops."""
     kept_input: bool = False
     kept_output: bool = False
+    """kept_input and kept_output: the first operand lies in the activation scratchpad already, the result stays there
+    (contract 5.8)."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,13 @@ Plan = ContractionPlan | StreamPlan
 
 @dataclass(frozen=True)
 class Kept:
-    """What stays on chip around a layer (contract 5.8).
-
-    reads, writes: one flag per operand and result (a contraction) or per entry of the work; empty: none; reserved:
-    bytes of the activation scratchpad that kept tensors take while the layer runs.
-    """
+    """What stays on chip around a layer (contract 5.8)."""
 
     reads: tuple[bool, ...] = ()
     writes: tuple[bool, ...] = ()
+    """reads and writes: one flag per operand and result (a contraction) or per entry of the work; empty: none."""
     reserved: int = 0
+    """Bytes of the activation scratchpad that kept tensors take while the layer runs."""
 
     @property
     def first(self) -> bool:

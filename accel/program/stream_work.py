@@ -40,22 +40,21 @@ def moved_entries(entries: tuple[Entry, ...], kept: tuple[bool, ...]) -> tuple[E
 
 @dataclass(frozen=True)
 class StreamWork:
-    """A layer without the array: bytes in, lane operations, bytes out.
-
-    placement: "vector", "dma", "host" or "none"; read and write: (segments, bytes per segment) of each transfer;
-    events: arithmetic by name of the energy table; units: indivisible parts (planes, rows, elements); off_array_macs:
-    multiply-accumulates that are done elsewhere than on the array, None where nobody has counted them; repeats: how
-    often all of this is done, one after the other (contract, section 5.9).
-    """
+    """A layer without the array: bytes in, lane operations, bytes out."""
 
     placement: str
+    """One of "vector", "dma", "host" or "none"."""
     reads: tuple[Runs, ...]
     writes: tuple[Runs, ...]
     lane_operations: int
     events: Events
+    """Arithmetic by name of the energy table."""
     units: int
+    """Indivisible parts (planes, rows, elements)."""
     off_array_macs: int | None = 0
+    """Multiply-accumulates that are done elsewhere than on the array, None where nobody has counted them."""
     repeats: int = 1
+    """How often all of this is done, one after the other (contract, section 5.9)."""
 
     def moved_reads(self, kept: tuple[bool, ...]) -> tuple[Runs, ...]:
         """Return the reads from DRAM, `kept` flagging those that are on chip already."""

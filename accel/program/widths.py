@@ -14,12 +14,14 @@ class ThresholdSearch:
     """Binary search of one accumulator through its column's thresholds, one comparison per pipeline stage.
 
     FINN's thresholding unit does the same in one stage per output bit (finn-rtllib/thresholding/hdl/thresholding.sv).
-    comparisons: per accumulator; bits: of a threshold; memory_bytes: thresholds of one column.
     """
 
     comparisons: int
+    """Per accumulator."""
     bits: int
+    """Of a threshold."""
     memory_bytes: int
+    """Thresholds of one column."""
 
 
 def threshold_search(operator: Operator) -> ThresholdSearch | None:

@@ -49,18 +49,7 @@ class PackedBits:
 
 @dataclass(frozen=True)
 class ContractionWork:
-    """One GEMM per group: M rows (pixels of all images), K, N; parameters are bias and multiplier per column.
-
-    input_bytes: bytes of an activation; weight_bits: bits of a weight, packed in memory; inserted_zero_macs: slots of
-    the array in which a transposed convolution multiplies a zero inserted between pixels: they take time, but no
-    energy, and do not count as multiply-accumulates; folds_at_run_time: the zero point of the activations is not known
-    before the run, so that folding it takes one product and one addition per column, while the bias is loaded;
-    arithmetic: "integer", or "float32"/"float16" for float activations, whose weights are dequantised on their way into
-    the array; row_sums: features beside the n of every block that sum up the activations (1 where raw weight codes are
-    multiplied, see zero_points.py); packed: activations whose width is not that of their type; repeats: how often all
-    of this is done, one after the other (contract, section 5.9); second_by_column: a computed second operand lies as
-    [N, K] in memory, as the keys of a cache do.
-    """
+    """One GEMM per group: M rows (pixels of all images), K, N; parameters are bias and multiplier per column."""
 
     m: int
     k: int
@@ -71,14 +60,27 @@ class ContractionWork:
     output_bytes: int
     parameter_bytes: int
     input_bytes: int = 1
+    """Bytes of an activation."""
     weight_bits: int = 8
+    """Bits of a weight, packed in memory."""
     inserted_zero_macs: int = 0
+    """Slots of the array in which a transposed convolution multiplies a zero inserted between pixels: they take time,
+    but no energy, and do not count as multiply-accumulates."""
     folds_at_run_time: bool = False
+    """The zero point of the activations is not known before the run, so that folding it takes one product and one
+    addition per column, while the bias is loaded."""
     arithmetic: str = "integer"
+    """One of "integer", or "float32"/"float16" for float activations, whose weights are dequantised on their way into
+    the array."""
     row_sums: int = 0
+    """Features beside the n of every block that sum up the activations (1 where raw weight codes are multiplied, see
+    zero_points.py)."""
     packed: PackedBits = PackedBits()
+    """Activations whose width is not that of their type."""
     repeats: int = 1
+    """How often all of this is done, one after the other (contract, section 5.9)."""
     second_by_column: bool = False
+    """A computed second operand lies as [N, K] in memory, as the keys of a cache do."""
 
     @property
     def first_bits(self) -> int:

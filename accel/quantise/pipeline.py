@@ -34,21 +34,24 @@ Array = NDArray[np.generic]
 
 @dataclass(frozen=True, eq=False)
 class Quantised:
-    """A quantised model and everything that went into it.
-
-    model: the float model that was quantised, equalised or not; scheme: how; data: the calibration samples; onnx: the
-    Q/DQ file; ranges: chosen for all activations, which a clamp or a Softmax may overrule; emission: grids and codes;
-    float_bytes: of the float model's constants; said: sentences for the user about what was done.
-    """
+    """A quantised model and everything that went into it."""
 
     model: FloatModel
+    """The float model that was quantised, equalised or not."""
     scheme: Scheme
+    """How."""
     data: Calibration = field(repr=False)
+    """The calibration samples."""
     onnx: bytes = field(repr=False)
+    """The Q/DQ file."""
     ranges: Ranges = field(repr=False)
+    """Chosen for all activations, which a clamp or a Softmax may overrule."""
     emission: Emission = field(repr=False)
+    """Grids and codes."""
     float_bytes: int
+    """Of the float model's constants."""
     said: tuple[str, ...]
+    """Sentences for the user about what was done."""
 
     @cached_property
     def loaded(self) -> Model:

@@ -11,17 +11,18 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class CycleClass:
-    """One class of cycles.
-
-    key: in results; name: in charts and tables; short: in narrow columns; waits_for: what its cycles wait for, or do;
-    colour: in charts, traces and pictures.
-    """
+    """One class of cycles."""
 
     key: str
+    """In results."""
     name: str
+    """In charts and tables."""
     short: str
+    """In narrow columns."""
     waits_for: str
+    """What its cycles wait for, or do."""
     colour: str
+    """In charts, traces and pictures."""
 
 
 CYCLE_CLASSES = {

@@ -42,16 +42,14 @@ class _LastPlan:
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """A model for inputs of fixed shapes: as onnxruntime executes it, and as a graph of machine operators.
-
-    dimensions: those that the file leaves open, with their sizes; batch: samples in one run, None where the file does
-    not say which dimension counts them.
-    """
+    """A model for inputs of fixed shapes: as onnxruntime executes it, and as a graph of machine operators."""
 
     normalised: NormalisedModel
     graph: Graph
     dimensions: tuple[Dimension, ...] = ()
+    """Those that the file leaves open, with their sizes."""
     batch: int | None = None
+    """Samples in one run, None where the file does not say which dimension counts them."""
     _last: _LastPlan = field(default_factory=_LastPlan, repr=False)
 
     def planned(self, arch: Arch, prices: EnergyTable | None = None) -> Program:

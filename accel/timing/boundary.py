@@ -17,28 +17,25 @@ from accelsim.program.work import ContractionWork
 
 @dataclass(frozen=True)
 class Boundary:
-    """What a layer finds at its cycle 0, left by the layer before it.
-
-    busy: cycles for which LOAD and its channel still are; weights_ready: cycle from which the second operand of its
-    first chunk is there, None where nothing was prefetched.
-    """
+    """What a layer finds at its cycle 0, left by the layer before it."""
 
     busy: int = 0
+    """Cycles for which LOAD and its channel still are."""
     weights_ready: int | None = None
+    """Cycle from which the second operand of its first chunk is there, None where nothing was prefetched."""
 
 
 @dataclass(frozen=True)
 class Prefetch:
-    """The second operand of a later layer's first chunk, which a layer loads behind its own loads (contract 5.6).
-
-    work, plan: of the layer that uses it; waits: not before the issue end of this layer's last chunk; address: its
-    first byte in DRAM.
-    """
+    """The second operand of a later layer's first chunk, which a layer loads behind its own loads (contract 5.6)."""
 
     work: ContractionWork
     plan: ContractionPlan
+    """work and plan: of the layer that uses it."""
     waits: bool
+    """Not before the issue end of this layer's last chunk."""
     address: int = 0
+    """Its first byte in DRAM."""
 
 
 @dataclass(frozen=True)

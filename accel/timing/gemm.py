@@ -28,26 +28,25 @@ _EVENTS = ("macs", "activation_reads", "weight_reads", "bias_reads", "acc_reads"
 
 @dataclass(frozen=True)
 class GemmTiming:
-    """Cycles of C[M, N] = bias[N] + A[M, K] B[K, N] on the array alone, all operands in their scratchpads.
-
-    timing: "native" is the timing contract; "scalesim" what SCALE-Sim 3.0.0 reports as Total Cycles, the number of
-    its last cycle counted from 0, so that cycle 0 is in no class; "scalesim-paper" the formula of its paper.
-    cycles: from the first issue to the last commit.
-    classes: cycles by class (contract, section 4.3); they sum to the cycles.
-    tiles: tiles of the contract, folds in the words of SCALE-Sim.
-    events: counts of the contract, section 6, rows 1 to 6; SCALE-Sim's timings have the multiply-accumulates only.
-    utilisation: M K N / (rows columns cycles).
-    """
+    """Cycles of C[M, N] = bias[N] + A[M, K] B[K, N] on the array alone, all operands in their scratchpads."""
 
     m: int
     k: int
     n: int
     timing: str
+    """The accounting: "native" is the timing contract; "scalesim" what SCALE-Sim 3.0.0 reports as Total Cycles, the
+    number of its last cycle counted from 0, so that cycle 0 is in no class; "scalesim-paper" the formula of its
+    paper."""
     cycles: int
+    """From the first issue to the last commit."""
     classes: tuple[tuple[str, int], ...]
+    """Cycles by class (contract, section 4.3); they sum to the cycles."""
     tiles: int
+    """Tiles of the contract, folds in the words of SCALE-Sim."""
     events: tuple[tuple[str, int], ...]
+    """Counts of the contract, section 6, rows 1 to 6; SCALE-Sim's timings have the multiply-accumulates only."""
     utilisation: float
+    """M K N / (rows columns cycles)."""
 
     def cycle_class(self, name: str) -> int:
         """Return the cycles of one class, 0 when it does not occur."""

@@ -11,17 +11,15 @@ from accelsim.timing.boundary import NOTHING_FOUND, Boundary
 
 @dataclass(frozen=True)
 class LayerTiming:
-    """Cycles of one layer by class (they sum to the cycles), and what happened in it.
-
-    classes: see docs/timing_contract.md, sections 4.3 and 5.7.
-    events: counts of timing contract section 6, bytes, and arithmetic of the vector unit; left: what the next layer
-    finds (section 5.6).
-    """
+    """Cycles of one layer by class (they sum to the cycles), and what happened in it."""
 
     cycles: int
     classes: tuple[tuple[str, int], ...]
+    """See docs/timing_contract.md, sections 4.3 and 5.7."""
     events: tuple[tuple[str, int], ...]
+    """Counts of timing contract section 6, bytes, and arithmetic of the vector unit."""
     left: Boundary = NOTHING_FOUND
+    """What the next layer finds (section 5.6)."""
 
     def cycle_class(self, name: str) -> int:
         """Return the cycles of one class, 0 when it does not occur."""

@@ -35,20 +35,18 @@ _OPERAND_BITS = 16
 
 @dataclass(frozen=True)
 class SteppedGemm:
-    """What the array did.
-
-    accumulators: int64[M, N], before requantisation.
-    cycles: from the first issue to the last commit.
-    classes: cycles by class (contract, section 4.3), `wait_x` undivided; they sum to the cycles.
-    events: counts of the contract, section 6, rows 1 to 6.
-    tiles: number of tiles.
-    """
+    """What the array did."""
 
     accumulators: Integers
+    """int64[M, N], before requantisation."""
     cycles: int
+    """From the first issue to the last commit."""
     classes: Counts
+    """Cycles by class (contract, section 4.3), `wait_x` undivided; they sum to the cycles."""
     events: Counts
+    """Counts of the contract, section 6, rows 1 to 6."""
     tiles: int
+    """Number of tiles."""
 
 
 class Stepper:

@@ -18,22 +18,25 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class AttentionSizes:
-    """What one attention operator multiplies.
-
-    heads: of queries; kv_heads: of keys and values; queries: new positions; keys: positions attended to, cached ones
-    included; past: of them cached; depth: of a head of queries and keys; value_depth: of a head of values; projected:
-    (rows, K, N) of the product that makes queries, keys and values, None where they are inputs.
-    """
+    """What one attention operator multiplies."""
 
     batch: int
     heads: int
+    """Of queries."""
     kv_heads: int
+    """Of keys and values."""
     queries: int
+    """New positions."""
     keys: int
+    """Positions attended to, cached ones included."""
     past: int
+    """Of them cached."""
     depth: int
+    """Of a head of queries and keys."""
     value_depth: int
+    """Of a head of values."""
     projected: tuple[int, int, int] | None = None
+    """(rows, K, N) of the product that makes queries, keys and values, None where they are inputs."""
 
     @property
     def macs(self) -> int:

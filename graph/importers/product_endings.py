@@ -35,17 +35,17 @@ _ACTIVATIONS = {
 
 @dataclass(frozen=True, eq=False)
 class Operands:
-    """What a contraction multiplies.
-
-    first: quantised activations; code: their format; scales: of one accumulator, one or one per column; bias: float
-    constant, one per column, or None.
-    """
+    """What a contraction multiplies."""
 
     first: QuantisedTensor
+    """Quantised activations."""
     code: CodeFormat
+    """Their format."""
     scales: Floats
+    """Of one accumulator, one or one per column."""
     columns: int
     bias: NDArray[np.float64] | None
+    """Float constant, one per column, or None."""
 
 
 def constant_bias(found: Quantisation, core: NodeProto, position: int, columns: int) -> NDArray[np.float64] | None:

@@ -39,17 +39,17 @@ class _Sizes:
 
 @dataclass(frozen=True)
 class _Weights:
-    """Both weights as the array multiplies them.
-
-    arithmetic, bits: of the product with the input, and of the one with the state; parameters: bytes per column;
-    dynamic: the weights are computed; source: what is multiplied with the input's weights.
-    """
+    """Both weights as the array multiplies them."""
 
     arithmetic: tuple[str, str]
     bits: tuple[tuple[int, int], tuple[int, int]]
+    """arithmetic and bits: of the product with the input, and of the one with the state."""
     parameters: tuple[int, int]
+    """Bytes per column."""
     dynamic: tuple[bool, bool]
+    """The weights are computed."""
     source: str
+    """What is multiplied with the input's weights."""
     names: tuple[str, str]
     subtracts: tuple[bool, bool] = (False, False)
 

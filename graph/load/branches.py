@@ -100,16 +100,15 @@ def fold_branches(
 
 @dataclass(eq=False)
 class _KnownShapes:
-    """Shapes of a model's tensors, inferred when one is asked for, and again once a branch has taken its place.
-
-    fresh: nothing has changed since the last time; left: how often it may be done, since it looks at the whole model.
-    """
+    """Shapes of a model's tensors, inferred when one is asked for, and again once a branch has taken its place."""
 
     proto: ModelProto
     infer: Callable[[ModelProto], Shapes]
     known: Shapes = field(default_factory=dict)
     fresh: bool = False
+    """Nothing has changed since the last time."""
     left: int = 256
+    """How often it may be done, since it looks at the whole model."""
 
     def of(self, name: str) -> tuple[int | None, ...] | None:
         """Return a shape, None if not even the rank is known."""

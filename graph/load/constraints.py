@@ -22,17 +22,18 @@ DOMAINS = {
 
 @dataclass(frozen=True)
 class Support:
-    """One row of the table of operators.
-
-    kernel: operator of the normalised graph; sources: what a file contains for it; placement: which unit executes it;
-    rule: the constraints, as users read them; scales: input positions that hold scales.
-    """
+    """One row of the table of operators."""
 
     kernel: str
+    """Operator of the normalised graph."""
     sources: str
+    """What a file contains for it."""
     placement: str
+    """Which unit executes it."""
     rule: str
+    """The constraints, as users read them."""
     scales: tuple[int, ...] = ()
+    """Input positions that hold scales."""
 
 
 OPERATORS: tuple[Support, ...] = (

@@ -54,23 +54,24 @@ PARSER_REJECTS = "is not an ONNX model (the file cannot be parsed): give a .onnx
 
 @dataclass(frozen=True, eq=False)
 class CheckedModel:
-    """A model that has passed every check of the loader.
-
-    proto: the model, its large constants declared as external; weights: the data of those constants; quantisers: of a
-    QONNX model, whose quantisers proto spells in standard operators; file: the bytes of the user's file; bound:
-    dimensions that the user fixed, in both; subject: what file is where it is not the user's own, which onnxruntime
-    cannot open; external: files beside the model whose data is part of all this.
-    """
+    """A model that has passed every check of the loader."""
 
     name: str
     sha256: str
     proto: ModelProto
+    """The model, its large constants declared as external."""
     weights: Weights = field(default_factory=dict)
+    """The data of those constants."""
     quantisers: tuple[ExpandedQuantiser, ...] = ()
+    """Of a QONNX model, whose quantisers proto spells in standard operators."""
     file: bytes = field(default=b"", repr=False)
+    """The bytes of the user's file."""
     bound: tuple[tuple[str, int], ...] = ()
+    """Dimensions that the user fixed, in both."""
     subject: str = ""
+    """What file is where it is not the user's own, which onnxruntime cannot open."""
     external: tuple[ExternalFile, ...] = ()
+    """Files beside the model whose data is part of all this."""
 
     @property
     def external_files(self) -> tuple[str, ...]:

@@ -33,29 +33,31 @@ _BLOCK = 1 << 20  # bytes written at once
 
 @dataclass(frozen=True, eq=False)
 class NormalisedModel:
-    """The graph that onnxruntime executes for fixed input shapes, with the type of every tensor in it.
-
-    source: the checked model, its large constants declared as external; file: the bytes that the reference runs, empty
-    where it runs source instead; weights: data of the large constants of source; proto: the optimised graph, for the
-    sizes of this run; inputs: types of the graph inputs; types: types of all tensors that nodes produce; exposed:
-    onnxruntime on that graph, every tensor an output; quantisers: of a QONNX model, whose graph spells them in standard
-    operators; by_data: tensors whose shapes are those that the inputs of this run gave; narrowed: products whose
-    activations onnxruntime quantises to int8 in the file, and not in this graph.
-    """
+    """The graph that onnxruntime executes for fixed input shapes, with the type of every tensor in it."""
 
     name: str
     sha256: str
     source: ModelProto
+    """The checked model, its large constants declared as external."""
     file: bytes
+    """The bytes that the reference runs, empty where it runs source instead."""
     weights: Weights
+    """Data of the large constants of source."""
     proto: ModelProto
+    """The optimised graph, for the sizes of this run."""
     reference: Reference
     inputs: Mapping[str, TensorType]
+    """Types of the graph inputs."""
     types: Mapping[str, TensorType]
+    """Types of all tensors that nodes produce."""
     exposed: ExposedSession
+    """Onnxruntime on that graph, every tensor an output."""
     quantisers: tuple[ExpandedQuantiser, ...] = ()
+    """Of a QONNX model, whose graph spells them in standard operators."""
     by_data: tuple[str, ...] = ()
+    """Tensors whose shapes are those that the inputs of this run gave."""
     narrowed: int = 0
+    """Products whose activations onnxruntime quantises to int8 in the file, and not in this graph."""
 
     def with_float_products(self, outputs: frozenset[str]) -> NormalisedModel:
         """Return the same with MatMulNBits that multiply in float32, where they quantise their activations otherwise.

@@ -24,17 +24,16 @@ MODES = ("ort", "ort-default")
 
 @dataclass(frozen=True)
 class Reference:
-    """A configuration of onnxruntime: session entries, and a sentence that names them.
-
-    optimised: the optimiser writes the graph that is executed (ORT_ENABLE_ALL); else the file is executed literally;
-    subject: what it runs; without: names of onnxruntime's optimisers that are left out.
-    """
+    """A configuration of onnxruntime: session entries, and a sentence that names them."""
 
     entries: tuple[tuple[str, str], ...]
     description: str
     optimised: bool = True
+    """The optimiser writes the graph that is executed (ORT_ENABLE_ALL); else the file is executed literally."""
     subject: str = "the file as it is"
+    """What it runs."""
     without: tuple[str, ...] = ()
+    """Names of onnxruntime's optimisers that are left out."""
 
     def excluding(self, optimiser: str) -> Reference:
         """Return the same configuration without one of onnxruntime's optimisers, for files that it breaks."""

@@ -45,17 +45,18 @@ _CACHING = frozenset({"GroupQueryAttention", "DecoderMaskedMultiHeadAttention", 
 
 @dataclass(frozen=True, eq=False)
 class FoundTypes:
-    """An optimised graph for the sizes of one run.
-
-    proto: without the nodes that only compute shapes; inputs: types of its inputs; types: of what its nodes produce;
-    exposed: onnxruntime on it, every tensor an output; by_data: tensors whose shapes depend on data.
-    """
+    """An optimised graph for the sizes of one run."""
 
     proto: ModelProto
+    """Without the nodes that only compute shapes."""
     inputs: Mapping[str, TensorType]
+    """Types of its inputs."""
     types: Mapping[str, TensorType]
+    """Of what its nodes produce."""
     exposed: ExposedSession
+    """Onnxruntime on it, every tensor an output."""
     by_data: tuple[str, ...]
+    """Tensors whose shapes depend on data."""
 
 
 def find_types(

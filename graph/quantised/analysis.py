@@ -41,21 +41,20 @@ class Rounded:
 
 @dataclass(eq=False)
 class Quantisation:
-    """What the walk found: quantised tensors by name, and what had to be derived for them.
-
-    rounded, clipped: parts of quantisers that are spelled in float operators, so far; derived: layers that make codes,
-    by the float tensor that they stand for; decodings: by tensor of codes, what it stands for in the reference;
-    reasons: by tensor, why it is not quantised although something before it is.
-    """
+    """What the walk found: quantised tensors by name, and what had to be derived for them."""
 
     context: Context
     folder: ConstantFolder
     tensors: dict[str, QuantisedTensor] = field(default_factory=dict)
     rounded: dict[str, Rounded] = field(default_factory=dict)
     clipped: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    """rounded and clipped: parts of quantisers that are spelled in float operators, so far."""
     derived: dict[str, list[Node]] = field(default_factory=dict)
+    """Layers that make codes, by the float tensor that they stand for."""
     decodings: dict[str, Decoding] = field(default_factory=dict)
+    """By tensor of codes, what it stands for in the reference."""
     reasons: dict[str, str] = field(default_factory=dict)
+    """By tensor, why it is not quantised although something before it is."""
 
     def get(self, name: str) -> QuantisedTensor | None:
         """Return what is known of a float tensor, None where it is no multiple of codes."""

@@ -21,17 +21,18 @@ _CODES = (np.dtype(np.uint8), np.dtype(np.int8))
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """A float tensor that is codes times a scale.
-
-    name: tensor of the codes; bits: of a code; scales: how many there are; nodes: what makes the float tensor of codes
-    of the graph, in topological order; constant: whether the codes are.
-    """
+    """A float tensor that is codes times a scale."""
 
     name: str
+    """Tensor of the codes."""
     bits: int
+    """Of a code."""
     scales: int
+    """How many there are."""
     nodes: tuple[NodeProto, ...]
+    """What makes the float tensor of codes of the graph, in topological order."""
     constant: bool
+    """Whether the codes are."""
 
 
 def codes_of(context: Context, name: str) -> Codes | None:

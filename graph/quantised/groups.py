@@ -45,18 +45,18 @@ class Quantised:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """One float operator that reads quantised tensors.
-
-    core: the float operator; sources: its quantised inputs by position; bounds: clip in real numbers, or None; ending:
-    the quantiser that alone reads it, None where its result stays float; inside: tensors that exist only inside the
-    group.
-    """
+    """One float operator that reads quantised tensors."""
 
     core: NodeProto
+    """The float operator."""
     sources: Mapping[int, QuantisedTensor]
+    """Its quantised inputs by position."""
     bounds: tuple[float, float] | None
+    """Clip in real numbers, or None."""
     ending: Quantised | None
+    """The quantiser that alone reads it, None where its result stays float."""
     inside: tuple[str, ...]
+    """Tensors that exist only inside the group."""
 
     @property
     def quantised(self) -> Quantised:
@@ -86,19 +86,18 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class GroupImport:
-    """An operator, what it reads, and whether onnxruntime's float result is only its reference.
-
-    result: name of what it writes where that is no tensor of the graph: then the steps make of it what the group gives;
-    remark: what is multiplied, in words; floating: the quantiser at the end of the group is not part of it after all.
-    """
+    """An operator, what it reads, and whether onnxruntime's float result is only its reference."""
 
     operator: Operator
     inputs: tuple[str, ...]
     float_reference: bool
     result: str = ""
+    """Name of what it writes where that is no tensor of the graph: then the steps make of it what the group gives."""
     steps: tuple[Prelude, ...] = ()
     remark: str = ""
+    """What is multiplied, in words."""
     floating: bool = False
+    """The quantiser at the end of the group is not part of it after all."""
 
 
 @dataclass(frozen=True, eq=False)

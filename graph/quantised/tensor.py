@@ -16,22 +16,22 @@ class NotOnTheMachineError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class QuantisedTensor:
-    """A float tensor that holds scale * (code - zero point).
-
-    name: the tensor of codes; scales: one, or one per index of the axis, or per block; zero_points: likewise; block:
-    consecutive indices of the axis that share a scale, 0 without blocks; exact: the product is rounded once, to
-    float32, as DequantizeLinear does; late_scale, late_zero_point: names of the tensors that hold them where they are
-    known at run time only.
-    """
+    """A float tensor that holds scale * (code - zero point)."""
 
     name: str
+    """The tensor of codes."""
     scales: Floats
+    """One, or one per index of the axis, or per block."""
     zero_points: NDArray[np.int64]
+    """Likewise."""
     axis: int
     block: int = 0
+    """Consecutive indices of the axis that share a scale, 0 without blocks."""
     exact: bool = True
+    """The product is rounded once, to float32, as DequantizeLinear does."""
     late_scale: str | None = None
     late_zero_point: str | None = None
+    """late_scale and late_zero_point: names of the tensors that hold them where they are known at run time only."""
 
     @property
     def scale(self) -> np.float32:

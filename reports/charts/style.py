@@ -47,15 +47,14 @@ Draw = Callable[[], Drawing]
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart of a report with the rows that it shows.
-
-    key: file name of the figure; alt: what it shows, for those who do not see it; draw: None where data is missing,
-    and `missing` says which.
-    """
+    """One chart of a report with the rows that it shows."""
 
     key: str
+    """File name of the figure."""
     alt: str
+    """What it shows, for those who do not see it."""
     draw: Draw | None
+    """None where data is missing, and `missing` says which."""
     missing: str = ""
 
 

@@ -24,16 +24,16 @@ _SYNTHETIC_SAMPLES = 16
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Samples to calibrate or to measure with.
-
-    arrays: by input name, first axis samples; labels: the class of each sample, or None; origin: where they come from;
-    warnings: what a reader should know about them.
-    """
+    """Samples to calibrate or to measure with."""
 
     arrays: Mapping[str, Array] = field(repr=False)
+    """By input name, first axis samples."""
     labels: NDArray[np.int64] | None
+    """The class of each sample, or None."""
     origin: str
+    """Where they come from."""
     warnings: tuple[str, ...] = ()
+    """What a reader should know about them."""
 
     @property
     def samples(self) -> int:

@@ -34,16 +34,16 @@ _NO_CLASSES = "there is no accuracy, because the first output is no vector of cl
 
 @dataclass(frozen=True, eq=False)
 class MachineRun:
-    """What the machine gives for all samples.
-
-    outputs: by name; arch: the machine, its accumulators widened to what the sums of these samples need; widened:
-    whether they had to be; safe_acc_bits: the bits that they need, None without sums.
-    """
+    """What the machine gives for all samples."""
 
     outputs: Outputs
+    """By name."""
     arch: Arch
+    """The machine, its accumulators widened to what the sums of these samples need."""
     widened: bool
+    """Whether they had to be."""
     safe_acc_bits: int | None
+    """The bits that they need, None without sums."""
 
 
 def run_machine(

@@ -45,37 +45,37 @@ _CONVERTER_LACKS = "No Adapter"  # how the version converter says that it has no
 
 @dataclass(frozen=True)
 class FloatLayer:
-    """A node with constant float weights.
-
-    weight, bias: names of the constants; source, output: names of the activations around it; channel_axis: of the
-    output channels among the weights' axes; depth_axis: of the input channels, along which groups lie.
-    """
+    """A node with constant float weights."""
 
     name: str
     kind: str
     source: str
     output: str
+    """source and output: names of the activations around it."""
     weight: str
     bias: str
+    """weight and bias: names of the constants."""
     channel_axis: int
+    """Of the output channels among the weights' axes."""
     depth_axis: int
+    """Of the input channels, along which groups lie."""
 
 
 @dataclass(frozen=True, eq=False)
 class FloatModel:
-    """A float model that can be quantised.
-
-    original: the file as it came, the data of other files inside; proto: the same network, tidied: constants folded,
-    batch normalisation part of the weights, every node named, shapes inferred; external: those other files.
-    """
+    """A float model that can be quantised."""
 
     name: str
     sha256: str
     original: bytes = field(repr=False)
+    """The file as it came, the data of other files inside."""
     proto: ModelProto = field(repr=False)
+    """The same network, tidied: constants folded, batch normalisation part of the weights, every node named, shapes
+    inferred."""
     inputs: Mapping[str, TensorType]
     layers: tuple[FloatLayer, ...]
     external: tuple[ExternalFile, ...] = ()
+    """Those other files."""
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -32,22 +32,22 @@ _INT32 = np.iinfo(np.int32)
 
 @dataclass(frozen=True, eq=False)
 class QuantisedActivation:
-    """A quantised activation.
-
-    tensor: its name in the float model; codes: the tensor of codes in the quantised model; restored: the tensor behind
-    its DequantizeLinear, "" if there is none; clamped: a Relu or Clip follows, whose range it has taken; source: the
-    tensor of the float model whose chosen range gives the grid, "" where there is no choice; scale, zero_point: the
-    constants' names, which several quantisers may share.
-    """
+    """A quantised activation."""
 
     tensor: str
+    """Its name in the float model."""
     codes: str
+    """The tensor of codes in the quantised model."""
     restored: str
+    """The tensor behind its DequantizeLinear, "" if there is none."""
     grid: Grid = field(repr=False)
     clamped: bool
+    """A Relu or Clip follows, whose range it has taken."""
     source: str
+    """The tensor of the float model whose chosen range gives the grid, "" where there is no choice."""
     scale: str
     zero_point: str
+    """scale and zero_point: the constants' names, which several quantisers may share."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,14 +13,14 @@ from accelsim.quantise.scheme import Scheme
 
 @dataclass(frozen=True)
 class ActivationSpecs:
-    """Codes of all activations.
-
-    usual: what the scheme says; asked: by tensor, where a layer's own width is asked for; layers: who asked, by tensor.
-    """
+    """Codes of all activations."""
 
     usual: CodeSpec
+    """What the scheme says."""
     asked: Mapping[str, CodeSpec]
+    """By tensor, where a layer's own width is asked for."""
     layers: Mapping[str, str]
+    """Who asked, by tensor."""
 
     def of(self, tensor: str) -> CodeSpec:
         """Return the codes of an activation of the float model, by its name."""

@@ -25,16 +25,15 @@ _NOTHING = Boundary()
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """Timing of a layer and when each engine was busy, in cycles since its start.
-
-    phases: the classes over time; levels: buffers taken and given back. What the layer loads for the next one, the
-    interval "prefetch" of LOAD, may go on behind its last cycle.
-    """
+    """Timing of a layer and when each engine was busy, in cycles since its start."""
 
     timing: LayerTiming
     intervals: tuple[Interval, ...]
     phases: tuple[Interval, ...] = ()
+    """The classes over time."""
     levels: tuple[LevelChange, ...] = ()
+    """Buffers taken and given back. What the layer loads for the next one, the interval "prefetch" of LOAD, may go on
+    behind its last cycle."""
 
 
 def trace_layer(

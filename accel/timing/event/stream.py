@@ -18,14 +18,13 @@ Entries = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class _Direction:
-    """Bytes that a layer moves in one direction, and those of entries that stay on chip.
-
-    extents: bytes of each entry in whole bursts; bases: their first bytes in DRAM, empty without a row model.
-    """
+    """Bytes that a layer moves in one direction, and those of entries that stay on chip."""
 
     operand: str
     extents: tuple[int, ...]
+    """Bytes of each entry in whole bursts."""
     bases: tuple[int, ...]
+    """Their first bytes in DRAM, empty without a row model."""
     useful: int
     kept: int
 

@@ -16,18 +16,19 @@ Addresses = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Equally long and equally spaced segments of one operand.
-
-    operand: "first", "second" or "output", "prefetch" for the second operand of a later layer, "read" or "written" for
-    addresses of a layer without the array; start: first byte, from the operand's own start; length: bytes of a segment;
-    count: segments; stride: bytes from one to the next.
-    """
+    """Equally long and equally spaced segments of one operand."""
 
     operand: str
+    """One of "first", "second" or "output", "prefetch" for the second operand of a later layer, "read" or "written" for
+    addresses of a layer without the array."""
     start: int
+    """First byte, from the operand's own start."""
     length: int
+    """Bytes of a segment."""
     count: int
+    """Segments."""
     stride: int
+    """Bytes from one to the next."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,13 @@ class Moved:
 
 @dataclass(frozen=True)
 class Tensors:
-    """Where the operands and the result of a contraction lie: [images, channels, height, width], or row by row.
-
-    burst: bytes of a burst; weights: their layout, where segments are wanted.
-    """
+    """Where the operands and the result of a contraction lie: [images, channels, height, width], or row by row."""
 
     work: ContractionWork
     burst: int
+    """Bytes of a burst."""
     weights: PackedWeights | None = None
+    """Their layout, where segments are wanted."""
 
     def first(self, group: int, packed: int, rows: tuple[int, int], depth: tuple[int, int]) -> Moved:
         """Return what loading some output rows' part of the first operand moves, at a range of depths."""
