@@ -12,7 +12,7 @@ from accelsim.cli.gemm import formula
 from accelsim.machine.arch import Arch
 from accelsim.timing.gemm import TIMINGS, gemm_timing
 from tests.cli.command import assert_refused, command
-from tests.tiers import few
+from tests.tiers import deep, few
 
 MODES = [
     {},
@@ -94,6 +94,7 @@ def test_bad_input_is_one_sentence(arguments: tuple[str, ...], words: tuple[str,
     assert_refused(command("gemm", *arguments), 2, *words)
 
 
+@deep
 @pytest.mark.parametrize(
     "options", few([(), ("--dataflow", "os"), ("--set", "accumulator.bits=9", "--set", "array.rows=3")], 1)
 )

@@ -15,6 +15,7 @@ import pytest
 from accelsim.errors import ResourceLimitError
 from accelsim.files.writing import write_atomically, write_together
 from tests.cli.command import assert_refused, command, process
+from tests.tiers import deep
 
 # The keys that result.json promises, by path; later versions may add keys.
 SCHEMA = {
@@ -58,6 +59,7 @@ def test_result_has_every_promised_key(digits: Path) -> None:
     assert result["check"]["verdict"] == "exact"
 
 
+@deep
 def test_equal_runs_give_equal_bytes(digits: Path, tmp_path: Path) -> None:
     """Two runs, in two processes with different hash seeds, write the same bytes; --json prints what -o writes."""
     first = command("run", digits, "-o", tmp_path / "first", "--json")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import assert_refused, process, process_arguments, process_environment
-from tests.tiers import deep, few_rows
+from tests.tiers import deep, few, few_rows
 
 
 def test_exit_codes_reach_the_shell(digits: Path, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def _open_when_read(pipe: Path) -> int:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
-@pytest.mark.parametrize("arguments", [["run"], ["explain"]])
+@pytest.mark.parametrize("arguments", few([["run"], ["explain"]], 1))
 def test_full_disk_behind_stdout(digits: Path, arguments: list[str]) -> None:
     """Results that cannot be written are an error with its own exit code, not a traceback on leaving."""
     with Path("/dev/full").open("wb") as full:
@@ -124,7 +124,7 @@ def test_full_disk_behind_stdout(digits: Path, arguments: list[str]) -> None:
     assert done.stderr.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("blocks", ["0", "20"])
+@pytest.mark.parametrize("blocks", few(["0", "20"], 1))
 def test_files_may_not_grow(digits: Path, blocks: str) -> None:
     """Temporary files that onnxruntime cannot write are told apart from a model that it refuses."""
     line = process_arguments("run", digits, "-q")
@@ -148,6 +148,7 @@ def test_a_cache_that_cannot_be_used_is_said_once(digits: Path, tmp_path: Path) 
     assert outcome.stderr.count("\n") == 1
 
 
+@deep
 def test_a_process_without_streams_exits_by_its_verdict(digits: Path, tmp_path: Path) -> None:
     """A process started without stdout and stderr still does its work and exits by its verdict."""
     command = " ".join(f"'{part}'" for part in process_arguments("run", digits, "-o", tmp_path / "results"))

@@ -13,7 +13,7 @@ from accelsim.program.work import ContractionWork
 from tests.differential.single_operators import REGISTRY
 from tests.planning import planned
 from tests.strategies import Draw
-from tests.tiers import few
+from tests.tiers import deep, few
 
 KINDS = ("conv", "conv_1d", "qlinear_conv", "matmul", "matmul_to_float", "gemm", "qgemm")
 MODELS_PER_KIND = 8
@@ -47,6 +47,7 @@ def test_random_models_are_exact_in_every_treatment(kind: str) -> None:
     assert summed >= MODELS_PER_KIND // 2
 
 
+@deep
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
 def test_a_legacy_network_is_exact_with_row_sums(shared_models: Path, dataflow: str) -> None:
     """A MobileNet with uint8 weights and zero points: exact, and never cheaper in cycles than with wide operands."""

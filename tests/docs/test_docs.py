@@ -15,7 +15,7 @@ from tests.tiers import few
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
-LONG = r"accel-sim (schemes|quantize|run models:resnet50)"  # twenty seconds and more
+LONG = r"accel-sim (schemes|quantize|report|run models:resnet50)"  # twenty seconds and more
 COMMANDS = re.findall(r"`(accel-sim [a-z][^`]*)`", README)
 
 

@@ -13,6 +13,7 @@ from accelsim.energy.accelergy import ROLES
 from accelsim.energy.charges import COMPONENTS
 from accelsim.energy.rows import LAWS
 from tests.cli.command import command
+from tests.tiers import deep
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "energy.md").read_text("utf-8")
@@ -50,6 +51,7 @@ def test_the_page_lists_what_there_is() -> None:
     assert all(f"`{name}`" in PAGE for name in (*COMPONENTS, *LAWS.values(), *ROLES))
 
 
+@deep
 @pytest.mark.parametrize(("zp_mode", "share"), [("fold", "3.9"), ("subtract", "27.1")])
 def test_the_shares_of_zero_operands(shared_models: Path, zp_mode: str, share: str) -> None:
     """The two shares of MobileNetV2 that the page names, on the sample beside the model."""

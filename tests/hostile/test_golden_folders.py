@@ -114,6 +114,7 @@ def test_manifests_that_are_damaged(golden: Path, content: bytes) -> None:
     assert_refused(command("verify", golden), 5, "manifest.json")
 
 
+@deep
 def test_every_truncation_of_the_manifest(golden: Path) -> None:
     """Cut anywhere, the manifest is never accepted."""
     path = golden / "manifest.json"

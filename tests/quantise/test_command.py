@@ -127,6 +127,7 @@ def test_an_old_operator_that_the_converter_refuses(tmp_path: Path, monkeypatch:
     assert_refused(quantize_into(tmp_path, path), 4, *words)
 
 
+@deep
 def test_models_beyond_the_limits(tmp_path: Path) -> None:
     """A file over 2 GB is refused by its size, without being read; smaller limits hold as well."""
     path = tmp_path / "huge.onnx"

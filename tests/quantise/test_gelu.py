@@ -14,7 +14,7 @@ from accelsim.quantise.network import source
 from accelsim.quantise.pipeline import Quantised, quantize
 from accelsim.simulation.model import own_model
 from tests.quantise.graphs import model, near, node, normal
-from tests.tiers import few
+from tests.tiers import deep, few
 
 CONSTANTS = {
     "root": np.float32(2**0.5), "inverse": np.float32(0.5**0.5), "one": np.float32(1), "half": np.float32(0.5),
@@ -187,6 +187,7 @@ def decomposed(name: str) -> bytes:
     return bytes(proto.SerializeToString())
 
 
+@deep
 def test_the_spelling_of_a_network_does_not_matter() -> None:
     """Bert from an exporter without Gelu: the same quality, the same layers, the same cycles."""
     plain, chains = (

@@ -20,7 +20,7 @@ from accelsim.reports.page.page import quantisation_html
 from accelsim.results.quantisation_reader import read_quantisation
 from tests.cli.command import command
 from tests.quantise.helpers import noise, quantize_into, two_convolutions
-from tests.tiers import few
+from tests.tiers import deep, few
 
 REASON = "onnxruntime refuses the network (a reason): do something"
 ERRORS = [UnsupportedModelError, UsageError, ResourceLimitError]
@@ -123,6 +123,7 @@ def test_every_layer_of_our_networks_is_ranked(name: str, scheme: str) -> None:
     assert [row.layer for row in ranking if row.reason is not None] == []
 
 
+@deep
 def test_the_command_on_bert(tmp_path: Path) -> None:
     """The whole run, synthetic samples and all."""
     made = command("quantize", "models:bert-tiny-float", "--scheme", "w4a8", "-o", tmp_path / "q.onnx")

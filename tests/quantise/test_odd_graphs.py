@@ -121,7 +121,7 @@ def test_shared_weights_have_room_for_both_biases(scheme: str) -> None:
     "h_DequantizeLinear_Output", "x_QuantizeLinear_Input", "b_quantized", "g1_int32_bias_scale",
     "y_QuantizeLinear_Input", "h_scale_DequantizeLinear_Output", "g1_float_bias",
 ])  # fmt: skip
-@pytest.mark.parametrize("constant", [True, False])
+@pytest.mark.parametrize("constant", few([True, False], 1))
 def test_names_that_quantisers_want_for_themselves(name: str, constant: bool) -> None:
     """Tensors called like something that will be added beside another one."""
     first, last = node("Gemm", ["x", "w", "b"], ["h"], name="g1"), node("Gemm", ["m", "v"], ["y"], name="g2")

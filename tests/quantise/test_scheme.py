@@ -9,6 +9,7 @@ from accelsim.errors import UsageError
 from accelsim.quantise.pipeline import quantize
 from accelsim.quantise.scheme import NAMES, LayerBits, Scheme, named, parse_scheme
 from tests.quantise.helpers import noise, two_convolutions
+from tests.tiers import few
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -117,7 +118,7 @@ def test_the_operator_set_follows_the_widths(name: str, opset: int) -> None:
     assert named(name).opset == opset
 
 
-@pytest.mark.parametrize("name", ["int8-per-channel", "int8-symmetric", "uint8", "int8-affine-weights"])
+@pytest.mark.parametrize("name", few(["int8-per-channel", "int8-symmetric", "uint8", "int8-affine-weights"], 1))
 def test_wide_weights_with_narrow_activations_are_exact(name: str) -> None:
     """16-bit weights times 8-bit activations: the machine's sums are onnxruntime's."""
     x = noise()

@@ -15,7 +15,7 @@ from accelsim.quantise.network.source import read_float_model
 from accelsim.quantise.pipeline import quantize
 from accelsim.quantise.scheme import named
 from tests.quantise.graphs import Array, model, near, node, normal
-from tests.tiers import few
+from tests.tiers import deep, few
 
 IDS = {"ids": np.random.default_rng(0).integers(0, 40, (24, 6))}
 SCHEMES = ["int8-per-channel", "int8-affine", "uint8", "w8a16"]
@@ -162,6 +162,7 @@ def test_16_bit_activations_times_each_other_need_wide_accumulators() -> None:
     assert any("give them with --acc-bits" in remark for remark in together.remarks)
 
 
+@deep
 @pytest.mark.parametrize("name", few(["bert-tiny", "decoder-decode"], 1))
 def test_our_own_transformers_are_taken_apart(name: str) -> None:
     """Onnxruntime's optimiser runs over its own work again: names that it made must not meet."""

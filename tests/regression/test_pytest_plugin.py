@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.command import command
 from tests.hostile.builders import quantised
+from tests.tiers import deep
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -277,6 +278,7 @@ def test_failures_say_what_to_do(failing: Outcomes, name: str) -> None:
         assert inside not in text, text
 
 
+@deep
 def test_arrays_are_compared_by_value(project: Path) -> None:
     """Runs on arrays that were given are not taken for each other."""
     text = (

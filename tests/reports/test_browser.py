@@ -11,6 +11,7 @@ from accelsim.reports.page.page import report_html
 from accelsim.results.result import Result
 from tests.reports.browser import Browser, cut, overlaps
 from tests.reports.results import digits_result, model_result, named_badly
+from tests.tiers import deep
 
 MODEL = "mobilenetv2_100_224_int8"
 
@@ -43,6 +44,7 @@ def test_the_report_of_our_network(browser: Browser, tmp_path: Path) -> None:
     assert (overlaps(browser), cut(browser)) == ([], [])
 
 
+@deep
 def test_the_report_of_a_real_network(browser: Browser, tmp_path: Path, shared_models: Path) -> None:
     """The same for a hundred layers, names readable inside of frames that scroll."""
     path = shared_models / f"{MODEL}.onnx"
@@ -58,6 +60,7 @@ def test_the_report_of_a_real_network(browser: Browser, tmp_path: Path, shared_m
     assert (overlaps(browser), cut(browser)) == ([], [])
 
 
+@deep
 def test_a_comparison_of_three(browser: Browser, tmp_path: Path) -> None:
     """Three results lie beside each other, and the page itself does not scroll sideways."""
     opened(browser, tmp_path, [digits_result(), digits_result("os"), digits_result("ws", 12)], width=1500)

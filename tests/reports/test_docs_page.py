@@ -36,6 +36,7 @@ def test_all_commands_of_the_page_and_its_python_run(tmp_path: Path, monkeypatch
     assert "Layer 6, depthwise2" in str(names["page"])
 
 
+@deep
 def test_the_pages_size_is_the_one_it_says(shared_models: Path) -> None:
     """0.8 MB for MobileNetV2, within a tenth."""
     from accelsim.reports.page.page import report_html

@@ -134,6 +134,7 @@ def test_the_page_shows_the_figures() -> None:
     assert f"{found().quantised_bytes:,} B" in text
 
 
+@deep
 def test_lines_of_the_grid_are_its_codes() -> None:
     """With one scale and few codes, every line is what one code stands for, and every code has a line."""
     one = quantised("w4a8+granularity=tensor")
@@ -202,6 +203,7 @@ def test_two_models_beside_each_other() -> None:
     assert "What each layer loses (digits_float.onnx, int16)" in text
 
 
+@deep
 def test_figures_say_what_they_are_measured_on() -> None:
     """Calibration or other samples, how many, and from where; layers are ranked on the first few."""
     report = found()

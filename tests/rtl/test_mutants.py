@@ -17,7 +17,7 @@ from tests.rtl.mutants import LANE_MUTANTS, MUTANTS, Mutant
 from tests.rtl.recurrence import Memory
 from tests.rtl.tools import Build
 from tests.rtl.words import Words
-from tests.tiers import few
+from tests.tiers import deep, few
 
 BUILD = Build(3, 2)
 BUFFERS, MEMORY = (2, 2), Memory(4, 3, 4, resident=False)
@@ -100,6 +100,7 @@ def found_in_lane(program: Path) -> int:
     return sum(int((drawn.through(program) != drawn.expected()).sum()) for drawn in lane_words())
 
 
+@deep
 def test_the_rtl_without_a_fault_passes(built: dict[str, Future[Path]]) -> None:
     """The cases and words that find the faults find nothing in the RTL itself."""
     assert found_in_machine(built["machine"].result()) == 0

@@ -18,6 +18,7 @@ from accelsim.program.plan import StreamPlan
 from accelsim.program.work import describe_work
 from accelsim.timing.recurrence import DATAFLOWS, time_layer
 from tests.oracles import contract
+from tests.tiers import deep, few
 from tests.timing.harness import run_alone
 
 
@@ -245,6 +246,7 @@ def stationary_tiles(draw: st.DrawFn) -> tuple[contract.Machine, list[tuple[int,
     return machine, tiles
 
 
+@deep
 @checked(1200)
 @given(stationary_tiles())
 def test_stationary_tiles_follow_the_contract(case: tuple[contract.Machine, list]) -> None:
@@ -277,6 +279,7 @@ def output_tiles(draw: st.DrawFn) -> tuple[contract.Machine, list[contract.Tile]
     return machine, tiles
 
 
+@deep
 @checked(1200)
 @given(output_tiles())
 def test_output_tiles_follow_the_contract(case: tuple[contract.Machine, list[contract.Tile]]) -> None:
@@ -295,7 +298,7 @@ def test_output_tiles_follow_the_contract(case: tuple[contract.Machine, list[con
 # ------------------------------------------------------------------------------------------------------ whole layers
 
 
-@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+@pytest.mark.parametrize("dataflow", few(["ws", "os", "is"], ["os"]))
 def test_products_follow_the_contract(dataflow: str) -> None:
     """Products of any shape, blocking and machine: cycles, classes, counts and bytes equal the oracle's."""
 
@@ -307,7 +310,7 @@ def test_products_follow_the_contract(dataflow: str) -> None:
     compare()
 
 
-@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+@pytest.mark.parametrize("dataflow", few(["ws", "os", "is"], 1))
 def test_convolutions_follow_the_contract(dataflow: str) -> None:
     """Convolutions, grouped and packed ones too: cycles, classes, counts and bytes equal the oracle's."""
 
@@ -411,6 +414,7 @@ def streams(draw: st.DrawFn) -> tuple[contract.Machine, contract.Stream]:
     return draw(machines("ws")), stream
 
 
+@deep
 @checked(1000)
 @given(streams())
 def test_streams_follow_the_contract(case: tuple[contract.Machine, contract.Stream]) -> None:
@@ -430,6 +434,7 @@ def test_streams_follow_the_contract(case: tuple[contract.Machine, contract.Stre
 # ------------------------------------------------------------------------------------------------ addresses and spans
 
 
+@deep
 @checked(2000)
 @given(st.integers(0, 500), st.integers(0, 90), st.integers(0, 300), st.integers(0, 200), st.integers(1, 100))
 def test_bursts_equal_an_enumeration_of_segments(
@@ -457,6 +462,7 @@ def fits_without_padding(image: contract.Image) -> bool:
     )
 
 
+@deep
 @checked(1000)
 @given(windows(), st.data())
 def test_spans_cover_what_the_pixels_read(image: contract.Image, data: st.DataObject) -> None:
@@ -471,6 +477,7 @@ def test_spans_cover_what_the_pixels_read(image: contract.Image, data: st.DataOb
         assert (start, stop) == contract.hull(touched)
 
 
+@deep
 @checked(1000)
 @given(st.tuples(st.integers(1, 9), st.integers(1, 9)), st.tuples(st.integers(1, 3), st.integers(1, 3)), st.data())
 def test_spans_of_pointwise_windows_are_exact(

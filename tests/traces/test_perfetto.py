@@ -14,6 +14,7 @@ from accelsim.timing.recurrence import time_program
 from accelsim.timing.scene import View
 from accelsim.traces.write import write_trace
 from tests.planning import planned
+from tests.tiers import deep, few
 from tests.traces.reader import PerfettoTrace, read_perfetto
 
 TRACKS = [name.upper() for name in ENGINES]
@@ -43,7 +44,7 @@ def test_there_is_a_track_for_everything(trace: PerfettoTrace) -> None:
     assert len(set(trace.tracks)) == len(trace.tracks)
 
 
-@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+@pytest.mark.parametrize("dataflow", few(["ws", "os", "is"], 1))
 def test_slices_add_up_to_the_timings(digits: Path, tmp_path: Path, dataflow: str) -> None:
     """Layers, streaming on the array, classes of cycles and DRAM bytes are those of the recurrence."""
     arch = accelsim.Arch(array=(8, 8), dataflow=dataflow)
@@ -113,7 +114,7 @@ def test_dram_rates_integrate_to_the_bytes(trace: PerfettoTrace, counter: str, t
     assert samples[-1][1] == 0
 
 
-@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+@pytest.mark.parametrize("dataflow", few(["ws", "os", "is"], 1))
 def test_flows_lead_from_load_to_compute_to_store(digits: Path, tmp_path: Path, dataflow: str) -> None:
     """Each flow passes existing slices of one layer in order of time; every load and every store is part of one."""
     trace = traced(digits, tmp_path, accelsim.Arch(array=(8, 8), dataflow=dataflow, keep_activations=False))
@@ -185,6 +186,7 @@ def test_layers_by_name_stay_where_they_are(digits: Path, tmp_path: Path, trace:
         assert any((p.name, p.start, p.end) == (part.name, part.start, part.end) for p in trace.on("ARRAY"))
 
 
+@deep
 def test_equal_runs_write_equal_bytes(digits: Path, tmp_path: Path) -> None:
     """No dates, no random numbers."""
     for kind in ("pftrace", "vcd", "svg", "dram"):

@@ -15,7 +15,7 @@ from accelsim.timing.scene import Activity, Scene, View, run_scene, set_scene, v
 from accelsim.traces import picture
 from accelsim.traces.write import write_trace
 from tests.planning import planned
-from tests.tiers import few
+from tests.tiers import deep, few
 
 
 def staged(digits: Path, arch: accelsim.Arch, view: View) -> tuple[list[Activity], Scene]:
@@ -39,6 +39,7 @@ def test_pictures_are_well_formed_and_of_the_whole_run(digits: Path, tmp_path: P
     assert 500 < height < 1200
 
 
+@deep
 def test_labels_do_not_overlap(digits: Path) -> None:
     """Heading, legend, names of layers and engines, axis: no two texts share a place."""
     for view in (View(), View(None, 280, 3900), View("pointwise"), View("dense")):
