@@ -274,7 +274,7 @@ def test_failures_say_what_to_do(failing: Outcomes, name: str) -> None:
     text = failing.failures[name]
     for words in EXPECTED[name]:
         assert words in text, text
-    for inside in ("pytest_plugin.py", "expectations.py", "simulate.py", "golden.py:"):
+    for inside in ("pytest_plugin.py", "expectations.py", "simulation/run.py", "regression/record.py:"):
         assert inside not in text, text
 
 
