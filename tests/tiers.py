@@ -6,8 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 deep = pytest.mark.deep
 

@@ -14,26 +14,12 @@ import typer
 
 from accelsim.cli import (
     energy as cli_energy,
-)
-from accelsim.cli import (
     gemm as cli_gemm,
-)
-from accelsim.cli import (
     golden as cli_golden,
-)
-from accelsim.cli import (
     models as cli_models,
-)
-from accelsim.cli import (
     quantize as cli_quantize,
-)
-from accelsim.cli import (
     report as cli_report,
-)
-from accelsim.cli import (
     schemes as cli_schemes,
-)
-from accelsim.cli import (
     trace as cli_trace,
 )
 from accelsim.cli.groups import in_order, takes_groups

@@ -85,7 +85,7 @@ class FloatReduce:
     """The input as [1, reduced, kept] or [kept, reduced, 1]."""
     shape: tuple[int, ...]
     """Of the output. In the first form elements are added one after the other; in the second as Eigen does with vectors
-    of four (see kernels/reductions.py)."""
+    of four (see kernels/values/reductions.py)."""
     input: CodeFormat
     input_scale: np.float32
     output_scale: np.float32

@@ -74,7 +74,7 @@ class ContractionWork:
     the array."""
     row_sums: int = 0
     """Features beside the n of every block that sum up the activations (1 where raw weight codes are multiplied, see
-    zero_points.py)."""
+    operators/zero_points.py)."""
     packed: PackedBits = PackedBits()
     """Activations whose width is not that of their type."""
     repeats: int = 1

@@ -8,16 +8,19 @@ Public names are imported when they are first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from accelsim.lazy import importer
 
 if TYPE_CHECKING:
     from accelsim.quantise.calibrate.calibration import load_calibration as load_calibration
-    from accelsim.quantise.grid import CodeSpec as CodeSpec
-    from accelsim.quantise.grid import Grid as Grid
-    from accelsim.quantise.grid import dequantise as dequantise
-    from accelsim.quantise.grid import fit as fit
-    from accelsim.quantise.grid import quantise as quantise
+    from accelsim.quantise.grid import (
+        CodeSpec as CodeSpec,
+        Grid as Grid,
+        dequantise as dequantise,
+        fit as fit,
+        quantise as quantise,
+    )
     from accelsim.quantise.measure.analysis import tensor_error as tensor_error
     from accelsim.quantise.measure.three_way import compare_three as compare_three
 
@@ -34,9 +37,4 @@ _HOMES = {
 
 __all__ = [*_HOMES]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from the module where it lives."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'accelsim.quantise' has no attribute '{name}'")
-    return getattr(import_module(f"accelsim.quantise.{_HOMES[name]}"), name)
+__getattr__ = importer("accelsim.quantise", _HOMES)

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from accelsim.errors import ResourceLimitError, UsageError
-from accelsim.kernels.registers import array as kernels
-from accelsim.kernels.registers import specs
+from accelsim.kernels.registers import array as kernels, specs
 from accelsim.kernels.values.accumulate import accumulate_narrow
 from accelsim.machine.arch import Arch
 

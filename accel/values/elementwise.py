@@ -14,8 +14,7 @@ from accelsim.operators import fixed_point
 from accelsim.operators.tensors import TensorType
 from accelsim.operators.thresholds import DequantiseUniform, QuantiseUniform, SumCodes, SumPool
 from accelsim.operators.uniform import decode
-from accelsim.values import fixed_point as fixed_point_values
-from accelsim.values import reductions
+from accelsim.values import fixed_point as fixed_point_values, reductions
 from accelsim.values.movement import lookup
 from accelsim.values.runtime import dynamic_parameters
 from accelsim.values.sums import add_codes, pool_codes
@@ -36,8 +35,8 @@ _FLOAT_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
 
 def _add(op: ops.ElementwiseAdd, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
     operands = [
-        (_flat(inputs[0], types[0].shape), op.first.zero_point, op.ratio_first),
-        (_flat(inputs[1], types[0].shape), op.second.zero_point, op.ratio_second),
+        (fixed_point_values.flat(inputs[0], types[0].shape), op.first.zero_point, op.ratio_first),
+        (fixed_point_values.flat(inputs[1], types[0].shape), op.second.zero_point, op.ratio_second),
     ]
     (a, zero_a, ratio_a), (b, zero_b, ratio_b) = reversed(operands) if op.swap else operands
     out, code = np.empty(types[0].elements, op.output.dtype), op.output
@@ -46,16 +45,11 @@ def _add(op: ops.ElementwiseAdd, inputs: Arrays, types: Sequence[TensorType]) ->
 
 
 def _multiply(op: ops.ElementwiseMultiply, inputs: Arrays, types: Sequence[TensorType]) -> list[Array]:
-    a, b = (_flat(array, types[0].shape) for array in inputs)
+    a, b = (fixed_point_values.flat(array, types[0].shape) for array in inputs)
     out, code = np.empty(types[0].elements, op.output.dtype), op.output
     zeros = (op.first.zero_point, op.second.zero_point)
     elementwise.multiply_codes(a, b, *zeros, op.ratio, code.zero_point, code.lowest, code.highest, out)
     return [out.reshape(types[0].shape)]
-
-
-def _flat(array: Array, shape: tuple[int, ...]) -> Array:
-    """Broadcast to a shape and flatten."""
-    return np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1)
 
 
 def _planes(array: Array) -> Array:

@@ -30,7 +30,7 @@ def requantise(acc: IntArray, epilogue: FixedRequantise) -> IntArray:
 
 def add(op: FixedAdd, inputs: Sequence[IntArray], types: Sequence[TensorType]) -> list[IntArray]:
     """Execute an addition of codes; operands are broadcast."""
-    a, b = (_flat(array, types[0].shape) for array in inputs)
+    a, b = (flat(array, types[0].shape) for array in inputs)
     out, code = np.empty(types[0].elements, op.output.dtype), op.output
     elementwise.add_codes_fixed(
         a, b, op.first.zero_point, op.second.zero_point, ADDITION_HEADROOM, *op.fixed.rows(3),
@@ -41,7 +41,7 @@ def add(op: FixedAdd, inputs: Sequence[IntArray], types: Sequence[TensorType]) -
 
 def multiply(op: FixedMultiply, inputs: Sequence[IntArray], types: Sequence[TensorType]) -> list[IntArray]:
     """Execute a product of codes; operands are broadcast."""
-    a, b = (_flat(array, types[0].shape) for array in inputs)
+    a, b = (flat(array, types[0].shape) for array in inputs)
     out, code = np.empty(types[0].elements, op.output.dtype), op.output
     elementwise.multiply_codes_fixed(
         a, b, op.first.zero_point, op.second.zero_point, op.fixed.mantissa[0], op.fixed.shift[0],
@@ -60,6 +60,6 @@ def global_average_pool(
     return [requantise(sums, epilogue).reshape(types[0].shape)]
 
 
-def _flat(array: IntArray, shape: tuple[int, ...]) -> IntArray:
+def flat(array: IntArray, shape: tuple[int, ...]) -> IntArray:
     """Broadcast to a shape and flatten."""
     return np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1)

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.kernels.values import elementwise, reductions
-from accelsim.operators import CodeFormat, FloatOperand
-from accelsim.operators import vector as ops
+from accelsim.operators import CodeFormat, FloatOperand, vector as ops
 from accelsim.operators.tensors import TensorType
 
 Array = NDArray[np.generic]

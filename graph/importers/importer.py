@@ -13,17 +13,9 @@ from accelsim.errors import UnsupportedModelError, printable
 from accelsim.graph.context import MATRIX_PRODUCTS, Context, Imported
 from accelsim.graph.importers import (
     contractions as import_contractions,
-)
-from accelsim.graph.importers import (
     dynamic as import_dynamic,
-)
-from accelsim.graph.importers import (
     elementwise as import_elementwise,
-)
-from accelsim.graph.importers import (
     movement as import_movement,
-)
-from accelsim.graph.importers import (
     weight_only as import_weight_only,
 )
 from accelsim.graph.importers.channels_first import ChannelsFirst, with_channels_first

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from accelsim.graph.context import Context, Imported, attributes
-from accelsim.graph.importers.movement import import_gather
-from accelsim.graph.importers.movement import import_pad as import_constant_pad
+from accelsim.graph.importers.movement import import_gather, import_pad as import_constant_pad
 from accelsim.graph.importers.resize import nearest_positions, resize_geometry
 from accelsim.graph.quantised.quantiser import all_codes, dequantise_codes, quantise_values
 from accelsim.graph.quantised.tensor import NotOnTheMachineError

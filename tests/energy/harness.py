@@ -6,8 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from accelsim import Arch
-from accelsim import operators as ops
+from accelsim import Arch, operators as ops
 from accelsim.mapping.search import choose_plan
 from accelsim.operators.tensors import TensorType
 from accelsim.program.layers import Layer

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 import accelsim
-from accelsim import Arch
-from accelsim import operators as ops
+from accelsim import Arch, operators as ops
 from accelsim.energy import EnergyTable, components, load_table
 from accelsim.energy.baselines import FORMATS, NumberFormat, price_formats
 from accelsim.mapping.search import choose_plan

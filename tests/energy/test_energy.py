@@ -11,8 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 import accelsim
-from accelsim import Arch
-from accelsim import operators as ops
+from accelsim import Arch, operators as ops
 from accelsim.energy import (
     COMPONENTS,
     Charge,

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, assume, given, settings, strategies as st
 
 import accelsim
 from accelsim.energy import load_table, price_layer
@@ -28,7 +27,7 @@ from accelsim.timing.event.run import time_program_by_events
 from accelsim.timing.recurrence import time_layer, time_program
 from tests.conftest import ROOT
 from tests.planning import planned
-from tests.tiers import deep, drawn, few
+from tests.tiers import drawn, few, few_rows
 from tests.timing.plans import KEPT, every_plan, machines, score, works
 
 DIGITS = str(ROOT / "models" / "digits_int8.onnx")
@@ -68,10 +67,10 @@ def measured(name: str, arch: Arch) -> dict[str, float]:
 
 # Machines on which the best of every layer, planned by itself without open rows, was slower than one dataflow alone.
 SLOWER: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("models:autoencoder", {"array": (2, 2), "dram_row_bytes": 1000, "dram_burst": 1000, "dram_row_miss": 500,
-                            "dram_banks": 1, "keep_activations": False}),
     ("models:autoencoder", {"array": (8, 8), "prefetch_weights": True, "keep_activations": False, "dram_latency": 0,
                             "spm_weight": 4096, "acc_rows": 64, "operand_buffers": 1}),
+    ("models:autoencoder", {"array": (2, 2), "dram_row_bytes": 1000, "dram_burst": 1000, "dram_row_miss": 500,
+                            "dram_banks": 1, "keep_activations": False}),
     ("models:autoencoder", {"array": (16, 16), "dram_row_bytes": 256, "dram_row_miss": 500, "prefetch_weights": True,
                             "dram_bytes_per_cycle": 4, "dram_latency": 0, "acc_rows": 64, "operand_buffers": 1}),
     (DIGITS, {"array": (4, 16), "dram_row_bytes": 512, "dram_burst": 8, "dram_row_miss": 500, "dram_banks": 1,
@@ -83,10 +82,9 @@ SLOWER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("models:ds-cnn", {"array": (16, 16), "dram_burst": 8, "dram_bytes_per_cycle": 1, "spm_act": 8192,
                        "spm_weight": 512, "acc_rows": 64, "operand_buffers": 1}),
 )  # fmt: skip
-SLOW_FIRST = (pytest.param(*SLOWER[0], marks=deep), SLOWER[1], *(pytest.param(*row, marks=deep) for row in SLOWER[2:]))
 
 
-@pytest.mark.parametrize(("name", "parameters"), SLOW_FIRST, ids=[Path(name).stem for name, _ in SLOWER])
+@pytest.mark.parametrize(("name", "parameters"), few_rows(SLOWER, 1), ids=[Path(name).stem for name, _ in SLOWER])
 def test_best_is_not_slower_where_it_was(name: str, parameters: dict[str, Any]) -> None:
     """Cases that were slower, by up to 5.5 times."""
     found = measured(name, Arch(objective="cycles", **parameters))

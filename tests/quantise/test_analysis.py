@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from accelsim.quantise.grid import CodeSpec, Grid, dequantise, fit, quantise
 from accelsim.quantise.measure.analysis import analyse, tensor_error

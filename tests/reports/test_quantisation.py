@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from onnx import helper
 
 import accelsim
@@ -28,8 +27,7 @@ from accelsim.results.result import Result
 from tests.cli.command import assert_refused, command
 from tests.quantise.helpers import DIGITS, build, samples
 from tests.reports.browser import Browser, cut, overlaps
-from tests.reports.harness import ANYTHING, DAMAGED, Path_, altered, places
-from tests.reports.harness import plain as result_file
+from tests.reports.harness import ANYTHING, DAMAGED, Path_, altered, places, plain as result_file
 from tests.reports.results import HOSTILE
 from tests.tiers import deep, few
 

@@ -6,8 +6,7 @@ import itertools
 from collections import defaultdict
 from typing import Any
 
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, settings, strategies as st
 
 import accelsim
 from accelsim.graph.shapes import pooled_size

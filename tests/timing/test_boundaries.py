@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import simpy
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import accelsim
 from accelsim.program.addresses import Addresses

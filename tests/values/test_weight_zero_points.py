@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from accelsim import Arch
-from accelsim import operators as ops
+from accelsim import Arch, operators as ops
 from accelsim.energy import load_table, price_layer
 from accelsim.errors import UsageError
 from accelsim.graph.importers.contractions import make_weights

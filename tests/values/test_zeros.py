@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import accelsim
-from accelsim import Arch
-from accelsim import operators as ops
+from accelsim import Arch, operators as ops
 from accelsim.energy import EnergyTable, load_table, price_layer
 from accelsim.energy.bills import billed_macs
 from accelsim.energy.options import EnergyOptions

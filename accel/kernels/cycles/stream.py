@@ -96,7 +96,7 @@ def _open(spec, boundary):
 def _serve(spec, boundary, queue, reads, writes, loads, stores, ending, events):
     """Serve commands in the order of their requests until some blocks are loaded and stored (contract 5.5).
 
-    Whatever may be requested before the command that is waited for is known by then; see kernels/flow.py.
+    Whatever may be requested before the command that is waited for is known by then; see kernels/cycles/flow.py.
     """
     state = queue.state
     while state[LOADED] < loads or state[STORED] < stores or (ending and not state[FETCHED]):

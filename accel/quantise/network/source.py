@@ -27,8 +27,7 @@ from accelsim.graph.load.limits import Limits
 from accelsim.graph.load.structure_checks import rename_duplicate_nodes
 from accelsim.operators.tensors import TensorType
 from accelsim.quantise.network.float_file import WEIGHT_AXES, checked_proto, is_weighted, read_file
-from accelsim.quantise.network.gelu import OLDEST_OPSET as OPSET_WITH_GELU
-from accelsim.quantise.network.gelu import find_gelus, write_gelus
+from accelsim.quantise.network.gelu import OLDEST_OPSET as OPSET_WITH_GELU, find_gelus, write_gelus
 from accelsim.quantise.network.tidy import free_names, rename_made, split_odd_biases
 from accelsim.reference.session import open_session
 
