@@ -59,7 +59,7 @@ def test_a_model_wholly_on_the_machine_says_so(digits: Path) -> None:
     assert lines_of(result) == ["host     none; 100% of the MACs are on the array"]
 
 
-@pytest.mark.parametrize("name", few(MOSTLY_ON_THE_ARRAY, 2))
+@pytest.mark.parametrize("name", few(MOSTLY_ON_THE_ARRAY, 1))
 def test_real_models_run_on_the_array(shared_models: Path, name: str) -> None:
     """At least 99 % of the MACs of the transformer, the classifier, the segmentation and the pose net."""
     result = accelsim.run(accelsim.load(shared_models / f"{name}.onnx"), values=False)

@@ -15,7 +15,7 @@ from tests.tiers import few
 NETWORKS = (random_mlp, random_cnn, random_residual)
 
 
-@pytest.mark.parametrize("make", NETWORKS)
+@pytest.mark.parametrize("make", few(NETWORKS, 1))
 @pytest.mark.parametrize("start", few(range(0, 40, 10), 1))
 def test_networks_with_power_of_two_scales_are_exact(make, start: int) -> None:  # type: ignore[no-untyped-def]
     """Every tensor of every network is exact, none is only near: sums of such floats have no rounding."""

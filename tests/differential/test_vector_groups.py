@@ -182,7 +182,7 @@ GENERATORS: dict[str, tuple[str, Callable[[Draw], Case]]] = {
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-@examples(8, 24)
+@examples(4, 24)
 def test_vector_operators_are_exact_on_the_machine(name: str, count: int) -> None:
     """Drawn models of each operator equal onnxruntime and need no host operator."""
     kernel, generate = GENERATORS[name]

@@ -13,6 +13,7 @@ import pytest
 
 from accelsim.regression.pytest_plugin import AccelSim
 from tests.cli.command import command
+from tests.tiers import deep
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "regression.md").read_text("utf-8")
@@ -34,6 +35,7 @@ def test_all_commands_of_the_page_run_in_one_folder(tmp_path: Path, monkeypatch:
     assert {"dump", "golden"} <= {path.name for path in tmp_path.iterdir()}
 
 
+@deep
 def test_the_example_of_the_page_passes_with_a_record(tmp_path: Path) -> None:
     """The page shows the file, and pytest runs it as it is, with a record beside it."""
     (shown,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

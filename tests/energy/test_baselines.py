@@ -150,7 +150,7 @@ def test_run_v_has_one_line_per_format(digits: Path) -> None:
 NETWORKS = ("mobilenetv1_025_128_uint8", "autoencoder_ad_w4blk32_qdq", "textgen_transformer_int8", "tfc_2w2a_qonnx")
 
 
-@pytest.mark.parametrize("zero_points", ["wide-operand", "row-sum"])
+@pytest.mark.parametrize("zero_points", few(["wide-operand", "row-sum"], 1))
 @pytest.mark.parametrize("dataflow", few(["ws", "os", "is"], 1))
 def test_formats_on_real_networks(shared_models: Path, dataflow: str, zero_points: str) -> None:
     """Formats that are floats leave quantisers out, price everything, and keep the order of their widths."""

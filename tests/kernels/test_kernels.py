@@ -23,6 +23,7 @@ from accelsim.values.accumulators import AccumulatorFormat
 from accelsim.values.execute import execute
 from tests.oracles import naive
 from tests.strategies import Builder, Case, Draw, Quantisation, bounds
+from tests.tiers import few
 
 Array = NDArray[Any]
 
@@ -160,7 +161,7 @@ def requantisation_parameters(index: int) -> tuple[np.float32, np.float32, np.fl
     return input_scale, weight_scale, draw.beside(float(input_scale) * float(weight_scale) / ratio), code
 
 
-@pytest.mark.parametrize("index", range(PARAMETER_SETS))
+@pytest.mark.parametrize("index", few(range(PARAMETER_SETS), 20))
 def test_requantisation_around_every_tie(index: int) -> None:
     """For one set of scales, every accumulator around each of the 256 rounding ties gives the twin's code.
 
@@ -205,7 +206,7 @@ def draw_binary(index: int) -> tuple[Draw, Quantisation, Quantisation, Quantisat
     return draw, first, second, draw.activation(dtype, 0.05), [draw.codes((300,), dtype) for _ in range(2)]
 
 
-@pytest.mark.parametrize("index", range(48))
+@pytest.mark.parametrize("index", few(range(48), 20))
 def test_addition_equals_three_exact_fused_multiply_adds(index: int) -> None:
     """QLinearAdd equals three exact fused multiply-adds; some ratios send results beyond int32."""
     _, first, second, output, (a, b) = draw_binary(index)
@@ -341,7 +342,7 @@ def test_gathered_patches_equal_im2col(index: int) -> None:
     assert got.tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize("index", range(40))
+@pytest.mark.parametrize("index", few(range(40), 20))
 def test_convolution_kernels_in_blocks(index: int) -> None:
     """Exact and narrow convolution of one image, cut into blocks of any size, equal the direct loops."""
     draw = Draw((40_010, index), ties=False)

@@ -61,7 +61,7 @@ def test_the_autoencoder_is_that_of_mlperf_tiny() -> None:
     assert shapes == [640, 128, 128, 128, 128, 8, 128, 128, 128, 128, 640]
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", few(SMALL, 3))
 def test_built_models_are_exact(name: str) -> None:
     """Every tensor equals onnxruntime's, and the machine counts the MACs that the list states."""
     result = accelsim.run(model(name), accelsim.Arch(array=(32, 32)))

@@ -51,7 +51,7 @@ def test_least_squares_beats_extremes_with_outliers(spec: CodeSpec, seed: int) -
     assert best < extremes * (0.5 if spec.bits == 4 else 0.98)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("spec", few(SPECS, 2), ids=str)
 def test_least_squares_is_near_the_best_of_all_symmetric_ranges(spec: CodeSpec) -> None:
     """A sweep over 400 ranges by the exact values finds none that is much better."""
     values = np.random.default_rng(4).laplace(0, 1, 20_000).astype(np.float32)
@@ -189,7 +189,7 @@ def test_cross_entropy_never_raises_the_loss(scheme: str) -> None:
     assert after <= before
 
 
-@pytest.mark.parametrize("batch", ["N", 3, 50])
+@pytest.mark.parametrize("batch", few(["N", 3, 50], 1))
 @pytest.mark.parametrize("end", ["Relu", "Softmax", "Clip"])
 def test_cross_entropy_behind_clamps_and_softmax(end: str, batch: int | str) -> None:
     """Ranges that onnxruntime's quantiser fixes are not searched; a fixed batch gets whole batches."""

@@ -60,7 +60,7 @@ def stored(one: Quantised) -> int:
 
 
 @pytest.mark.parametrize("kept", few(["", "+keep_float=last", "+keep_float=first"], 1))
-@pytest.mark.parametrize("scheme", few(SCHEMES, SCHEMES[::4]))
+@pytest.mark.parametrize("scheme", few(SCHEMES, SCHEMES[::8]))
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_width_runs_in_every_layer(layer: str, scheme: str, kept: str) -> None:
     """Between quantisers, or with floats on either side: exact, and fake quantisation is not far.
@@ -111,7 +111,7 @@ def test_types_and_what_is_said_of_them(layer: str, scheme: str, kind: int) -> N
     assert any(words.get(bits, "-") in remark and "'g'" in remark for remark in one.remarks) == wider
 
 
-@pytest.mark.parametrize("scheme", few([*SCHEMES, "w4a8", "int16"], [*SCHEMES[::4], "w4a8", "int16"]))
+@pytest.mark.parametrize("scheme", few([*SCHEMES, "w4a8", "int16"], [SCHEMES[0], "w4a8", "int16"]))
 def test_files_open_in_onnxruntime(scheme: str) -> None:
     """In any session, or in one with the entry that the remark names."""
     for layer in LAYERS:

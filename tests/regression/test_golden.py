@@ -201,7 +201,7 @@ main(sys.argv[3:])
 
 @pytest.mark.parametrize(
     ("step", "count"),
-    few_rows([("write_through", 2), ("_put_in_place", 1), ("write_through", 1), ("sync_folder", 2)], 2),
+    few_rows([("write_through", 2), ("_put_in_place", 1), ("write_through", 1), ("sync_folder", 2)], 1),
 )
 @pytest.mark.parametrize("existing", few([False, True], [True]), ids=["new", "over an older record"])
 def test_a_kill_while_writing_leaves_the_old_record_or_the_new(

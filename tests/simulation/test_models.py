@@ -65,7 +65,7 @@ def test_float_models_are_told_how_to_quantise(shared_models: Path, name: str) -
     assert caught.value.exit_code == 4
 
 
-@pytest.mark.parametrize("array", few([(1, 1), (5, 3), (16, 16), (128, 128)], [(5, 3), (16, 16), (128, 128)]))
+@pytest.mark.parametrize("array", few([(1, 1), (5, 3), (16, 16), (128, 128)], [(5, 3), (16, 16)]))
 @pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
 def test_values_do_not_depend_on_the_machine(digits: Path, array: tuple[int, int], dataflow: str) -> None:
     """The digits network is exact on every array and dataflow, and its outputs are the same bits."""

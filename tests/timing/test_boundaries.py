@@ -22,7 +22,7 @@ from accelsim.timing.event.rows import OpenRows
 from accelsim.timing.event.run import LayerTrace, time_program_by_events, trace_layer
 from accelsim.timing.event.traffic import Moved, Segments, first_weights
 from tests.planning import planned
-from tests.tiers import drawn, examples
+from tests.tiers import drawn, examples, few
 from tests.timing.strategies import (
     DATAFLOWS,
     Surrounded,
@@ -400,7 +400,7 @@ def test_a_program_is_chained(digits: Path) -> None:
 
 
 @examples(40, 300)
-@pytest.mark.parametrize("dataflow", DATAFLOWS)
+@pytest.mark.parametrize("dataflow", few(DATAFLOWS, 2))
 def test_random_contractions_among_other_layers(dataflow: str, count: int) -> None:
     """Invariants of everything at once."""
 

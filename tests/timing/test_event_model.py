@@ -154,7 +154,7 @@ def test_real_networks_take_equal_cycles(shared_models: Path, name: str, dataflo
     compare_network(shared_models / f"{name}.onnx", accelsim.Arch(dataflow=dataflow))
 
 
-@pytest.mark.parametrize("side", [8, 16, 32])
+@pytest.mark.parametrize("side", [8, 32])
 @pytest.mark.parametrize("name", few([*NETWORKS, *LARGE], NEAREST[:1]))
 def test_real_networks_take_equal_cycles_at_every_size(shared_models: Path, name: str, side: int) -> None:
     """Every layer of every convolutional network, with finite buffers and one channel."""

@@ -81,7 +81,7 @@ def test_loads_stay_within_the_layers_and_never_overlap(digits: Path, arch: acce
             assert (head[0].what, head[0].end) == ("weights", after.start + residual)
 
 
-@pytest.mark.parametrize("arch", MACHINES)
+@pytest.mark.parametrize("arch", few(MACHINES, 2))
 def test_every_byte_is_moved_once(digits: Path, arch: accelsim.Arch) -> None:
     """Counters of bytes per cycle, and the bursts, add up to the traffic of the run; the same bursts as without."""
     program = program_of(digits, arch)
@@ -110,7 +110,7 @@ def _stores(parts: list[Accesses]) -> list[bool]:
     return [bool(store) for part in parts for store in part.stores]
 
 
-@pytest.mark.parametrize("arch", MACHINES)
+@pytest.mark.parametrize("arch", few(MACHINES, 2))
 def test_windows_and_layers_partition_the_bursts(digits: Path, arch: accelsim.Arch) -> None:
     """A layer shown alone begins with the rest of its weights; two windows that meet show every burst once."""
     program = program_of(digits, arch)

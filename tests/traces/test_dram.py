@@ -18,6 +18,7 @@ from accelsim.timing.scene import View, run_scene, set_scene
 from accelsim.traces.dram import Accesses, accesses
 from accelsim.traces.write import write_trace
 from tests.planning import planned
+from tests.tiers import few
 from tests.traces.reader import read_accesses
 
 # Everything goes through DRAM here; what is kept on chip has a test of its own.
@@ -119,7 +120,7 @@ NETWORKS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", few(NETWORKS, 2))
 def test_real_networks_stay_in_their_regions(shared_models: Path, name: str) -> None:
     """Attention, concatenation, packed codes: counts are the timings', addresses have a tensor, reads were written."""
     arch = accelsim.Arch(dataflow="os")

@@ -15,7 +15,7 @@ from accelsim.program.work import ContractionWork
 from accelsim.timing.event.recorder import BUFFERS
 from accelsim.timing.event.run import LayerTrace, trace_layer
 from accelsim.timing.layer_timing import LayerTiming
-from tests.tiers import drawn, examples
+from tests.tiers import drawn, examples, few
 from tests.timing.strategies import (
     DATAFLOWS,
     Surrounded,
@@ -55,7 +55,7 @@ def assert_buffers_suffice(trace: LayerTrace, arch: accelsim.Arch) -> None:
 
 
 @examples(40, 300)
-@pytest.mark.parametrize("dataflow", DATAFLOWS)
+@pytest.mark.parametrize("dataflow", few(DATAFLOWS, 1))
 def test_phases_and_buffers_of_random_contractions(dataflow: str, count: int) -> None:
     """Also with one channel for both directions, and among other layers; what is kept changes no result."""
 
